@@ -1,0 +1,71 @@
+"""How every process reaches Kafka: client options from the settings, and readers of whole topics."""
+
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from tollgate.runtime.settings import Settings
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments that aiokafka's consumer, producer and admin client share: addresses and security."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if "SSL" in settings.kafka_security_protocol:
+        cafile = str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None
+        options["ssl_context"] = ssl.create_default_context(cafile=cafile)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        password = settings.kafka_sasl_password
+        options["sasl_plain_password"] = password.get_secret_value() if password else None
+    return options
+
+
+async def read_to_end(
+    settings: Settings, topic: str, partitions: list[int] | None = None
+) -> AsyncIterator[ConsumerRecord]:
+    """Every committed record of the topic up to its end as of the call, partition by partition in offset order.
+
+    Ends by position, not by the last record seen: compaction and transaction markers leave holes in the offsets.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings), isolation_level="read_committed", enable_auto_commit=False, max_poll_records=5000
+    )
+    await consumer.start()
+    try:
+        if partitions is None:
+            partitions = sorted(await _partitions(consumer, topic))
+        for partition in partitions:
+            tp = TopicPartition(topic, partition)
+            consumer.assign([tp])
+            await consumer.seek_to_beginning(tp)
+            end = (await consumer.end_offsets([tp]))[tp]
+            while await consumer.position(tp) < end:
+                for records in (await consumer.getmany(tp, timeout_ms=200)).values():
+                    for record in records:
+                        yield record
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer._client.force_metadata_update()  # noqa: SLF001 # aiokafka has no public call that refreshes metadata
+    await consumer.topics()
+    return consumer.partitions_for_topic(topic) or set()
+
+
+async def read_compacted(settings: Settings, topic: str) -> dict[str, bytes]:
+    """The latest value of each key of a compacted topic; keys whose last record is a tombstone are absent."""
+    latest: dict[str, bytes] = {}
+    async for record in read_to_end(settings, topic):
+        key = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            latest.pop(key, None)
+        else:
+            latest[key] = record.value
+    return latest

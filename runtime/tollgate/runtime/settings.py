@@ -1,0 +1,88 @@
+"""Every setting of every Tollgate process, read once from `TOLLGATE_*` variables or a TOML file.
+
+A secret may be given as a file instead: `TOLLGATE_SLACK_BOT_TOKEN_FILE=/run/secrets/slack` sets
+`TOLLGATE_SLACK_BOT_TOKEN` to the file's content without surrounding white space.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from tollgate.schemas.topics import Topic, topic_name
+
+PREFIX = "TOLLGATE_"
+
+
+class Settings(BaseSettings):
+    """One field per setting; the variable is the field's name in capitals after `TOLLGATE_`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, `host:port` separated by commas")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_replication_factor: int = Field(1, ge=1, description="replication factor of topics that Tollgate creates")
+    topic_prefix: str = Field("tollgate.", description="prefix of every topic, its final dot included")
+    application: str = Field("tollgate", description="consumer groups and transactional ids start with this name")
+
+    clickhouse_url: str = Field("http://127.0.0.1:8123", description="ClickHouse's HTTP interface; user and password may be in it")
+    clickhouse_database: str = Field("tollgate", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    clickhouse_user: str = "default"
+    clickhouse_password: SecretStr = SecretStr("")
+
+    slack_bot_token: SecretStr | None = Field(None, description="without it alerts are printed as text")
+    slack_channel: str | None = None
+    slack_api_url: str = "https://slack.com/api/"
+    slack_webhook_url: SecretStr | None = None
+
+    price_book: str = Field("default", description="named price book: `default` or `oct-2025`")
+    data_dir: Path = Field(Path(".tollgate"), description="where the embedded stack keeps its data and logs")
+    console_port: int = Field(0, ge=0, le=65535)
+    worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
+    worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
+    worker_id: str = Field("worker-0", description="unique and stable name of this worker in the group")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "text"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = os.environ.get(f"{PREFIX}CONFIG")
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if toml:
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(toml)))
+        return tuple(sources)
+
+    def topic(self, topic: Topic) -> str:
+        """The topic's full name under this installation's prefix."""
+        return topic_name(topic, self.topic_prefix)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, `…_FILE` secrets and the TOML file named by `TOLLGATE_CONFIG`; overrides win.
+
+    Raises pydantic's ValidationError, whose text names the setting, and OSError when a secret's file cannot be read.
+    """
+    return Settings(**(_secrets_from_files(os.environ) | overrides))
+
+
+def _secrets_from_files(environ: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in Settings.model_fields:
+        path = environ.get(f"{PREFIX}{name.upper()}_FILE")
+        if path:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+    return found

@@ -1,0 +1,51 @@
+"""Exact amounts on the wire: money in 10⁻¹² USD and usage in 10⁻⁹ units, as integers inside and decimal strings outside.
+
+No float is ever made. `Decimal(38,12)` and `Decimal(38,9)` in ClickHouse hold every value these functions produce.
+"""
+
+import re
+from typing import Final
+
+PICO: Final = 10**12
+NANO: Final = 10**9
+
+# 10^14 USD and 10^18 units are far above any real event, and leave Decimal(38) room for a hundred million of them.
+_MONEY = re.compile(r"([0-9]{1,14})(?:\.([0-9]{1,12}))?")
+_USAGE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?")
+
+
+def parse_usd(text: str) -> int:
+    """Decimal string to 10⁻¹² USD: `"2.5"` → 2_500_000_000_000. ValueError unless 0 ≤ value < 10^14 with ≤ 12 decimals."""
+    return _parse(_MONEY, text, 12)
+
+
+def parse_amount(text: str) -> int:
+    """Decimal string to 10⁻⁹ units: `"1.5"` → 1_500_000_000. ValueError unless 0 ≤ value < 10^18 with ≤ 9 decimals."""
+    return _parse(_USAGE, text, 9)
+
+
+def _parse(pattern: re.Pattern[str], text: str, decimals: int) -> int:
+    match = pattern.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a plain decimal of at most {decimals} decimal places")
+    whole, fraction = match.groups()
+    return int(whole) * 10**decimals + (int(fraction.ljust(decimals, "0")) if fraction else 0)
+
+
+def format_usd(picousd: int) -> str:
+    """10⁻¹² USD to the shortest decimal string: 104_200_000_000_000 → `"104.2"`. Negative values keep their sign."""
+    return _format(picousd, PICO, 12)
+
+
+def format_amount(nano: int) -> str:
+    """10⁻⁹ units to the shortest decimal string: 1_500_000_000 → `"1.5"`."""
+    return _format(nano, NANO, 9)
+
+
+def _format(value: int, unit: int, decimals: int) -> str:
+    if value < 0:
+        return "-" + _format(-value, unit, decimals)
+    whole, fraction = divmod(value, unit)
+    if not fraction:
+        return str(whole)
+    return f"{whole}.{fraction:0{decimals}d}".rstrip("0")
