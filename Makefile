@@ -1,4 +1,4 @@
-.PHONY: setup demo test check bench
+.PHONY: setup demo test check bench bench-setup
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,5 +24,14 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
-	$(BIN)/python -m tests.bench
+# The peers that the benchmark compares with pin other versions than Tollgate does, so they live in an environment of
+# their own. BENCH_OPTIONS is passed on, for example `make bench BENCH_OPTIONS='--runs 1 worker peers'`.
+bench-setup: setup .venv-bench/.ready
+
+.venv-bench/.ready: tests/bench/requirements.txt tests/bench/constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet -r tests/bench/requirements.txt -c tests/bench/constraints.txt
+	touch $@
+
+bench: bench-setup
+	$(BIN)/python -m tests.bench $(BENCH_OPTIONS)
