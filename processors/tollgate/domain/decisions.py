@@ -1,0 +1,244 @@
+"""From budgets and spend to flags and alerts: pure, `(standing, positions, now) -> (standing, records)`.
+
+A scope has one flag, for the worst of its budgets, and one alert per budget and window. A *standing* is what was last
+said about a scope; it is kept with the scope's state, so that a restart neither repeats nor forgets anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from tollgate.domain.budgets import Position, position
+from tollgate.domain.spend import ScopeSpend
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import AlertKind, AlertLevel, FlagState
+from tollgate.schemas.scopes import GLOBAL_SCOPE
+
+# While an alert fires, its numbers are refreshed this often; a new level is told at once.
+ALERT_REFRESH_MS: Final = 5_000
+
+_LEVELS: Final = ("", AlertLevel.WARNING.value, AlertLevel.CRITICAL.value, AlertLevel.EMERGENCY.value)
+Json = dict[str, Any]
+
+
+class Firing(msgspec.Struct):
+    """One alert that is not resolved: the window it is about, the record last written, and when."""
+
+    window_start_ms: int
+    window_end_ms: int
+    value: int
+    record: Json
+    told_ms: int
+
+
+class Standing(msgspec.Struct):
+    """What was last said about a scope. A scope without a standing is `ok` and has never been anything else."""
+
+    state: str = "ok"
+    since_ms: int = 0
+    until_ms: int = 0
+    revision: int = 0
+    alert_revision: int = 0
+    said: tuple[str, str, str, int, int, int] | None = None
+    firing: dict[str, Firing] = {}
+
+
+@dataclass(slots=True)
+class Decision:
+    """What to write now, and when to look again even if nothing is spent (None: never)."""
+
+    standing: Standing
+    changed: bool = False
+    flag: Json | None = None
+    alerts: list[Json] = field(default_factory=list)
+    due_ms: int | None = None
+
+
+def decide(
+    scope: str, found: Sequence[Position], spend: ScopeSpend | None, standing: Standing | None, now_ms: int
+) -> Decision:
+    """Compare where the scope stands with what was last said about it.
+
+    `found` has one position per budget of the scope at `now_ms`. The flag is rewritten when its state, budget, window,
+    limit or, unless it is ok, its spent value changed; alerts when their level changed or their numbers are 5 s old.
+    """
+    decision = Decision(standing or Standing())
+    _decide_flag(scope, found, decision, now_ms)
+    _decide_alerts(scope, found, spend, decision, now_ms)
+    return decision
+
+
+def _decide_flag(scope: str, found: Sequence[Position], decision: Decision, now_ms: int) -> None:
+    standing = decision.standing
+    shown = worst(found)
+    threshold = shown.threshold if shown is not None else None
+    if shown is None or threshold is None:
+        if standing.state == FlagState.OK:
+            return
+        state, action = FlagState.OK, None
+    else:
+        top = max((p.threshold for p in found if p.threshold is not None), key=lambda t: t.severity)
+        state, action = top.state, top.action
+        decision.due_ms = shown.window_end_ms
+    said = _said(state, action.value if action else "", shown)
+    if said == standing.said:
+        return
+    if state != standing.state:
+        standing.state, standing.since_ms = state.value, now_ms
+    standing.said = said
+    standing.revision += 1
+    standing.until_ms = shown.window_end_ms if shown is not None and state != FlagState.OK else 0
+    decision.changed = True
+    decision.flag = {
+        "scope": scope,
+        "state": state.value,
+        "blocked": state in (FlagState.BLOCKED, FlagState.STOPPED),
+        "action": action.value if action else None,
+        "reason": _reason(scope, state),
+        "budget": shown.budget.id if shown else None,
+        "window": shown.window_json() if shown else None,
+        "limit": shown.budget.format(shown.budget.limit) if shown else None,
+        "unit": shown.budget.unit if shown else None,
+        "spent": shown.budget.format(shown.value) if shown else None,
+        "percent": shown.budget.percent(shown.value) if shown else None,
+        "since": format_instant(standing.since_ms),
+        "until": format_instant(shown.window_end_ms) if shown else None,
+        "revision": standing.revision,
+    }
+
+
+def worst(found: Sequence[Position]) -> Position | None:
+    """The position a flag shows: among blocking ones the one that lasts longest, so that its `until` is the scope's;
+    else the one with the most severe threshold; else the one nearest to its limit. None without budgets.
+    """
+
+    def rank(p: Position) -> tuple[bool, int, int, int]:
+        t = p.threshold
+        blocking = t is not None and t.state in (FlagState.BLOCKED, FlagState.STOPPED)
+        severity = t.severity if t is not None else -1
+        return (blocking, p.window_end_ms if blocking else 0, severity, p.value * 10_000 // p.budget.limit)
+
+    return max(found, key=rank, default=None)
+
+
+def _said(state: FlagState, action: str, shown: Position | None) -> tuple[str, str, str, int, int, int]:
+    if shown is None:
+        return (state.value, action, "", 0, 0, 0)
+    # The numbers of a flag that is ok are not worth a record each time they change.
+    value = shown.value if state != FlagState.OK else 0
+    return (state.value, action, shown.budget.id, shown.window_start_ms, shown.budget.limit, value)
+
+
+def _reason(scope: str, state: FlagState) -> str:
+    if state == FlagState.OK:
+        return "within_budget"
+    if state == FlagState.WARNING:
+        return "threshold_reached"
+    return "spending_stopped" if scope == GLOBAL_SCOPE else "usage_limit_exceeded"
+
+
+def _decide_alerts(
+    scope: str, found: Sequence[Position], spend: ScopeSpend | None, decision: Decision, now_ms: int
+) -> None:
+    firing = decision.standing.firing
+    current = {p.budget.id: p for p in found}
+    for budget_id, alert in list(firing.items()):
+        here = current.get(budget_id)
+        if here is not None and here.window_start_ms == alert.window_start_ms and here.threshold is not None:
+            continue
+        if here is not None:
+            here = position(here.budget, spend, alert.window_start_ms)
+        del firing[budget_id]
+        decision.alerts.append(_resolved(alert, here, now_ms) | {"revision": _next_revision(decision.standing)})
+        decision.changed = True
+    for budget_id, here in current.items():
+        if here.threshold is None:
+            continue
+        alert = firing.get(budget_id)
+        if alert is None or alert.record["level"] != here.threshold.level or alert.record["limit"] != here.budget.format(
+            here.budget.limit
+        ):
+            _tell(scope, here, alert, decision, now_ms)
+        elif alert.value != here.value:
+            if alert.told_ms + ALERT_REFRESH_MS <= now_ms:
+                _tell(scope, here, alert, decision, now_ms)
+            else:
+                decision.due_ms = min(decision.due_ms or now_ms, alert.told_ms + ALERT_REFRESH_MS)
+        ends = here.window_end_ms
+        decision.due_ms = ends if decision.due_ms is None else min(decision.due_ms, ends)
+
+
+def _tell(scope: str, here: Position, before: Firing | None, decision: Decision, now_ms: int) -> None:
+    """Write the alert's record for a new level or for fresh numbers, and remember it."""
+    budget, threshold = here.budget, here.threshold
+    assert threshold is not None
+    percent = budget.percent(here.value)
+    level = threshold.level.value
+    peak_level, peak_percent, since = level, percent, format_instant(now_ms)
+    if before is not None:
+        last = before.record
+        since = last["since"]
+        peak_level = max(level, last["peak_level"], key=_LEVELS.index)
+        peak_percent = max(percent, last["peak_percent"], key=_as_hundredths)
+    record = {
+        "key": f"budget/{budget.id}|{scope}|{budget.window.value}|{format_instant(here.window_start_ms)}",
+        "kind": AlertKind.BUDGET.value,
+        "level": level,
+        "scope": scope,
+        "budget": budget.id,
+        "window": here.window_json(),
+        "limit": budget.format(budget.limit),
+        "unit": budget.unit,
+        "spent": budget.format(here.value),
+        "percent": percent,
+        "state": threshold.state.value,
+        "action": threshold.action.value,
+        "reason": f"{scope} has reached {percent} % of its {budget.window.value} budget of {budget.format(budget.limit)} "
+        + budget.unit,
+        "peak_level": peak_level,
+        "peak_percent": peak_percent,
+        "since": since,
+        "updated_at": format_instant(now_ms),
+        "revision": _next_revision(decision.standing),
+    }
+    decision.standing.firing[budget.id] = Firing(here.window_start_ms, here.window_end_ms, here.value, record, now_ms)
+    decision.alerts.append(record)
+    decision.changed = True
+
+
+def _resolved(alert: Firing, here: Position | None, now_ms: int) -> Json:
+    """The alert's last record: its window ended, or its budget was raised or removed (then `here` may be None)."""
+    record = dict(alert.record)
+    if alert.window_end_ms <= now_ms:
+        reason = "the window has ended"
+    elif here is None:
+        reason = "the budget was removed or replaced"
+    else:
+        reason = "spend is below the thresholds of the budget"
+    if here is not None:
+        budget = here.budget
+        record |= {
+            "limit": budget.format(budget.limit),
+            "unit": budget.unit,
+            "spent": budget.format(here.value),
+            "percent": budget.percent(here.value),
+        }
+    return record | {
+        "level": AlertLevel.RESOLVED.value,
+        "state": FlagState.OK.value,
+        "action": None,
+        "reason": reason,
+        "updated_at": format_instant(now_ms),
+    }
+
+
+def _next_revision(standing: Standing) -> int:
+    """Alert revisions rise over a scope's whole life, so that an alert that fires again is newer than its end."""
+    standing.alert_revision += 1
+    return standing.alert_revision
+
+
+def _as_hundredths(percent: str) -> int:
+    return int(percent.replace(".", ""))

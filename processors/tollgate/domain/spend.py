@@ -1,0 +1,193 @@
+"""What a scope has spent, window by window: the sums that flags and bills are made of.
+
+Money is in 10⁻¹² USD, usage in 10⁻⁹ units, both as integers of any size; nothing is ever rounded here.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tollgate.domain.windows import Horizon, day_start, month_start
+from tollgate.schemas.outputs import WindowKind
+
+Row = list[Any]
+WindowKey = tuple[WindowKind, int]
+
+LIFETIME: Final[WindowKey] = (WindowKind.LIFETIME, 0)
+
+
+class Spend:
+    """A sum: cost, retail value, number of events, usage by dimension."""
+
+    __slots__ = ("cost_picousd", "events", "retail_picousd", "usage_nano")
+
+    def __init__(
+        self, cost_picousd: int = 0, retail_picousd: int = 0, events: int = 0, usage_nano: dict[str, int] | None = None
+    ) -> None:
+        self.cost_picousd = cost_picousd
+        self.retail_picousd = retail_picousd
+        self.events = events
+        self.usage_nano: dict[str, int] = {} if usage_nano is None else usage_nano
+
+    def add(self, other: "Spend") -> None:
+        """Add the other sum to this one. `other` is not kept."""
+        self.cost_picousd += other.cost_picousd
+        self.retail_picousd += other.retail_picousd
+        self.events += other.events
+        mine = self.usage_nano
+        for dimension, amount in other.usage_nano.items():
+            mine[dimension] = mine.get(dimension, 0) + amount
+
+    def row(self) -> Row:
+        """The sum as JSON-ready values, for the state topic."""
+        return [self.cost_picousd, self.retail_picousd, self.events, self.usage_nano]
+
+    @classmethod
+    def from_row(cls, row: Row) -> "Spend":
+        """The inverse of `row`."""
+        return cls(*row)
+
+
+class ScopeSpend:
+    """All held windows of one scope.
+
+    The newest hour, day and month are *open* and share one state row; a window that a newer one has replaced is
+    *closed* and has a row of its own, so that the row written with every batch stays small.
+    """
+
+    __slots__ = ("closed", "day", "day_start", "hour", "hour_start", "lifetime", "month", "month_start")
+
+    def __init__(self, hour_start_ms: int) -> None:
+        self.lifetime = Spend()
+        self.hour_start = hour_start_ms
+        self.hour = Spend()
+        self.day_start = day_start(hour_start_ms)
+        self.day = Spend()
+        self.month_start = month_start(hour_start_ms)
+        self.month = Spend()
+        self.closed: dict[WindowKey, Spend] = {}
+
+    def add(self, hour_start_ms: int, held_kinds: int, amount: Spend) -> list[WindowKey]:
+        """Count `amount`, spent in that hour, in the windows that hold it; returns those that changed or closed.
+
+        `held_kinds` is `Horizon.held_kinds` of the hour: 4 counts in all windows, 1 in lifetime alone.
+        """
+        self.lifetime.add(amount)
+        if held_kinds == 4 and hour_start_ms == self.hour_start:
+            # The common case: an event of the current hour.
+            self.hour.add(amount)
+            self.day.add(amount)
+            self.month.add(amount)
+            return [
+                LIFETIME,
+                (WindowKind.HOUR, hour_start_ms),
+                (WindowKind.DAY, self.day_start),
+                (WindowKind.MONTH, self.month_start),
+            ]
+        changed = [LIFETIME]
+        if held_kinds >= 2:
+            self._add_month(month_start(hour_start_ms), amount, changed)
+        if held_kinds >= 3:
+            self._add_day(day_start(hour_start_ms), amount, changed)
+        if held_kinds >= 4:
+            self._add_hour(hour_start_ms, amount, changed)
+        return changed
+
+    def _add_hour(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
+        changed.append((WindowKind.HOUR, start))
+        if start > self.hour_start:
+            self._close(WindowKind.HOUR, self.hour_start, self.hour, changed)
+            self.hour_start, self.hour = start, Spend()
+        if start == self.hour_start:
+            self.hour.add(amount)
+        else:
+            self._closed_window(WindowKind.HOUR, start).add(amount)
+
+    def _add_day(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
+        changed.append((WindowKind.DAY, start))
+        if start > self.day_start:
+            self._close(WindowKind.DAY, self.day_start, self.day, changed)
+            self.day_start, self.day = start, Spend()
+        if start == self.day_start:
+            self.day.add(amount)
+        else:
+            self._closed_window(WindowKind.DAY, start).add(amount)
+
+    def _add_month(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
+        changed.append((WindowKind.MONTH, start))
+        if start > self.month_start:
+            self._close(WindowKind.MONTH, self.month_start, self.month, changed)
+            self.month_start, self.month = start, Spend()
+        if start == self.month_start:
+            self.month.add(amount)
+        else:
+            self._closed_window(WindowKind.MONTH, start).add(amount)
+
+    def _close(self, kind: WindowKind, start: int, spend: Spend, changed: list[WindowKey]) -> None:
+        # A scope's very first window may close empty, when its first event was counted elsewhere: nothing to keep.
+        if spend.events:
+            self.closed[kind, start] = spend
+            changed.append((kind, start))
+
+    def _closed_window(self, kind: WindowKind, start: int) -> Spend:
+        return self.closed.setdefault((kind, start), Spend())
+
+    def window(self, kind: WindowKind, start_ms: int) -> Spend | None:
+        """The sum of one window, or None when nothing was counted in it (or it is no longer held)."""
+        if kind is WindowKind.LIFETIME:
+            return self.lifetime
+        if kind is WindowKind.HOUR and start_ms == self.hour_start:
+            return self.hour
+        if kind is WindowKind.DAY and start_ms == self.day_start:
+            return self.day
+        if kind is WindowKind.MONTH and start_ms == self.month_start:
+            return self.month
+        return self.closed.get((kind, start_ms))
+
+    def is_open(self, window: WindowKey) -> bool:
+        """Whether the window is in the open row; else it has a row of its own."""
+        kind, start = window
+        if kind is WindowKind.HOUR:
+            return start == self.hour_start
+        if kind is WindowKind.DAY:
+            return start == self.day_start
+        return kind is WindowKind.LIFETIME or start == self.month_start
+
+    def evict(self, horizon: Horizon) -> list[WindowKey]:
+        """Forget closed windows that are no longer held; returns them, so that their rows can be deleted."""
+        gone = [window for window in self.closed if not horizon.holds(*window)]
+        for window in gone:
+            del self.closed[window]
+        return gone
+
+    def windows(self) -> Iterator[WindowKey]:
+        """Every open window with events, and lifetime."""
+        yield LIFETIME
+        for kind, start, spend in (
+            (WindowKind.HOUR, self.hour_start, self.hour),
+            (WindowKind.DAY, self.day_start, self.day),
+            (WindowKind.MONTH, self.month_start, self.month),
+        ):
+            if spend.events:
+                yield kind, start
+
+    def open_row(self) -> Row:
+        """The open windows and lifetime as JSON-ready values, for the state topic."""
+        return [
+            self.lifetime.row(),
+            self.hour_start,
+            self.hour.row(),
+            self.day_start,
+            self.day.row(),
+            self.month_start,
+            self.month.row(),
+        ]
+
+    @classmethod
+    def from_open_row(cls, row: Row) -> "ScopeSpend":
+        """The inverse of `open_row`; closed windows are put back into `closed` by the caller."""
+        self = cls(0)
+        self.lifetime = Spend.from_row(row[0])
+        self.hour_start, self.hour = row[1], Spend.from_row(row[2])
+        self.day_start, self.day = row[3], Spend.from_row(row[4])
+        self.month_start, self.month = row[5], Spend.from_row(row[6])
+        return self

@@ -1,0 +1,164 @@
+"""The scopes a partition owns: their spend, what was last said about them, and what is not yet written.
+
+Both stages keep their scopes here: users in the first, everything shared in the second. Nothing is written by this
+module; `write` fills an outbox, and the lane commits it in the transaction that also moves the source offset.
+"""
+
+import heapq
+from typing import Any, Final
+
+import msgspec
+
+from tollgate.domain.budgets import BudgetBook, positions, window_json
+from tollgate.domain.decisions import Standing, decide
+from tollgate.domain.spend import ScopeSpend, Spend, WindowKey
+from tollgate.domain.windows import Horizon
+from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.schemas.amounts import format_amount, format_usd
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.topics import Topic
+
+# Spend records are for readers, not for recovery, and a window that changes with every batch needs only its latest.
+# So a transaction carries at most this many, or an eighth of its events if that is more; the rest wait their turn.
+SPEND_RECORDS_MIN: Final = 400
+SPEND_RECORDS_SHARE: Final = 8
+
+# A changed pattern budget may concern every user of a partition; this many are decided per transaction.
+DECISIONS_MAX: Final = 5_000
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_standing = msgspec.json.Decoder(Standing).decode
+
+
+class Scopes:
+    """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them."""
+
+    def __init__(self, partition: int, state: Topic, horizon: Horizon, budgets: BudgetBook) -> None:
+        self._partition = partition
+        self._state = state
+        self._budgets = budgets
+        self.horizon = horizon
+        self.spend: dict[str, ScopeSpend] = {}
+        self._standings: dict[str, Standing] = {}
+        self._dirty: dict[str, None] = {}
+        self._dirty_closed: dict[tuple[str, WindowKey], bool] = {}
+        self._undecided: dict[str, None] = {}
+        self._due: list[tuple[int, str]] = []
+        # Windows whose spend record is behind, oldest first, with the transaction in which they fell behind.
+        self._unsaid: dict[tuple[str, WindowKey], int] = {}
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        return len(self.spend)
+
+    def add(self, scope: str, hour_start_ms: int, held_kinds: int, amount: Spend) -> None:
+        """Count an amount that was spent in that hour; see `ScopeSpend.add`."""
+        spend = self.spend.get(scope)
+        if spend is None:
+            spend = self.spend[scope] = ScopeSpend(hour_start_ms)
+        self._dirty[scope] = None
+        if not self._budgets.is_empty and self._budgets.covers(scope):
+            self._undecided[scope] = None
+        changed = spend.add(hour_start_ms, held_kinds, amount)
+        sequence = self._sequence + 1
+        for window in changed:
+            self._unsaid.setdefault((scope, window), sequence)
+            if not spend.is_open(window):
+                self._dirty_closed[scope, window] = True
+        if len(spend.closed) > 1 and len(changed) > 4:
+            for window in spend.evict(self.horizon):
+                self._dirty_closed[scope, window] = False
+                self._unsaid.pop((scope, window), None)
+
+    def set_budgets(self, budgets: BudgetBook) -> None:
+        """Replace the budgets; every scope that has one now, or was told about one, is decided anew."""
+        self._budgets = budgets
+        self._undecided.update(dict.fromkeys(self._standings))
+        self._undecided.update(dict.fromkeys(scope for scope in self.spend if budgets.covers(scope)))
+
+    def tick(self, now_ms: int) -> None:
+        """Bring back the scopes whose window has ended or whose alert has numbers to tell."""
+        while self._due and self._due[0][0] <= now_ms:
+            self._undecided[heapq.heappop(self._due)[1]] = None
+
+    def has_pending(self) -> bool:
+        """Whether a transaction now would write something."""
+        return bool(self._dirty or self._undecided or self._unsaid)
+
+    def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
+        """Move everything pending into the outbox; returns what the offset row must remember for recovery."""
+        self._sequence += 1
+        self._write_decisions(outbox, now_ms)
+        self._write_state(outbox)
+        self._write_spend(outbox, max(SPEND_RECORDS_MIN, events // SPEND_RECORDS_SHARE), now_ms)
+        oldest = next(iter(self._unsaid.values()), self._sequence + 1)
+        return {"sequence": self._sequence, "said": oldest - 1, "clock_ms": self.horizon.clock_ms}
+
+    def _write_decisions(self, outbox: Outbox, now_ms: int) -> None:
+        for scope in list(self._undecided)[:DECISIONS_MAX]:
+            del self._undecided[scope]
+            spend = self.spend.get(scope)
+            found = positions(self._budgets.for_scope(scope), spend, now_ms)
+            decision = decide(scope, found, spend, self._standings.get(scope), now_ms)
+            if decision.due_ms is not None:
+                heapq.heappush(self._due, (decision.due_ms, scope))
+            if not decision.changed:
+                continue
+            self._standings[scope] = decision.standing
+            outbox.to(self._state, self._partition).append(
+                (f"d|{scope}".encode(), _encode(decision.standing), NO_HEADERS)
+            )
+            if decision.flag is not None:
+                outbox.to(Topic.FLAGS, self._partition).append((scope.encode(), _encode(decision.flag), NO_HEADERS))
+            for alert in decision.alerts:
+                outbox.to(Topic.ALERTS, 0).append((alert["key"].encode(), _encode(alert), NO_HEADERS))
+
+    def _write_state(self, outbox: Outbox) -> None:
+        if not self._dirty:
+            return
+        rows = outbox.to(self._state, self._partition)
+        sequence = self._sequence
+        for scope in self._dirty:
+            rows.append((f"s|{scope}".encode(), _encode([sequence, *self.spend[scope].open_row()]), NO_HEADERS))
+        for (scope, window), kept in self._dirty_closed.items():
+            kind, start = window
+            closed = self.spend[scope].closed.get(window) if kept else None
+            row = _encode([sequence, *closed.row()]) if closed is not None else None
+            rows.append((f"w|{kind.value}|{start}|{scope}".encode(), row, NO_HEADERS))
+        self._dirty = {}
+        self._dirty_closed = {}
+
+    def _write_spend(self, outbox: Outbox, most: int, now_ms: int) -> None:
+        if not self._unsaid:
+            return
+        records = outbox.to(Topic.SPEND, self._partition)
+        updated_at = format_instant(now_ms)
+        for scope, window in list(self._unsaid)[:most]:
+            del self._unsaid[scope, window]
+            kind, start = window
+            spend = self.spend[scope].window(kind, start)
+            if spend is not None:
+                key = f"{scope}|{kind.value}|{format_instant(start)}".encode()
+                records.append((key, _encode(spend_json(scope, window, spend, updated_at)), NO_HEADERS))
+
+    def restore(self, key: str, value: bytes) -> None:
+        """Take back one row of the state topic; rows come in any order."""
+        tag, _, rest = key.partition("|")
+        if tag == "s":
+            sequence, *row = _decode(value)
+            closed = self.spend[rest].closed if rest in self.spend else {}
+            spend = self.spend[rest] = ScopeSpend.from_open_row(row)
+            spend.closed = closed
+            self._restored[rest] = sequence
+        elif tag == "w":
+            kind_text, start_text, scope = rest.split("|", 2)
+            sequence, *row = _decode(value)
+            window = (WindowKind(kind_text), int(start_text))
+            self.spend.setdefault(scope, ScopeSpend(0)).closed[window] = Spend.from_row(row)
+            self._restored_closed[scope, window] = sequence
+        elif tag == "d":
+            self._standings[rest] = _decode_standing(value)
+        else:
+            raise ValueError(f"unknown state row {tag!r}")
