@@ -1,0 +1,67 @@
+"""Rules about what is installed: one exact version of everything, from wherever the user's pip takes it."""
+
+import re
+import tomllib
+from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from tests.tidy import repository
+from tests.tidy.repository import ROOT, listing
+
+PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+(?: ; .+)?")
+# Ourselves, and the tools that make an environment rather than being part of one.
+NOT_PINNED = {"tollgate", "pip", "setuptools", "wheel"}
+
+
+def pins(name: str) -> dict[str, str]:
+    """Canonical name → version of a constraints file."""
+    pinned: dict[str, str] = {}
+    for line in repository.text(ROOT / name).splitlines():
+        if line and not line.startswith("#"):
+            package, _, version = line.split(";")[0].strip().partition("==")
+            pinned[canonicalize_name(package)] = version
+    return pinned
+
+
+def required(name: str, extras: frozenset[str], seen: dict[tuple[str, frozenset[str]], None]) -> None:
+    """Add the distribution and all that it needs in this environment to `seen`."""
+    if (name, extras) in seen:
+        return
+    seen[name, extras] = None
+    for text in metadata.requires(name) or ():
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+            required(canonicalize_name(requirement.name), frozenset(requirement.extras), seen)
+
+
+def test_a_constraints_file_holds_exact_versions_and_no_address() -> None:
+    for name in ("constraints.txt", "tests/bench/constraints.txt"):
+        wrong = [
+            line
+            for line in repository.text(ROOT / name).splitlines()
+            if not line.startswith("#") and not PIN.fullmatch(line)
+        ]
+        assert not wrong, f"{name}: {listing(wrong)}"
+
+
+def test_everything_that_is_installed_is_pinned_at_the_version_that_is_installed() -> None:
+    pinned = pins("constraints.txt")
+    seen: dict[tuple[str, frozenset[str]], None] = {}
+    required("tollgate", frozenset({"dev"}), seen)
+    wrong = []
+    for name in sorted({name for name, _ in seen} - NOT_PINNED):
+        installed = metadata.version(name)
+        if pinned.get(name) != installed:
+            wrong.append(f"{name}: pinned {pinned.get(name)}, installed {installed}")
+    assert not wrong, listing(wrong)
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    project = tomllib.loads(repository.text(ROOT / "pyproject.toml"))["project"]
+    direct = [*project["dependencies"], *(r for group in project["optional-dependencies"].values() for r in group)]
+    names = {canonicalize_name(Requirement(text).name) for text in direct} - NOT_PINNED
+    assert not names - set(pins("constraints.txt"))
+    peers = repository.text(ROOT / "tests/bench/requirements.txt").split()
+    assert not {canonicalize_name(name) for name in peers} - set(pins("tests/bench/constraints.txt"))
