@@ -22,6 +22,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests .ci/after_tests.py
 	$(BIN)/lint-imports
 
 # The peers that the benchmark compares with pin other versions than Tollgate does, so they live in an environment of
