@@ -5,6 +5,7 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +47,7 @@ class Scopes:
         self._dirty_closed: dict[tuple[str, WindowKey], bool] = {}
         self._undecided: dict[str, None] = {}
         self._due: list[tuple[int, str]] = []
+        self._due_at: dict[str, int] = {}
         # Windows whose spend record is behind, oldest first, with the transaction in which they fell behind.
         self._unsaid: dict[tuple[str, WindowKey], int] = {}
         self._sequence = 0
@@ -81,7 +83,10 @@ class Scopes:
     def tick(self, now_ms: int) -> None:
         """Bring back the scopes whose window has ended or whose alert has numbers to tell."""
         while self._due and self._due[0][0] <= now_ms:
-            self._undecided[heapq.heappop(self._due)[1]] = None
+            due_ms, scope = heapq.heappop(self._due)
+            if self._due_at.get(scope) == due_ms:
+                del self._due_at[scope]
+                self._undecided[scope] = None
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
@@ -97,12 +102,13 @@ class Scopes:
         return {"sequence": self._sequence, "said": oldest - 1, "clock_ms": self.horizon.clock_ms}
 
     def _write_decisions(self, outbox: Outbox, now_ms: int) -> None:
-        for scope in list(self._undecided)[:DECISIONS_MAX]:
+        for scope in list(islice(self._undecided, DECISIONS_MAX)):
             del self._undecided[scope]
             spend = self.spend.get(scope)
             found = positions(self._budgets.for_scope(scope), spend, now_ms)
             decision = decide(scope, found, spend, self._standings.get(scope), now_ms)
-            if decision.due_ms is not None:
+            if decision.due_ms is not None and self._due_at.get(scope) != decision.due_ms:
+                self._due_at[scope] = decision.due_ms
                 heapq.heappush(self._due, (decision.due_ms, scope))
             if not decision.changed:
                 continue
@@ -135,7 +141,7 @@ class Scopes:
             return
         records = outbox.to(Topic.SPEND, self._partition)
         updated_at = format_instant(now_ms)
-        for scope, window in list(self._unsaid)[:most]:
+        for scope, window in list(islice(self._unsaid, most)):
             del self._unsaid[scope, window]
             kind, start = window
             spend = self.spend[scope].window(kind, start)
@@ -143,22 +149,42 @@ class Scopes:
                 key = f"{scope}|{kind.value}|{format_instant(start)}".encode()
                 records.append((key, _encode(spend_json(scope, window, spend, updated_at)), NO_HEADERS))
 
-    def restore(self, key: str, value: bytes) -> None:
-        """Take back one row of the state topic; rows come in any order."""
-        tag, _, rest = key.partition("|")
-        if tag == "s":
-            sequence, *row = _decode(value)
-            closed = self.spend[rest].closed if rest in self.spend else {}
-            spend = self.spend[rest] = ScopeSpend.from_open_row(row)
-            spend.closed = closed
-            self._restored[rest] = sequence
-        elif tag == "w":
-            kind_text, start_text, scope = rest.split("|", 2)
-            sequence, *row = _decode(value)
-            window = (WindowKind(kind_text), int(start_text))
-            self.spend.setdefault(scope, ScopeSpend(0)).closed[window] = Spend.from_row(row)
-            self._restored_closed[scope, window] = sequence
-        elif tag == "d":
-            self._standings[rest] = _decode_standing(value)
-        else:
-            raise ValueError(f"unknown state row {tag!r}")
+    def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
+        """Take back the latest rows of the state topic, and with the offset row's numbers what readers still miss."""
+        self._sequence = offsets["sequence"]
+        self.horizon.advance(offsets["clock_ms"])
+        said = offsets["said"]
+        closed: dict[str, dict[WindowKey, Spend]] = {}
+        for key, value in rows.items():
+            tag, _, rest = key.partition("|")
+            if tag == "s":
+                sequence, *row = _decode(value)
+                spend = self.spend[rest] = ScopeSpend.from_open_row(row)
+                if sequence > said:
+                    self._unsaid.update({(rest, window): sequence for window in spend.windows()})
+            elif tag == "w":
+                kind, start, scope = rest.split("|", 2)
+                sequence, *row = _decode(value)
+                window = (WindowKind(kind), int(start))
+                closed.setdefault(scope, {})[window] = Spend.from_row(row)
+                if sequence > said:
+                    self._unsaid[scope, window] = sequence
+            elif tag == "d":
+                self._standings[rest] = _decode_standing(value)
+        for scope, windows in closed.items():
+            self.spend[scope].closed = windows
+        # Time passed while nobody looked, and budgets may have changed: every decision is made again.
+        self.set_budgets(self._budgets)
+
+
+def spend_json(scope: str, window: WindowKey, spend: Spend, updated_at: str) -> dict[str, Any]:
+    """The value of a spend record: contract.md's fields."""
+    return {
+        "scope": scope,
+        "window": window_json(*window),
+        "spent_usd": format_usd(spend.cost_picousd),
+        "retail_usd": format_usd(spend.retail_picousd),
+        "usage": {dimension: format_amount(amount) for dimension, amount in spend.usage_nano.items()},
+        "events": spend.events,
+        "updated_at": updated_at,
+    }

@@ -1,12 +1,23 @@
 """How every process reaches Kafka: client options from the settings, and readers of whole topics."""
 
+import asyncio
+import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.topics import Topic
+
+log = structlog.get_logger("tollgate.kafka")
+
+# Waiting for a broker starts at half a second and never exceeds this between two attempts.
+_BACKOFF_SECONDS_MAX = 10.0
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -69,3 +80,30 @@ async def read_compacted(settings: Settings, topic: str) -> dict[str, bytes]:
         else:
             latest[key] = record.value
     return latest
+
+
+async def wait_for_topics(settings: Settings, topics: Iterable[Topic]) -> None:
+    """Return once Kafka answers and has these topics; until then try again with growing pauses and say what is missing."""
+    pause = 0.5
+    wanted = {settings.topic(topic) for topic in topics}
+    while True:
+        try:
+            missing = wanted - await _existing_topics(settings)
+            if not missing:
+                return
+            problem = f"topics are missing: {', '.join(sorted(missing))}; run `tollgate topics apply`"
+        except (KafkaError, OSError) as error:
+            problem = f"Kafka cannot be reached at {settings.kafka_bootstrap_servers}: {error!r}"
+        log.warning("waiting for Kafka", problem=problem, retry_in_seconds=round(pause, 1))
+        # Jitter keeps a fleet from knocking in step.
+        await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 # not for secrets
+        pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
+
+
+async def _existing_topics(settings: Settings) -> set[str]:
+    admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=10_000)
+    await admin.start()
+    try:
+        return set(await admin.list_topics())
+    finally:
+        await admin.close()

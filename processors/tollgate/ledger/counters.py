@@ -1,0 +1,24 @@
+"""What the ledger has done since the process started, as plain numbers; the worker exposes them as metrics."""
+
+from dataclasses import dataclass, field
+
+from tollgate.schemas.refusals import RefusalReason
+
+
+@dataclass(slots=True)
+class Counters:
+    """Only ever rise. `applied` counts records of the usage topic, `counted` those that became priced events."""
+
+    applied: int = 0
+    counted: int = 0
+    duplicates: int = 0
+    forwarded: int = 0
+    late: int = 0
+    refused: dict[RefusalReason, int] = field(default_factory=lambda: dict.fromkeys(RefusalReason, 0))
+    transactions: int = 0
+    transaction_seconds: float = 0.0
+    records_written: int = 0
+
+    def refuse(self, reason: RefusalReason) -> None:
+        """One more dead letter for this reason."""
+        self.refused[reason] += 1

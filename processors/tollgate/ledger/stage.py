@@ -1,0 +1,43 @@
+"""What the lane needs of a stage: a state machine over one source partition, without I/O."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from aiokafka import ConsumerRecord
+
+from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.policy import Policy
+from tollgate.schemas.topics import Topic
+
+
+class Stage(Protocol):
+    """`apply` counts records in memory; `write` moves everything pending into an outbox, for one transaction.
+
+    The lane commits that outbox together with the offset after the last applied record, so that memory never has to
+    be reconciled with the log: a process whose transaction fails ends, and its successor starts from `restore`.
+    """
+
+    source: Topic
+    state: Topic
+    remembered: tuple[Topic, ...]
+
+    def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
+        """Take back the latest value of each state row and the numbers `write` returned; None on a first start."""
+
+    def remember(self, value: bytes) -> None:
+        """Take back one record of a remembered topic, in order."""
+
+    def apply(self, records: Sequence[ConsumerRecord]) -> None:
+        """Count these records. They follow what was applied before, in offset order."""
+
+    def set_policy(self, policy: Policy) -> None:
+        """Use other budgets and prices from the next record on."""
+
+    def tick(self, now_ms: int) -> None:
+        """Notice that time has passed."""
+
+    def pending(self) -> int:
+        """How much waits to be written, in records of the source; 0 when a transaction would write nothing."""
+
+    def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
+        """Move everything pending into the outbox; returns the numbers for the offset row."""

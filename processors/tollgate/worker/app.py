@@ -1,0 +1,172 @@
+"""The worker's bootstrap: settings in, a running Faust app out."""
+
+import asyncio
+import gc
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import faust
+import structlog
+import uvloop
+from aiokafka import TopicPartition
+from faust.web import Request, Response, View
+from yarl import URL
+
+from tollgate.domain.pricing import load_price_book
+from tollgate.ledger import Engine, Link, fatal
+from tollgate.runtime.kafka import client_options, wait_for_topics
+from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.topics import Topic
+from tollgate.worker.control import ControlReader
+from tollgate.worker.metrics import render
+from tollgate.worker.transport import LedgerApp
+
+log = structlog.get_logger("tollgate.worker")
+
+# How often a lane notices that a window has ended, and the group learns how far the ledger is.
+TICK_SECONDS = 0.25
+REPORT_SECONDS = 1.0
+
+
+def run(settings: Settings) -> int:
+    """Count usage events until SIGTERM; returns the exit status. Waits for Kafka and the topics, with back-off."""
+    configure_logs(settings.log_level, settings.log_format)
+    uvloop.install()
+    needed = (Topic.USAGE, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES)
+    policy_reader = asyncio.run(_prepare(settings, needed))
+    app = build_app(settings, policy_reader)
+    # Millions of small long-lived objects make full collections long; what is young is still collected.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 1_000)
+    worker = app.Worker(
+        loglevel=None, override_logging=False, quiet=True, redirect_stdouts=False, workdir=Path.cwd(), loop=None
+    )
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlReader:
+    await wait_for_topics(settings, needed)
+    return ControlReader(settings, load_price_book(settings.price_book))
+
+
+def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
+    """The Faust app with its engine, web pages and background tasks. Opens no connection yet."""
+    port = settings.worker_port or _free_port(settings.worker_host)
+    app = LedgerApp(
+        settings.application,
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")],
+        **_security(settings),
+        canonical_url=f"http://{settings.worker_host}:{port}",
+        web_bind=settings.worker_host,
+        web_port=port,
+        web_in_thread=False,
+        datadir=str(settings.data_dir / "faust" / settings.worker_id),
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        # A worker that is killed and restarted under the same id takes its partitions back without a rebalance.
+        consumer_group_instance_id=settings.worker_id,
+        consumer_max_fetch_size=4 << 20,
+        broker_max_poll_records=5_000,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_rebalance_timeout=60.0,
+        stream_wait_empty=False,
+        worker_redirect_stdouts=False,
+        web_cors_options=None,
+    )
+    _add_tasks(app, settings, control)
+    _add_pages(app)
+    return app
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    options = client_options(settings)
+    context = options.get("ssl_context")
+    if "sasl_mechanism" in options:
+        credentials: Any = faust.SASLCredentials(
+            mechanism=options["sasl_mechanism"],
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+        )
+        return {"broker_credentials": credentials}
+    return {"broker_credentials": faust.SSLCredentials(context)} if context is not None else {}
+
+
+def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> None:
+    ready = asyncio.Event()
+
+    # A topic is subscribed to only if an agent names it; the ledger takes its records before any agent sees them.
+    for topic in (Topic.USAGE, Topic.DELTAS):
+        channel = app.topic(settings.topic(topic), value_type=bytes, value_serializer="raw", key_serializer="raw")
+
+        async def unreachable(stream: Any) -> None:
+            async for _ in stream:
+                fatal("a record of the ledger's topics went the usual way")
+
+        app.agent(channel, name=f"tollgate.worker.{topic.value}")(unreachable)
+
+    @app.task
+    async def control_topic() -> None:
+        try:
+            policy = await control.read_all()
+            link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
+            app.engine = Engine(link, policy)
+            ready.set()
+            await control.follow(app.engine.set_policy)
+        except asyncio.CancelledError:
+            await control.stop()
+            raise
+        except BaseException as error:  # noqa: BLE001 # without budgets and prices nothing may be counted
+            fatal("the control topic cannot be read", error)
+
+    @app.on_rebalance_complete.connect
+    async def acquire(sender: Any, **_: Any) -> None:
+        try:
+            await ready.wait()
+            await app.engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in app.consumer.assignment())
+        except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
+            fatal("the assigned partitions could not be recovered", error)
+
+    @app.timer(TICK_SECONDS)
+    async def tick() -> None:
+        if ready.is_set():
+            app.engine.tick()
+            app.engine.checkpoint()
+
+    @app.timer(REPORT_SECONDS)
+    async def report() -> None:
+        if ready.is_set() and app.engine.ready:
+            await app.consumer._thread.report(app.engine.committed_offsets())  # noqa: SLF001 # the thread is ours
+
+
+def _add_pages(app: LedgerApp) -> None:
+    @app.page("/live")
+    async def live(view: View, request: Request) -> Response:
+        return view.json({"status": "live"})
+
+    @app.page("/ready")
+    async def is_ready(view: View, request: Request) -> Response:
+        engine = getattr(app, "engine", None)
+        if engine is None or not engine.ready or app.rebalancing:
+            return view.json({"status": "recovering"}, status=503)
+        return view.json({"status": "ready", "partitions": len(engine.lanes)})
+
+    @app.page("/metrics")
+    async def metrics(view: View, request: Request) -> Response:
+        engine = getattr(app, "engine", None)
+        return view.bytes(render(engine) if engine is not None else b"", content_type="text/plain; version=0.0.4")
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as s:
+        s.bind((host, 0))
+        return int(s.getsockname()[1])

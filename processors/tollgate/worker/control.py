@@ -1,0 +1,98 @@
+"""Budgets and prices as the control topic has them: read whole before anything is counted, followed after."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.pricing import PriceBook, Pricer
+from tollgate.ledger import Policy
+from tollgate.runtime.kafka import client_options
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.topics import Topic
+
+log = structlog.get_logger("tollgate.worker")
+
+
+class ControlReader:
+    """Follows the control topic and builds a new policy whenever it changes. `shipped` is the price book below it."""
+
+    def __init__(self, settings: Settings, shipped: PriceBook) -> None:
+        self._settings = settings
+        self._shipped = shipped
+        self._budgets: dict[str, Budget] = {}
+        self._prices: dict[str, PriceRecord] = {}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._tp = TopicPartition(settings.topic(Topic.CONTROL), 0)
+
+    async def read_all(self) -> Policy:
+        """Everything the topic holds now. Raises KafkaError when Kafka cannot be reached."""
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=500,
+        )
+        await consumer.start()
+        self._consumer = consumer
+        consumer.assign([self._tp])
+        await consumer.seek_to_beginning(self._tp)
+        end = (await consumer.end_offsets([self._tp]))[self._tp]
+        while await consumer.position(self._tp) < end:
+            await self._read_some(consumer)
+        log.info("control topic read", budgets=len(self._budgets), prices=len(self._prices))
+        return self._policy()
+
+    async def follow(self, changed: Callable[[Policy], None]) -> None:
+        """Call `changed` with a new policy after each change, for ever. `read_all` comes first."""
+        consumer = self._consumer
+        assert consumer is not None
+        while True:
+            try:
+                if await self._read_some(consumer):
+                    changed(self._policy())
+            except KafkaError as error:
+                log.warning("the control topic cannot be read; trying again in 1 s", error=repr(error))
+                await asyncio.sleep(1)
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _read_some(self, consumer: AIOKafkaConsumer) -> bool:
+        """Take in what has arrived within 0.5 s; True when there was anything."""
+        arrived = False
+        for records in (await consumer.getmany(self._tp, timeout_ms=500)).values():
+            for record in records:
+                arrived = True
+                self._take(bytes(record.key or b"").decode("utf-8", "replace"), record.value)
+        return arrived
+
+    def _take(self, key: str, value: bytes | None) -> None:
+        kind, _, name = key.partition("/")
+        try:
+            if kind == "budget":
+                if value is None:
+                    self._budgets.pop(name, None)
+                else:
+                    self._budgets[name] = Budget.from_record(BudgetRecord.model_validate_json(value))
+            elif kind == "price":
+                if value is None:
+                    self._prices.pop(name, None)
+                else:
+                    self._prices[name] = PriceRecord.model_validate_json(value)
+            else:
+                log.info("a control record of a kind this version does not know is ignored", kind=kind[:32])
+        except ValidationError as error:
+            # The record in force stays in force: a slip in one record must not lift a limit.
+            log.error("a control record is invalid and ignored", key=key[:128], errors=error.error_count())
+
+    def _policy(self) -> Policy:
+        book = self._shipped.with_prices(self._prices.values())
+        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book))

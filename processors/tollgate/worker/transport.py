@@ -1,0 +1,109 @@
+"""Faust's transport with a fast lane: records of the ledger's topics go to the engine in one call per batch.
+
+Stock Faust makes four asyncio tasks per message before any work is done, acknowledges what failed, and commits past
+what is in flight. The consumer thread, group membership, the sticky assignor and rebalances are Faust's; the money
+never enters its streams, tables or commits.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import faust
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+
+from tollgate.ledger import Engine, fatal
+
+log = structlog.get_logger("tollgate.worker")
+
+
+class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust ships no types
+    """The thread that fetches; it reads committed records only, because forwarded ones come in transactions."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # noqa: SLF001 # Faust has no setting for it
+        return consumer
+
+    async def report(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell the group how far the ledger is, for lag tools. The truth is in the state topic, so errors are harmless."""
+        await self.call_thread(self._report, offsets)
+
+    async def _report(self, offsets: Mapping[TopicPartition, int]) -> None:
+        assigned = self.assignment()
+        known = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if ensure_TP(tp) in assigned}
+        if known:
+            try:
+                await self._ensure_consumer().commit(known)
+            except KafkaError as error:
+                log.debug("the group's offsets were not updated", error=repr(error))
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Faust looks for stalled streams here; the ledger has none, and its own readiness says when it is stuck."""
+
+
+class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no types
+    """Hands batches to the engine; the engine's offsets, not the group's, say where to read on."""
+
+    app: "LedgerApp"
+
+    def _new_consumer_thread(self) -> LedgerThread:
+        return LedgerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        engine = self.app.engine
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                records, _ = await self._wait_next_records(1.0)
+                generation = self.app.consumer_generation_id
+                for tp, batch in (records or {}).items():
+                    lane = engine.lanes.get(TopicPartition(tp.topic, tp.partition))
+                    if lane is None:
+                        continue
+                    if not self.flow_active or generation != self.app.consumer_generation_id:
+                        lane.must_seek = True
+                        continue
+                    lane.apply(batch)
+                    lane.checkpoint()
+                    # Let transactions proceed and probes be answered between two partitions' batches.
+                    await asyncio.sleep(0)
+                await engine.keep_pace()
+        except asyncio.CancelledError:
+            raise
+        except self.consumer_stopped_errors as error:
+            if not self.app.should_stop:
+                fatal("the consumer stopped", error)
+        except BaseException as error:  # noqa: BLE001 # an unexpected error must not reach Faust's committing stop
+            fatal("counting failed", error)
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        for tp, lane in self.app.engine.lanes.items():
+            await self.seek(ensure_TP(tp), lane.next_offset)
+            lane.must_seek = False
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        # No batch may be applied any more; what was applied is committed while the group waits for us.
+        self.stop_flow()
+        await self.app.engine.release(revoked)
+        await super().on_partitions_revoked(revoked)
+
+
+class LedgerTransport(driver.Transport):  # type: ignore[misc] # Faust ships no types
+    """Makes `LedgerConsumer`s."""
+
+    Consumer = LedgerConsumer
+
+
+class LedgerApp(faust.App):  # type: ignore[misc] # Faust ships no types
+    """A Faust app without tables, whose consumer feeds an engine."""
+
+    engine: Engine
+
+    def _new_transport(self) -> LedgerTransport:
+        return LedgerTransport(self.conf.broker_consumer, self)
