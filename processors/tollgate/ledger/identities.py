@@ -6,7 +6,7 @@ retry from a conflict, and the broker's second at which it was first seen. New i
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -52,7 +52,10 @@ class IdentityIndex:
                 row = int(at[i])
                 while row < len(high) and high[row] == wanted[i, 0]:
                     if run["low"][row] == wanted[i, 1]:
-                        found[digests[i]] = (int(run["fingerprint"][row]), int(run["seen_s"][row]))
+                        seen = (int(run["fingerprint"][row]), int(run["seen_s"][row]))
+                        # An identity counted again after the horizon may be in two runs: the later sight counts.
+                        if digests[i] not in found or found[digests[i]][1] < seen[1]:
+                            found[digests[i]] = seen
                         break
                     row += 1
         return found
@@ -72,10 +75,8 @@ class IdentityIndex:
             len(self._runs[-2]) + len(self._runs[-1]) <= _RUN_MAX
         ):
             last = self._runs.pop()
-            # An identity that was counted again after the horizon is in both: the later sight is the one that counts.
+            # The later run goes first: the sort is stable, and of two sights of an identity the later one counts.
             self._runs[-1] = _sorted(np.concatenate((last, self._runs[-1])))
-        self._runs.reverse()
-        self._runs.sort(key=len, reverse=True)
 
     def restore(self, rows: bytes, now_s: int) -> None:
         """Take back what `pack` wrote, as the identities topic is read at acquisition."""
@@ -84,7 +85,7 @@ class IdentityIndex:
         self.compact(now_s)
 
 
-def pack(items: "Sequence[tuple[bytes, Seen]] | dict[bytes, Seen].items") -> bytes:  # type: ignore[valid-type]
+def pack(items: Iterable[tuple[bytes, Seen]]) -> bytes:
     """Identities as bytes for the identities topic: 28 bytes each."""
     row = _ROW.pack
     return b"".join([row(digest, fingerprint, seen_s) for digest, (fingerprint, seen_s) in items])

@@ -1,0 +1,176 @@
+"""A price: money per unit of each dimension it covers, over `[effective_from, effective_to)`."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from tollgate.domain.pricing.dimensions import CHARGED_LIKE
+from tollgate.schemas.instants import format_instant
+
+# 10¹² picousd per USD over 10⁹ nano-units per unit.
+_PICOUSD_PER_NANO = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The unit price of every unit of the event once its input tokens exceed `start`.
+
+    The threshold is exclusive: with `start=200_000`, an event of 200,000 input tokens pays the base price and one of
+    200,001 pays `usd` for all of its tokens.
+    """
+
+    start: int
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`usd` for every `per` units of `dimension`, linear: 0.10 per 3 seconds costs 0.033333333333 for one second.
+
+    `unless`: charged only when none of these dimensions is reported; otherwise the amount is information.
+    `once`: an event that reports neither the dimension nor one of `unless` counts as one unit.
+    `minimum`: an amount above zero is charged as at least this much.
+    """
+
+    dimension: str
+    usd: Decimal
+    per: Decimal = Decimal(1)
+    tiers: tuple[Tier, ...] = ()
+    unless: tuple[str, ...] = ()
+    once: bool = False
+    minimum: Decimal | None = None
+
+    def unit(self, input_tokens: Fraction | int = 0) -> Fraction:
+        """Picousd per nano-unit for an event with so many input tokens: 2.50 per 1,000,000 → 1/400."""
+        usd = self.usd
+        for tier in self.tiers:
+            if input_tokens > tier.start:
+                usd = tier.usd
+        return Fraction(usd) * _PICOUSD_PER_NANO / Fraction(self.per)
+
+    def highest(self) -> Fraction:
+        """The unit price of the most expensive tier."""
+        return max(Fraction(usd) for usd in (self.usd, *(tier.usd for tier in self.tiers))) / Fraction(self.per)
+
+
+# For each option, the values a price is for; None stands for an event that does not say.
+Options = tuple[tuple[str, tuple[str | None, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model of one provider (or one agent, when `model` is empty) costs.
+
+    `effective_to_ms` is exclusive; None is "until further notice". `models` are other names and patterns (`gpt-4o-20*`)
+    that mean the same model. `free` is a free offer: every dimension is covered at nothing.
+    """
+
+    provider: str
+    model: str
+    agent: str = ""
+    options: Options = ()
+    rates: tuple[Rate, ...] = ()
+    effective_from_ms: int = 0
+    effective_to_ms: int | None = None
+    source: str = ""
+    free: bool = False
+    models: tuple[str, ...] = ()
+    id: str = ""
+    by_dimension: Mapping[str, Rate] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_dimension", {rate.dimension: rate for rate in self.rates})
+
+    def rate_for(self, dimension: str) -> Rate | None:
+        """The rate this dimension is charged at: its own, or for a part of a whole the nearest one above it."""
+        rate = self.by_dimension.get(dimension)
+        while rate is None and dimension in CHARGED_LIKE:
+            dimension = CHARGED_LIKE[dimension]
+            rate = self.by_dimension.get(dimension)
+        return rate
+
+    def active_at(self, time_ms: int) -> bool:
+        return self.effective_from_ms <= time_ms and (self.effective_to_ms is None or time_ms < self.effective_to_ms)
+
+    def accepts(self, options: Mapping[str, str]) -> bool:
+        """Whether an event with these options is one this price is for. Options it does not name do not matter."""
+        return all(options.get(name) in values for name, values in self.options)
+
+    def names(self, model: str) -> bool:
+        """Whether this price is for the model, whose name must be in lower case."""
+        return self.is_exactly(model) or any(_matches(pattern, model) for pattern in self.models)
+
+    def is_exactly(self, model: str) -> bool:
+        return self.model.lower() == model or model in self.models
+
+
+def _matches(pattern: str, name: str) -> bool:
+    head, star, tail = pattern.partition("*")
+    if not star:
+        return pattern == name
+    return name.startswith(head) and name.endswith(tail) and len(name) >= len(head) + len(tail)
+
+
+def decimal_text(value: Decimal) -> str:
+    """The shortest plain text: `Decimal("2.50")` → `"2.5"`, `Decimal("1E+6")` → `"1000000"`."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def content_hash(price: Price) -> str:
+    """Eight hexadecimal digits of what the price says: two prices share them only when they charge the same.
+
+    The end of the interval and the source are no part of it, so that a price keeps its id when it is ended.
+    """
+    content = {
+        "provider": price.provider,
+        "model": price.model,
+        "models": sorted(price.models),
+        "agent": price.agent,
+        "options": {name: sorted(value or "" for value in values) for name, values in price.options},
+        "effective_from": format_instant(price.effective_from_ms),
+        "free": price.free,
+        "rates": sorted((_rate_content(rate) for rate in price.rates), key=lambda rate: str(rate["dimension"])),
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def _rate_content(rate: Rate) -> dict[str, object]:
+    content: dict[str, object] = {
+        "dimension": rate.dimension,
+        "usd": decimal_text(rate.usd),
+        "per": decimal_text(rate.per),
+    }
+    if rate.tiers:
+        content["tiers"] = [[tier.start, decimal_text(tier.usd)] for tier in rate.tiers]
+    if rate.unless or rate.once:
+        content["unless"] = [*sorted(rate.unless), rate.once]
+    if rate.minimum is not None:
+        content["minimum"] = decimal_text(rate.minimum)
+    return content
+
+
+def with_id(price: Price, version: str = "") -> Price:
+    """The price under its own id, `openai/dall-e-3@2023-01-01#1f2e3d4c`; `version` stands in for the date."""
+    subject = f"{price.provider}/{price.model}" if price.model else f"agent/{price.agent}"
+    version = version or format_instant(price.effective_from_ms)[:10]
+    return replace(price, id=f"{subject}@{version}#{content_hash(price)}")
+
+
+def most_expensive(prices: Iterable[Price]) -> dict[str, Fraction]:
+    """The highest USD per unit of each dimension, whichever price, option or tier it comes from.
+
+    A part that some price charges like its whole counts at that whole's rate: when one model costs 150 per million
+    input tokens and has no cache price, a cached token may cost as much.
+    """
+    highest: dict[str, Fraction] = {}
+    for price in prices:
+        for dimension in {*price.by_dimension, *CHARGED_LIKE}:
+            rate = price.rate_for(dimension)
+            if rate is not None:
+                highest[dimension] = max(highest.get(dimension, Fraction(0)), rate.highest())
+    return {dimension: usd for dimension, usd in highest.items() if usd > 0}

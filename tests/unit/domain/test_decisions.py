@@ -1,0 +1,212 @@
+"""Flags and alerts from budgets and spend. Expected numbers are worked out by hand."""
+
+from typing import Any
+
+from tollgate.domain.budgets import Budget, BudgetBook, positions
+from tollgate.domain.decisions import ALERT_REFRESH_MS, Decision, Standing, decide
+from tollgate.domain.spend import ScopeSpend, Spend
+from tollgate.domain.windows import HOUR_MS
+from tollgate.schemas.amounts import PICO
+from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.outputs import Alert, Flag
+
+NOW = parse_instant("2026-11-21T10:30:00Z")
+TEN = parse_instant("2026-11-21T10:00:00Z")
+DECEMBER = parse_instant("2026-12-01T00:00:00Z")
+
+
+def budget(scope: str = "user/u1", limit: str = "100", **changes: Any) -> Budget:
+    record = {
+        "id": f"{scope}:{changes.get('window', 'month')}:{changes.get('unit', 'usd')}",
+        "scope": scope,
+        "limit": limit,
+        "unit": "usd",
+        "window": "month",
+        "timezone": "UTC",
+        "thresholds": {
+            "warning": {"percent": "80", "action": "alert"},
+            "critical": {"percent": "100", "action": "block"},
+            "emergency": {"percent": "150", "action": "block"},
+        },
+        "updated_at": "2026-11-01T00:00:00Z",
+    }
+    return Budget.from_record(BudgetRecord.model_validate(record | changes))
+
+
+class Ledger:
+    """One scope, spending."""
+
+    def __init__(self, *budgets: Budget, scope: str = "user/u1") -> None:
+        self.scope = scope
+        self.book = BudgetBook(budgets)
+        self.spend = ScopeSpend(TEN)
+        self.standing: Standing | None = None
+
+    def pay(self, picousd: int, at_ms: int = NOW, events: int = 1) -> Decision:
+        hour = at_ms - at_ms % HOUR_MS
+        self.spend.add(hour, 4, Spend(picousd, 0, events))
+        return self.look(at_ms)
+
+    def look(self, at_ms: int = NOW) -> Decision:
+        found = positions(self.book.for_scope(self.scope), self.spend, at_ms)
+        decision = decide(self.scope, found, self.spend, self.standing, at_ms)
+        self.standing = decision.standing
+        if decision.flag is not None:
+            Flag.model_validate(decision.flag)
+        for alert in decision.alerts:
+            Alert.model_validate(alert)
+        return decision
+
+
+def test_nothing_is_said_below_80_percent() -> None:
+    decision = Ledger(budget()).pay(80 * PICO - 1)
+    assert (decision.flag, decision.alerts, decision.changed) == (None, [], False)
+
+
+def test_exactly_80_percent_is_a_warning() -> None:
+    decision = Ledger(budget()).pay(80 * PICO)
+    assert decision.flag is not None
+    assert decision.flag["state"] == "warning"
+    assert decision.flag["blocked"] is False
+    assert decision.flag["percent"] == "80.00"
+    assert [a["level"] for a in decision.alerts] == ["warning"]
+
+
+def test_one_picousd_short_of_the_limit_is_not_blocked_and_never_reads_100_percent() -> None:
+    decision = Ledger(budget()).pay(100 * PICO - 1)
+    assert decision.flag is not None
+    assert (decision.flag["state"], decision.flag["percent"]) == ("warning", "99.99")
+
+
+def test_a_block_carries_the_numbers_of_the_contract() -> None:
+    ledger = Ledger(budget())
+    ledger.pay(90 * PICO)
+    flag = ledger.pay(14 * PICO + PICO // 5).flag
+    assert flag == {
+        "scope": "user/u1",
+        "state": "blocked",
+        "blocked": True,
+        "action": "block",
+        "reason": "usage_limit_exceeded",
+        "budget": "user/u1:month:usd",
+        "window": {
+            "kind": "month",
+            "start": "2026-11-01T00:00:00Z",
+            "end": "2026-12-01T00:00:00Z",
+            "timezone": "UTC",
+        },
+        "limit": "100",
+        "unit": "usd",
+        "spent": "104.2",
+        "percent": "104.20",
+        "since": format_instant(NOW),
+        "until": "2026-12-01T00:00:00Z",
+        "revision": 2,
+    }
+
+
+def test_the_alert_rises_through_the_levels_under_one_key() -> None:
+    ledger = Ledger(budget())
+    alerts = [ledger.pay(cents * PICO // 100).alerts for cents in (8_000, 2_000, 5_000)]
+    assert [[a["level"] for a in step] for step in alerts] == [["warning"], ["critical"], ["emergency"]]
+    assert {a["key"] for step in alerts for a in step} == {
+        "budget/user/u1:month:usd|user/u1|month|2026-11-01T00:00:00Z"
+    }
+    assert [a["revision"] for step in alerts for a in step] == [1, 2, 3]
+
+
+def test_fresh_numbers_of_a_firing_alert_wait_five_seconds() -> None:
+    ledger = Ledger(budget())
+    ledger.pay(80 * PICO)
+    soon = ledger.pay(PICO, NOW + ALERT_REFRESH_MS - 1)
+    assert soon.alerts == []
+    assert soon.due_ms == NOW + ALERT_REFRESH_MS
+    later = ledger.look(NOW + ALERT_REFRESH_MS)
+    assert [(a["level"], a["spent"]) for a in later.alerts] == [("warning", "81")]
+
+
+def test_the_first_instant_of_the_next_window_frees_without_an_event() -> None:
+    ledger = Ledger(budget())
+    ledger.pay(100 * PICO)
+    assert ledger.look(DECEMBER - 1).flag is None
+    decision = ledger.look(DECEMBER)
+    assert decision.flag is not None
+    assert (decision.flag["state"], decision.flag["blocked"], decision.flag["until"]) == ("ok", False, "2027-01-01T00:00:00Z")
+    assert [(a["level"], a["spent"], a["peak_percent"]) for a in decision.alerts] == [("resolved", "100", "100.00")]
+
+
+def test_raising_the_limit_unblocks_at_once_and_resolves() -> None:
+    ledger = Ledger(budget())
+    ledger.pay(100 * PICO)
+    ledger.book = BudgetBook([budget(limit="200")])
+    decision = ledger.look()
+    assert decision.flag is not None
+    assert (decision.flag["state"], decision.flag["limit"]) == ("ok", "200")
+    assert [a["level"] for a in decision.alerts] == ["resolved"]
+
+
+def test_an_alert_that_fires_again_is_newer_than_its_end() -> None:
+    ledger = Ledger(budget())
+    ledger.pay(100 * PICO)
+    ledger.book = BudgetBook([budget(limit="200")])
+    ledger.look()
+    again = ledger.pay(100 * PICO)
+    assert [(a["level"], a["revision"]) for a in again.alerts] == [("critical", 3)]
+
+
+def test_removing_the_budget_unblocks_and_resolves() -> None:
+    ledger = Ledger(budget())
+    ledger.pay(100 * PICO)
+    ledger.book = BudgetBook()
+    decision = ledger.look()
+    assert decision.flag is not None
+    assert (decision.flag["state"], decision.flag["budget"]) == ("ok", None)
+    assert [a["level"] for a in decision.alerts] == ["resolved"]
+
+
+def test_a_budget_on_events_counts_events() -> None:
+    ledger = Ledger(budget(limit="3", unit="events"))
+    assert ledger.pay(0, events=2).flag is None
+    flag = ledger.pay(0).flag
+    assert flag is not None
+    assert (flag["state"], flag["spent"], flag["unit"]) == ("blocked", "3", "events")
+
+
+def test_an_exact_budget_replaces_the_pattern_of_the_same_window() -> None:
+    ledger = Ledger(budget("user/*", "1"), budget("user/u1", "1000"))
+    assert ledger.pay(500 * PICO).flag is None
+    other = Ledger(budget("user/*", "1"), budget("user/u1", "1000"), scope="user/u2")
+    flag = other.pay(2 * PICO).flag
+    assert flag is not None
+    assert flag["state"] == "blocked"
+
+
+def test_of_two_blocks_the_flag_names_the_one_that_lasts_longer() -> None:
+    ledger = Ledger(budget(limit="10", window="hour"), budget(limit="10", window="month"))
+    flag = ledger.pay(11 * PICO).flag
+    assert flag is not None
+    assert (flag["budget"], flag["until"]) == ("user/u1:month:usd", "2026-12-01T00:00:00Z")
+
+
+def test_a_stop_on_global_says_so() -> None:
+    stop = {"critical": {"percent": "100", "action": "stop"}}
+    ledger = Ledger(budget("global", "500", window="day", thresholds=stop), scope="global")
+    flag = ledger.pay(500 * PICO).flag
+    assert flag is not None
+    assert (flag["state"], flag["reason"], flag["action"]) == ("stopped", "spending_stopped", "stop")
+
+
+def test_a_budget_set_in_mid_window_counts_what_was_spent_before() -> None:
+    ledger = Ledger()
+    ledger.pay(30 * PICO)
+    ledger.book = BudgetBook([budget(limit="20")])
+    flag = ledger.look().flag
+    assert flag is not None
+    assert (flag["spent"], flag["percent"]) == ("30", "150.00")
+
+
+def test_a_late_event_of_last_month_does_not_block_this_one() -> None:
+    ledger = Ledger(budget(limit="10"))
+    ledger.spend.add(parse_instant("2026-10-31T23:00:00Z"), 3, Spend(50 * PICO, 0, 1))
+    assert ledger.look().flag is None

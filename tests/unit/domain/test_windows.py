@@ -1,0 +1,61 @@
+"""Calendar windows: both sides of each border, and which are still held."""
+
+import pytest
+
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, window_end, window_start
+from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.outputs import WindowKind
+
+
+@pytest.mark.parametrize(
+    ("kind", "instant", "start", "end"),
+    [
+        (WindowKind.HOUR, "2026-11-21T10:00:00Z", "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"),
+        (WindowKind.HOUR, "2026-11-21T10:59:59.999Z", "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"),
+        (WindowKind.DAY, "2026-11-21T00:00:00Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
+        (WindowKind.DAY, "2026-11-21T23:59:59.999Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
+        (WindowKind.MONTH, "2026-11-01T00:00:00Z", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"),
+        (WindowKind.MONTH, "2026-12-31T23:59:59.999Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        (WindowKind.MONTH, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+        (WindowKind.LIFETIME, "2026-11-21T10:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_a_window_is_half_open_and_follows_the_calendar(kind: WindowKind, instant: str, start: str, end: str) -> None:
+    start_ms = window_start(kind, parse_instant(instant))
+    assert format_instant(start_ms) == start
+    assert format_instant(window_end(kind, start_ms)) == end
+
+
+def test_an_hour_is_held_for_72_hours_and_not_one_hour_longer() -> None:
+    now = parse_instant("2026-11-21T10:30:00Z")
+    horizon = Horizon(now)
+    assert horizon.held_kinds(parse_instant("2026-11-18T10:00:00Z")) == 4
+    assert horizon.held_kinds(parse_instant("2026-11-18T09:00:00Z")) == 3
+
+
+def test_a_day_is_held_for_62_days_and_a_month_for_25_months() -> None:
+    horizon = Horizon(parse_instant("2026-11-21T10:30:00Z"))
+    assert horizon.held_kinds(parse_instant("2026-09-20T00:00:00Z")) == 3
+    assert horizon.held_kinds(parse_instant("2026-09-19T23:00:00Z")) == 2
+    assert horizon.held_kinds(parse_instant("2024-10-01T00:00:00Z")) == 2
+    assert horizon.held_kinds(parse_instant("2024-09-30T23:00:00Z")) == 1
+
+
+def test_the_horizon_moves_forward_only_and_at_the_full_hour() -> None:
+    horizon = Horizon(parse_instant("2026-11-21T10:59:59.999Z"))
+    old = parse_instant("2026-11-18T10:00:00Z")
+    assert horizon.holds(WindowKind.HOUR, old)
+    horizon.advance(parse_instant("2026-11-21T11:00:00Z"))
+    assert not horizon.holds(WindowKind.HOUR, old)
+    horizon.advance(parse_instant("2026-11-21T10:00:00Z"))
+    assert not horizon.holds(WindowKind.HOUR, old)
+
+
+def test_slack_keeps_windows_longer() -> None:
+    now = parse_instant("2026-11-21T10:00:00Z")
+    assert not Horizon(now).holds(WindowKind.HOUR, now - 73 * HOUR_MS)
+    assert Horizon(now, slack_ms=DAY_MS).holds(WindowKind.HOUR, now - 73 * HOUR_MS)
+
+
+def test_a_clock_that_has_seen_nothing_holds_everything() -> None:
+    assert Horizon().held_kinds(0) == 4
