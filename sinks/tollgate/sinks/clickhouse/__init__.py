@@ -1,0 +1,19 @@
+"""The ClickHouse sink: tables, and the process that fills them."""
+
+from tollgate.sinks.clickhouse.connection import connect
+from tollgate.sinks.clickhouse.errors import MigrationError, RefusedError, SinkError, UnavailableError
+from tollgate.sinks.clickhouse.migrations import MigrationState, migrate, migration_states
+from tollgate.sinks.clickhouse.process import ClickHouseSink, run
+
+__all__ = [
+    "ClickHouseSink",
+    "MigrationError",
+    "MigrationState",
+    "RefusedError",
+    "SinkError",
+    "UnavailableError",
+    "connect",
+    "migrate",
+    "migration_states",
+    "run",
+]

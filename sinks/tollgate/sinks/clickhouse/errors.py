@@ -1,0 +1,76 @@
+"""What may go wrong between a sink and ClickHouse.
+
+    SinkError
+    ├── UnavailableError   not now: try the same again later
+    ├── RefusedError       these rows, never: ClickHouse cannot read them
+    └── MigrationError     the database and the migrations disagree; a person must look
+
+No text of these errors holds a row: ClickHouse quotes the input in its messages, so only its code and name are kept.
+"""
+
+from typing import Final
+
+
+class SinkError(Exception):
+    """Anything that the ClickHouse sink raises on purpose."""
+
+
+class UnavailableError(SinkError):
+    """ClickHouse cannot be reached or cannot take rows now. May be retried."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class RefusedError(SinkError):
+    """ClickHouse read the rows and refused them for what is in them. Retrying the same rows is useless."""
+
+    def __init__(self, code: int, name: str) -> None:
+        super().__init__(f"ClickHouse refused it with code {code} ({name})")
+        self.code = code
+        self.name = name
+
+
+class MigrationError(SinkError):
+    """A migration that was applied has changed since, or a statement of one failed."""
+
+
+# The errors that name the data rather than the server, by ClickHouse's ErrorCodes.cpp. A code that is not here counts
+# as the server's state and is retried for ever: a wrong entry would throw good rows out, a missing one only waits.
+DATA_ERRORS: Final = {
+    6: "CANNOT_PARSE_TEXT",
+    7: "INCORRECT_NUMBER_OF_COLUMNS",
+    25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    33: "CANNOT_READ_ALL_DATA",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    53: "TYPE_MISMATCH",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    117: "INCORRECT_DATA",
+    128: "TOO_LARGE_ARRAY_SIZE",
+    130: "CANNOT_READ_ARRAY_FROM_TEXT",
+    131: "TOO_LARGE_STRING_SIZE",
+    190: "SIZES_OF_ARRAYS_DONT_MATCH",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    407: "DECIMAL_OVERFLOW",
+    467: "CANNOT_PARSE_BOOL",
+    469: "VIOLATED_CONSTRAINT",
+}
+
+# What an operator can do about the commonest states of a server, for the log line.
+ADVICE: Final = {
+    60: "a table is missing: run `tollgate clickhouse migrate`",
+    81: "the database is missing: run `tollgate clickhouse migrate`",
+    241: "ClickHouse is out of memory",
+    243: "ClickHouse has no disk space left",
+    252: "ClickHouse has too many parts and must merge first",
+    497: "the user may not insert: check its grants",
+    516: "ClickHouse refuses user or password",
+}
