@@ -1,0 +1,72 @@
+"""The records of `tollgate.alerts`, as this sink reads them: tolerant of fields it does not know."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from tollgate.schemas.instants import parse_instant
+
+Level = Literal["warning", "critical", "emergency", "resolved"]
+
+# Higher is told first.
+SEVERITY: Final[dict[str, int]] = {"resolved": 0, "warning": 1, "critical": 2, "emergency": 3}
+
+
+class AlertWindow(msgspec.Struct, frozen=True):
+    """The budget's window `[start, end)`; both instants are RFC 3339 in UTC."""
+
+    kind: str
+    start: str
+    end: str
+    timezone: str = "UTC"
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One problem as it stands. A later record of the same key has a higher revision and replaces it.
+
+    `limit` and `spent` are decimal strings in `unit` (`usd`, `events` or a usage dimension), `percent` is spent of
+    limit. An alert of kind `unpriced` has a provider and a model in place of a budget, a window and numbers.
+    """
+
+    key: str
+    kind: str
+    level: Level
+    revision: int
+    updated_at: str
+    since: str = ""
+    scope: str = ""
+    budget: str | None = None
+    window: AlertWindow | None = None
+    limit: str | None = None
+    unit: str | None = None
+    spent: str | None = None
+    percent: str | None = None
+    state: str | None = None
+    action: str | None = None
+    reason: str | None = None
+    driver: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    peak_level: str | None = None
+    peak_percent: str | None = None
+
+    def __post_init__(self) -> None:
+        parse_instant(self.updated_at)
+
+    @property
+    def severity(self) -> int:
+        """0 for resolved to 3 for emergency."""
+        return SEVERITY[self.level]
+
+    @property
+    def peak_severity(self) -> int:
+        """The severity of the worst level the alert has had."""
+        return max(self.severity, SEVERITY.get(self.peak_level or "", 0))
+
+
+_decoder = msgspec.json.Decoder(Alert)
+
+
+def decode_alert(value: bytes) -> Alert:
+    """Raises msgspec.MsgspecError (or UnicodeDecodeError) when the value is not an alert record."""
+    return _decoder.decode(value)

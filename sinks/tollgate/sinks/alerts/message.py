@@ -1,0 +1,232 @@
+"""An alert record as a Slack message and as text. Pure.
+
+Every name in a record is untrusted. Trusted text is written here; everything else passes through `untrusted`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tollgate.sinks.alerts import figures
+from tollgate.sinks.alerts.alert import Alert
+from tollgate.sinks.alerts.untrusted import clean, code, command, fit, plain
+
+# Slack's limits: https://docs.slack.dev/reference/block-kit/blocks
+HEADER_CHARS_MAX: Final = 150
+SECTION_CHARS_MAX: Final = 3000
+FIELD_CHARS_MAX: Final = 2000
+# Slack cuts longer fallback texts; push notifications show far less.
+TEXT_CHARS_MAX: Final = 2900
+
+_ICONS: Final = {"warning": "🟠", "critical": "🔴", "emergency": "🚨", "resolved": "✅"}
+_EFFECTS: Final = {
+    "alert": "Nothing is blocked: this threshold only alerts.",
+    "downgrade": "Services are asked to use a cheaper model.",
+    "block": "New calls are refused with 429 `usage_limit_exceeded`.",
+    "stop": "New calls are refused with 503 `spending_stopped`.",
+}
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`text` is what notifications and screen readers get; `blocks` is what the channel shows."""
+
+    text: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Something to do: a sentence and, where one helps, the command that does it."""
+
+    sentence: str
+    command: str | None = None
+
+
+def render(alert: Alert) -> Message:
+    """The message for the alert as it stands; the same record gives the same message."""
+    title = f"{_ICONS[alert.level]} {alert.level.upper()} · {_title(alert)}"
+    lines = [line for line in (_numbers(alert), _effect(alert), _why(alert)) if line]
+    blocks: list[Block] = [
+        {"type": "header", "text": {"type": "plain_text", "text": fit(title, HEADER_CHARS_MAX), "emoji": False}},
+        _section("\n".join(lines)),
+    ]
+    facts = [f"*{name}*\n{value}" for name, value in _facts(alert)]
+    if facts:
+        blocks.append({"type": "section", "fields": [_mrkdwn(fit(fact, FIELD_CHARS_MAX)) for fact in facts]})
+    steps = _steps(alert)
+    if steps:
+        blocks.append(_section("\n".join(["*What to do*", *(_step_line(step) for step in steps)])))
+    blocks.append({"type": "context", "elements": [_mrkdwn(_history(alert))]})
+    return Message(text=fit(f"{alert.level.upper()}: {_summary(alert)}", TEXT_CHARS_MAX), blocks=blocks)
+
+
+def render_text(alert: Alert) -> str:
+    """The same message as lines of text for a terminal or a log; safe to print."""
+    name = clean(_subject(alert), 120)
+    lines = [f"{_ICONS[alert.level]} {alert.level.upper()} · {_heading(alert, name)}"]
+    if alert.spent is not None:
+        lines.append(f"  {_of_limit(alert)}")
+    if alert.window is not None:
+        ends = f", resets {figures.utc_time(alert.window.end)}" if figures.resets(alert.window) else ""
+        lines.append(f"  window: {clean(figures.window_name(alert.window))}{ends}")
+    lines += [f"  {line.replace('`', '')}" for line in (_effect(alert),) if line]
+    if alert.reason:
+        lines.append(f"  why: {clean(alert.reason, 600)}")
+    if alert.driver:
+        lines.append(f"  driver: {clean(alert.driver)}")
+    lines += [f"  {step.sentence}" + (f": {step.command}" if step.command else "") for step in _steps(alert)]
+    lines.append(
+        f"  since {figures.utc_time(alert.since)} · updated {figures.utc_time(alert.updated_at)}" + _peak(alert)
+    )
+    return "\n".join(lines)
+
+
+def _subject(alert: Alert) -> str:
+    if alert.kind == "unpriced":
+        return f"{alert.provider or '?'}/{alert.model or '?'}"
+    return alert.scope or alert.key
+
+
+def _heading(alert: Alert, name: str) -> str:
+    if alert.kind == "unpriced":
+        return f"No price known · {name}"
+    if alert.kind != "budget":
+        return f"{clean(alert.kind, 40)} · {name}"
+    window = f"{clean(alert.window.kind, 20)} budget" if alert.window else "budget"
+    if alert.level == "resolved":
+        return f"{window} · {name}"
+    return f"{window} at {figures.percent(alert.percent)} · {name}"
+
+
+def _title(alert: Alert) -> str:
+    return plain(_heading(alert, clean(_subject(alert), 80)), HEADER_CHARS_MAX)
+
+
+def _summary(alert: Alert) -> str:
+    name = plain(_subject(alert), 120)
+    if alert.kind == "unpriced":
+        return f"no price is known for {name}. {plain(alert.reason or '', 400)}"
+    if alert.spent is None:
+        return f"{name}. {plain(alert.reason or '', 400)}"
+    if alert.level == "resolved":
+        return f"{name}: {plain(alert.reason or 'back to normal', 400)}. {_of_limit(alert)}."
+    window = f" ({plain(figures.window_name(alert.window), 60)})" if alert.window else ""
+    driver = f" Driver: {plain(alert.driver, 120)}." if alert.driver else ""
+    return f"{name} has spent {_of_limit(alert)}{window}. {(_effect(alert) or '').replace('`', '')}{driver}"
+
+
+def _of_limit(alert: Alert) -> str:
+    unit = plain(alert.unit or "usd", 64)
+    spent, limit = figures.amount(alert.spent, unit), figures.amount(alert.limit, unit)
+    return f"{spent} of {limit} ({figures.percent(alert.percent)})"
+
+
+def _numbers(alert: Alert) -> str | None:
+    if alert.spent is None:
+        return None
+    until = f" · resets {figures.local_time(alert.window.end)}" if alert.window and figures.resets(alert.window) else ""
+    return f"*{_of_limit(alert)}*{until if alert.level != 'resolved' else ''}"
+
+
+def _effect(alert: Alert) -> str | None:
+    if alert.level == "resolved" or alert.kind != "budget":
+        return None
+    return _EFFECTS.get(alert.action or "")
+
+
+def _why(alert: Alert) -> str | None:
+    return plain(alert.reason, 600) if alert.reason else (None if alert.spent is not None else "No reason was given.")
+
+
+def _facts(alert: Alert) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if alert.kind == "unpriced":
+        facts += [("Provider", code(alert.provider or "?")), ("Model", code(alert.model or "?"))]
+    elif alert.scope:
+        facts.append(("Scope", code(alert.scope, 300)))
+    if alert.budget:
+        facts.append(("Budget", code(alert.budget, 300)))
+    if alert.window:
+        facts.append(("Window", plain(figures.window_name(alert.window), 100)))
+    if alert.driver:
+        facts.append(("Driver", code(alert.driver, 300)))
+    if alert.level == "resolved":
+        lasted = figures.duration(alert.since, alert.updated_at)
+        if lasted:
+            facts.append(("Lasted", lasted))
+    return facts
+
+
+def _steps(alert: Alert) -> list[_Step]:
+    """What on-call can do now. Nothing when it is resolved."""
+    if alert.level == "resolved":
+        return []
+    if alert.kind == "unpriced":
+        return _unpriced_steps(alert)
+    if alert.kind != "budget" or not alert.scope:
+        return []
+    why = command("tollgate", "why", alert.scope)
+    steps = [_Step("See what led to it", why or "tollgate why SCOPE")]
+    limit = figures.calming_limit(alert)
+    if limit is not None:
+        steps.append(_Step("Raise the limit, if the spend is right", _raise_command(alert, limit)))
+    if figures.resets(alert.window):
+        steps.append(_Step("Or leave it: it ends by itself when the window does"))
+    return steps
+
+
+def _raise_command(alert: Alert, limit: str) -> str:
+    words = ["--limit", limit]
+    if alert.unit and alert.unit != "usd":
+        words += ["--unit", alert.unit]
+    if alert.window:
+        words += ["--window", alert.window.kind]
+        if alert.window.timezone != "UTC":
+            words += ["--timezone", alert.window.timezone]
+    if alert.severity >= 2 and alert.action and alert.action != "block":
+        words += ["--action", alert.action]
+    return command("tollgate", "budget", "set", alert.scope, *words) or f"tollgate budget set SCOPE --limit {limit}"
+
+
+def _unpriced_steps(alert: Alert) -> list[_Step]:
+    model = command("tollgate", "price", "set", alert.provider or "", alert.model or "")
+    fallback = "tollgate price set PROVIDER MODEL"
+    return [
+        _Step("Give the model its price", f"{model or fallback} --rate input_tokens=2.50/1000000"),
+        _Step("See how it is priced until then", "tollgate price list"),
+    ]
+
+
+def _step_line(step: _Step) -> str:
+    if step.command is None:
+        return f"• {step.sentence}."
+    # The command is exact and has no backtick; only Slack's own three characters need entities.
+    return f"• {step.sentence}: `{step.command.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}`"
+
+
+def _history(alert: Alert) -> str:
+    """Slack shows no "(edited)" on a message with blocks, so the message says itself when it changed."""
+    verb = "Fired" if alert.level == "resolved" else "Firing since"
+    since = figures.local_time(alert.since)
+    return f"{verb} {since} · updated {figures.local_time(alert.updated_at)} · revision {alert.revision}" + _peak(alert)
+
+
+def _peak(alert: Alert) -> str:
+    if (
+        not alert.peak_percent
+        or not alert.peak_level
+        or (alert.level != "resolved" and alert.peak_level == alert.level)
+    ):
+        return ""
+    return f" · peak {figures.percent(alert.peak_percent)} ({plain(alert.peak_level, 20)})"
+
+
+def _section(text: str) -> Block:
+    return {"type": "section", "text": _mrkdwn(fit(text, SECTION_CHARS_MAX))}
+
+
+def _mrkdwn(text: str) -> Block:
+    # Verbatim: Slack then makes no links or mentions out of plain words.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
