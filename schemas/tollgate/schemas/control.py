@@ -1,0 +1,256 @@
+"""What the control topic holds: budgets and prices that people set at run time.
+
+Keys are `budget/<id>` and `price/<id>`; a record without a value removes. These records are validated where they are
+made (command line, console) and again where they are read.
+"""
+
+import json
+from hashlib import blake2b
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from tollgate.schemas.amounts import format_amount, format_usd, parse_amount, parse_usd
+from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.outputs import Action, WindowKind
+from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY, USAGE_KEY_PATTERN
+
+BUDGET_KEY_PREFIX: Final = "budget/"
+PRICE_KEY_PREFIX: Final = "price/"
+
+# Budget ids contain a scope, a window and a unit, so they may be longer than a name.
+ID_CHARS_MAX: Final = 600
+
+_PERCENT_MAX: Final = 10_000
+_CUTS_OF_OTHER_ZONES: Final = "only UTC is supported yet; windows follow the calendar in UTC"
+_DIMENSIONS: Final = frozenset(dimension.value for dimension in Dimension)
+_WINDOWS: Final = ", ".join(kind.value for kind in WindowKind)
+
+
+def _plain(text: str) -> str:
+    if CONTROL_CHARACTER.search(text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _canonical_usd(text: str) -> str:
+    return format_usd(parse_usd(text))
+
+
+def _canonical_amount(text: str) -> str:
+    return format_amount(parse_amount(text))
+
+
+def _canonical_instant(text: str) -> str:
+    return format_instant(parse_instant(text))
+
+
+Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX), AfterValidator(_plain)]
+Name = Annotated[str, Field(max_length=NAME_CHARS_MAX), AfterValidator(_plain)]
+UsdText = Annotated[str, AfterValidator(_canonical_usd), Field(description="US dollars ≥ 0, a decimal string")]
+AmountText = Annotated[str, AfterValidator(_canonical_amount), Field(description="an amount ≥ 0, a decimal string")]
+InstantText = Annotated[str, AfterValidator(_canonical_instant), Field(description="RFC 3339 with an offset; kept in UTC")]
+
+
+class ControlRecord(BaseModel):
+    """What all control records share: fields of later releases are ignored, a value is frozen."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class ThresholdRecord(ControlRecord):
+    """A level of a budget: reached when spend is at least `percent` of the limit."""
+
+    percent: AmountText
+    """Percent of the limit, above 0 and at most 10000, as a decimal string: `"80"`."""
+    action: Action
+
+    @field_validator("percent")
+    @classmethod
+    def _in_range(cls, percent: str) -> str:
+        if not 0 < parse_amount(percent) <= parse_amount(str(_PERCENT_MAX)):
+            raise ValueError(f"must be above 0 and at most {_PERCENT_MAX}")
+        return percent
+
+
+class ThresholdsRecord(ControlRecord):
+    """The levels of a budget. Each may be absent; those given must not fall from warning to emergency."""
+
+    warning: ThresholdRecord | None = None
+    critical: ThresholdRecord | None = None
+    emergency: ThresholdRecord | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        given = [(name, t) for name in ("warning", "critical", "emergency") if (t := getattr(self, name)) is not None]
+        if not given:
+            raise ValueError("give at least one of warning, critical and emergency")
+        for (lower, low), (upper, high) in zip(given, given[1:], strict=False):
+            if parse_amount(low.percent) > parse_amount(high.percent):
+                raise ValueError(f"{lower} ({low.percent} %) must not be above {upper} ({high.percent} %)")
+        return self
+
+
+def default_thresholds(action: Action = Action.BLOCK) -> ThresholdsRecord:
+    """Warning at 80 %, critical at 100 % and emergency at 150 % of the limit; the last two do `action`."""
+    return ThresholdsRecord(
+        warning=ThresholdRecord(percent="80", action=Action.ALERT),
+        critical=ThresholdRecord(percent="100", action=action),
+        emergency=ThresholdRecord(percent="150", action=action),
+    )
+
+
+def default_budget_id(scope: str, window: WindowKind | str, unit: str) -> str:
+    """The id of a budget that was given none: `default_budget_id("user/*", "month", "usd")` → `"user/*:month:usd"`."""
+    return f"{scope}:{WindowKind(window).value}:{unit}"
+
+
+def _known_window(window: object) -> object:
+    if window == "week":
+        raise ValueError(f"weeks are not supported yet; use one of {_WINDOWS}")
+    return window
+
+
+class BudgetRecord(ControlRecord):
+    """Value of `budget/<id>`: a limit on what a scope may spend in a window.
+
+    A pattern scope (`user/*`) is a budget for each scope of that dimension that has none of its own in the same window
+    and unit. `limit` is in dollars when `unit` is `usd`, else in the unit.
+    """
+
+    id: Id
+    scope: str
+    """`global`, `<dimension>/<name>`, or `<dimension>/*` for every name."""
+    limit: str
+    """Above 0, as a decimal string: `"100"`."""
+    unit: str = Field("usd", min_length=1, max_length=NAME_CHARS_MAX, pattern=USAGE_KEY_PATTERN)
+    """`usd`, `events`, or a usage dimension such as `images`."""
+    window: Annotated[WindowKind, BeforeValidator(_known_window)] = WindowKind.MONTH
+    timezone: str = "UTC"
+    """The zone whose calendar cuts the windows; only `UTC` is supported yet."""
+    thresholds: ThresholdsRecord = Field(default_factory=default_thresholds)
+    updated_at: InstantText
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_id(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("id") is None and isinstance(given.get("scope"), str):
+            window, unit = given.get("window", WindowKind.MONTH), given.get("unit", "usd")
+            if window in list(WindowKind) and isinstance(unit, str):
+                return given | {"id": default_budget_id(given["scope"], window, unit)}
+        return given
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_or_pattern(cls, scope: str) -> str:
+        head, slash, name = scope.partition("/")
+        if slash and name == "*" and head in list(Dimension):
+            return scope
+        if slash and "*" in name:
+            # A name with a star would read as a pattern that matches nothing.
+            raise ValueError(f"{scope[:64]!r} is no pattern; a pattern is a dimension and a star, such as user/*")
+        parse_scope(scope)
+        return scope
+
+    @field_validator("timezone")
+    @classmethod
+    def _utc(cls, timezone: str) -> str:
+        if timezone != "UTC":
+            raise ValueError(_CUTS_OF_OTHER_ZONES)
+        return timezone
+
+    @model_validator(mode="after")
+    def _limit_in_unit(self) -> Self:
+        if self.unit == "usd":
+            limit, text = parse_usd(self.limit), _canonical_usd(self.limit)
+        else:
+            limit, text = parse_amount(self.limit), _canonical_amount(self.limit)
+        if limit <= 0:
+            raise ValueError("limit: must be above 0")
+        # The model is frozen for its users; here it is still being made.
+        object.__setattr__(self, "limit", text)
+        return self
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether this is a budget for every scope of a dimension."""
+        return self.scope.endswith("/*")
+
+
+class RateRecord(ControlRecord):
+    """The price of one dimension: `usd` dollars for `per` units. 2.50 per 1000000 is 0.0000025 each, kept exact."""
+
+    dimension: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
+    """A usage dimension such as `input_tokens`."""
+    usd: UsdText
+    per: AmountText = "1"
+
+    @field_validator("dimension")
+    @classmethod
+    def _usage_key(cls, dimension: str) -> str:
+        if USAGE_KEY.fullmatch(dimension) is None:
+            raise ValueError("must start with a letter and hold only a to z, 0 to 9 and _")
+        return dimension
+
+    @field_validator("per")
+    @classmethod
+    def _above_zero(cls, per: str) -> str:
+        if parse_amount(per) == 0:
+            raise ValueError("must be above 0")
+        return per
+
+
+class PriceRecord(ControlRecord):
+    """Value of `price/<id>`: what a model (or an agent) costs in `[effective_from, effective_to)`.
+
+    A price is never changed: another content is another id, and an id that is not given is made by `price_id`.
+    """
+
+    id: Id = ""
+    provider: Name = ""
+    model: Name = ""
+    agent: Name = ""
+    """For events that name an agent and no model."""
+    options: dict[Name, Name] = Field({}, max_length=64)
+    """The price holds only for events whose options contain all of these: `{"size": "1024x1024"}`."""
+    rates: tuple[RateRecord, ...] = Field(min_length=1, max_length=64)
+    effective_from: InstantText
+    effective_to: InstantText | None = None
+    """First instant at which the price no longer holds; null when open."""
+    source: str = Field("", max_length=2048)
+    """Where the figures come from."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not (self.agent or (self.provider and self.model)):
+            raise ValueError("name a provider and a model, or an agent")
+        if self.effective_to is not None and parse_instant(self.effective_to) <= parse_instant(self.effective_from):
+            raise ValueError("effective_to: must be after effective_from")
+        dimensions = [rate.dimension for rate in self.rates]
+        if len(set(dimensions)) != len(dimensions):
+            raise ValueError("rates: a dimension is priced twice")
+        if not self.id:
+            # The model is frozen for its users; here it is still being made.
+            object.__setattr__(self, "id", price_id(self))
+        return self
+
+
+def price_id(record: PriceRecord) -> str:
+    """The id that follows from the price's content: `<provider>/<model>@<date of effective_from>#<8 hex digits>`.
+
+    For an agent's price it is `agent/<agent>@…`. The order of options and rates, and ways to write the same number, do
+    not matter; `id`, `effective_to` and `source` are no part of the content, so that ending a price keeps its id.
+    """
+    subject = f"{record.provider}/{record.model}" if record.model else f"agent/{record.agent}"
+    content = {
+        "provider": record.provider,
+        "model": record.model,
+        "agent": record.agent,
+        "options": record.options,
+        "rates": sorted([rate.dimension, rate.usd, rate.per] for rate in record.rates),
+        "effective_from": record.effective_from,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    digest = blake2b(text.encode(), digest_size=4).hexdigest()
+    return f"{subject}@{record.effective_from[:10]}#{digest}"

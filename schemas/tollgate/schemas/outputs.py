@@ -1,0 +1,280 @@
+"""What Tollgate writes: the value of every output topic, as models to read and check it with.
+
+The worker encodes its outputs without these models, for speed; contract tests read what it wrote with them. Fields that
+a later release adds are ignored by this one.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from tollgate.schemas.text_rules import AMOUNT_PATTERN, INSTANT_PATTERN, PERCENT_PATTERN, USD_PATTERN
+
+Usd = Annotated[
+    str,
+    Field(
+        pattern=USD_PATTERN,
+        description="US dollars as a decimal string in shortest form, at most 12 decimals; never a float",
+        examples=["104.2"],
+    ),
+]
+Amount = Annotated[
+    str,
+    Field(
+        pattern=AMOUNT_PATTERN,
+        description="An amount as a decimal string in shortest form, at most 9 decimals; never a float",
+        examples=["1200", "1.5"],
+    ),
+]
+Measure = Annotated[
+    str,
+    Field(
+        pattern=USD_PATTERN,
+        description="A value in the budget's unit: dollars (12 decimals) or an amount (9 decimals), as a decimal string",
+        examples=["100"],
+    ),
+]
+Percent = Annotated[
+    str,
+    Field(
+        pattern=PERCENT_PATTERN,
+        description="Percent of the limit, rounded down to two decimals: 99.999 % reads 99.99",
+        examples=["104.20"],
+    ),
+]
+Instant = Annotated[
+    str,
+    Field(
+        pattern=INSTANT_PATTERN,
+        description="RFC 3339 in UTC, whole seconds or three decimals",
+        examples=["2026-11-21T10:00:00.123Z", "2026-11-01T00:00:00Z"],
+    ),
+]
+
+
+class EventStatus(StrEnum):
+    """How the call that an event reports ended. Other than `success` costs nothing unless the event says `billed`."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    RATE_LIMITED = "rate_limited"
+    CANCELLED = "cancelled"
+
+
+class EventKind(StrEnum):
+    """What a priced record is: the event itself, or a later entry that corrects it."""
+
+    USAGE = "usage"
+    ADJUSTMENT = "adjustment"
+
+
+class PriceStatus(StrEnum):
+    """Where a cost comes from."""
+
+    PRICED = "priced"
+    """A price of the book that was in force at the event's time."""
+    REPORTED = "reported"
+    """The event's own `cost_usd`."""
+    FREE = "free"
+    """A price of zero, or a failed call that the provider did not bill."""
+    UNPRICED = "unpriced"
+    """No price is known: a stand-in was used, an alert went out, and a correction follows when the price arrives."""
+    CORRECTED = "corrected"
+    """An adjustment that replaces what a stand-in had cost."""
+
+
+class WindowKind(StrEnum):
+    """The calendar intervals that spend is kept for, all in UTC."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    LIFETIME = "lifetime"
+
+
+class FlagState(StrEnum):
+    """The current decision for a scope. Services refuse calls in the last two."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BLOCKED = "blocked"
+    STOPPED = "stopped"
+
+
+class Action(StrEnum):
+    """What a threshold asks for when it is reached, from mildest to strictest."""
+
+    ALERT = "alert"
+    DOWNGRADE = "downgrade"
+    BLOCK = "block"
+    STOP = "stop"
+
+
+class AlertKind(StrEnum):
+    """What an alert is about."""
+
+    BUDGET = "budget"
+    UNPRICED = "unpriced"
+
+
+class AlertLevel(StrEnum):
+    """How urgent an alert is; `resolved` ends it."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+    EMERGENCY = "emergency"
+    RESOLVED = "resolved"
+
+
+class Output(BaseModel):
+    """What all outputs share: unknown fields are ignored, numbers and strings are never converted, a value is frozen."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class Window(Output):
+    """The half-open interval `[start, end)` that a sum or a limit belongs to."""
+
+    kind: WindowKind
+    start: Instant
+    """First instant; 1970-01-01T00:00:00Z for lifetime."""
+    end: Instant
+    """First instant after the window; 9999-12-31T23:59:59Z for lifetime."""
+    timezone: str = "UTC"
+    """The time zone whose calendar cuts the windows."""
+
+
+class PricedEvent(Output):
+    """Value of `tollgate.priced`: one counted usage event, or one adjustment, with its cost. The key is the user."""
+
+    event_id: str
+    """The usage event's `id`; unique together with `source`."""
+    source: str
+    """The service that sent it."""
+    time: Instant
+    """When the usage happened. It decides the windows."""
+    kind: EventKind
+    user: str
+    """The usage event's `subject`."""
+    org: str = ""
+    service: str = ""
+    provider: str = ""
+    model: str = ""
+    agent: str = ""
+    campaign: str = ""
+    feature: str = ""
+    product: str = ""
+    operation: str = ""
+    status: EventStatus = EventStatus.SUCCESS
+    latency_ms: int | None = Field(None, ge=0, le=2**32 - 1, strict=True)
+    """Duration of the call in milliseconds, when the service measured it."""
+    resource_type: str = ""
+    resource_id: str = ""
+    request_id: str = ""
+    usage: dict[str, Annotated[int, Field(ge=0, lt=10**18, strict=True)] | Amount] = {}
+    """Amounts by dimension: integers, or decimal strings where there is a fraction."""
+    options: dict[str, str] = {}
+    """What chose among several prices of a model: size, quality, tier."""
+    cost_usd: Usd
+    retail_usd: Usd = "0"
+    """What the user was charged for it."""
+    price_id: str = ""
+    """The price that was used; empty when the cost was reported."""
+    price_status: PriceStatus
+    source_partition: int = Field(ge=0, strict=True)
+    """Partition of `tollgate.usage` that the event was counted from."""
+    source_offset: int = Field(ge=0, strict=True)
+    version: int = Field(1, ge=1, strict=True)
+    """1 for a usage event; readers keep the highest of the same identity and kind."""
+    metadata: dict[str, JsonValue] = {}
+
+
+class SpendRecord(Output):
+    """Value of `tollgate.spend`: the sum of a scope in a window. The key is `scope|window kind|start`."""
+
+    scope: str
+    window: Window
+    spent_usd: Usd
+    retail_usd: Usd = "0"
+    usage: dict[str, Amount] = {}
+    """Sums by dimension, as decimal strings."""
+    events: int = Field(ge=0, strict=True)
+    """How many usage events were counted."""
+    updated_at: Instant
+
+
+class Flag(Output):
+    """Value of `tollgate.flags`: the current decision for a scope. The key is the scope; no record means `ok`.
+
+    A reader treats a flag as not blocked once its clock has passed `until`, and keeps the highest `revision`.
+    """
+
+    scope: str
+    state: FlagState
+    blocked: bool = Field(strict=True)
+    """True when `state` is `blocked` or `stopped`."""
+    action: Action | None = None
+    """The strictest action that is due; absent when `state` is `ok`."""
+    reason: str
+    """`within_budget`, `threshold_reached`, `usage_limit_exceeded` (HTTP 429) or `spending_stopped` (HTTP 503)."""
+    budget: str | None = None
+    """The budget that the numbers are of."""
+    window: Window | None = None
+    limit: Measure | None = None
+    unit: str | None = None
+    """`usd`, `events` or a usage dimension."""
+    spent: Measure | None = None
+    percent: Percent | None = None
+    since: Instant
+    """When the scope entered this state."""
+    until: Instant | None = None
+    """End of the window, at which the flag lapses by itself."""
+    revision: int = Field(ge=1, strict=True)
+
+
+class Alert(Output):
+    """Value of `tollgate.alerts`: one problem, rewritten under its key as it changes and when it is resolved."""
+
+    key: str
+    kind: AlertKind
+    level: AlertLevel
+    scope: str
+    budget: str | None = None
+    window: Window | None = None
+    limit: Measure | None = None
+    unit: str | None = None
+    spent: Measure | None = None
+    percent: Percent | None = None
+    state: FlagState
+    """The state of the scope that goes with this level."""
+    action: Action | None = None
+    reason: str
+    """One sentence for people."""
+    provider: str | None = None
+    """For `unpriced` alerts."""
+    model: str | None = None
+    """For `unpriced` alerts."""
+    peak_level: AlertLevel
+    """The highest level since the alert began."""
+    peak_percent: Percent | None = None
+    since: Instant
+    updated_at: Instant
+    revision: int = Field(ge=1, strict=True)
+
+
+class DeadLetterHeaders(Output):
+    """Headers of a record in `tollgate.dead-letters`, whose key and value are the refused record's own bytes.
+
+    All are UTF-8 text. The refused record's `ce_*` and `content-type` headers are carried over beside them.
+    """
+
+    reason: str
+    """One of the refusal reasons, for programs."""
+    error: str
+    """One sentence with the field's path, for people. It never quotes the payload."""
+    source_topic: str
+    source_partition: int = Field(ge=0)
+    source_offset: int = Field(ge=0)
+    time: Instant
+    """The broker's time of the refused record."""

@@ -1,0 +1,21 @@
+"""The limits of a usage event, in one place for the reference model and for the codec."""
+
+from typing import Final
+
+# What contract.md promises.
+EVENT_BYTES_MAX: Final = 64 * 1024
+USAGE_KEYS_MAX: Final = 64
+OPTION_KEYS_MAX: Final = 64
+METADATA_KEYS_MAX: Final = 64
+
+# Amounts are below 10^18 units, so that Decimal(38,9) can sum a hundred million of the largest.
+AMOUNT_UNITS_MAX: Final = 10**18 - 1
+
+# UInt32 of ClickHouse: 49 days.
+LATENCY_MS_MAX: Final = 2**32 - 1
+# Int64: database ids fit, and every JSON reader that keeps integers keeps these.
+METADATA_INT_MIN: Final = -(2**63)
+METADATA_INT_MAX: Final = 2**63 - 1
+
+SPEC_VERSION: Final = "1.0"
+EVENT_TYPE: Final = "tollgate.usage.v1"
