@@ -7,10 +7,9 @@ events and dead letters are remembered as handled; everything is a function of t
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 from aiokafka import ConsumerRecord
 
-from tollgate.domain.pricing import Pricer
+from tollgate.domain.pricing import Pricer, Quote
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import HOUR_MS, Horizon
 from tollgate.ledger.counters import Counters
@@ -248,3 +247,40 @@ class UserStage:
                 self._delta_partition.clear()
             owner = self._delta_partition[scope] = partition_of(scope.encode(), self._delta_partitions)
         return owner
+
+
+def _priced_value(record: ConsumerRecord, event: EventRecord, data: EventData, time_ms: int, quote: Quote) -> bytes:
+    """The value of the priced record: contract.md's columns, absent names left out."""
+    return encode_priced(
+        PricedRecord(
+            event_id=event.id,
+            source=event.source,
+            time=format_instant(time_ms),
+            kind="usage",
+            user=event.subject,
+            org=data.org,
+            service=data.service,
+            provider=data.provider,
+            model=data.model,
+            agent=data.agent,
+            campaign=data.campaign,
+            feature=data.feature,
+            product=data.product,
+            operation=data.operation,
+            status=data.status,
+            latency_ms=data.latency_ms,
+            resource_type=data.resource_type,
+            resource_id=data.resource_id,
+            request_id=data.request_id,
+            usage=data.usage,
+            options=data.options,
+            cost_usd=format_usd(quote.cost_picousd),
+            retail_usd=format_usd(quote.retail_picousd),
+            price_id=quote.price_id,
+            price_status=quote.status,
+            source_partition=record.partition,
+            source_offset=record.offset,
+            version=1,
+            metadata=data.metadata,
+        )
+    )

@@ -20,6 +20,8 @@ class Dimension(StrEnum):
     PRODUCT = "product"
 
 
+_DIMENSIONS: Final = frozenset(d.value for d in Dimension)
+
 # Kept by the second stage: many users add to them.
 SHARED_DIMENSIONS: Final = tuple(d for d in Dimension if d is not Dimension.USER)
 
@@ -38,7 +40,7 @@ def parse_scope(text: str) -> tuple[Dimension, str] | None:
     if text == GLOBAL_SCOPE:
         return None
     head, slash, name = text.partition("/")
-    if not slash or head not in Dimension or not name:
+    if not slash or head not in _DIMENSIONS or not name:
         known = ", ".join(f"{d.value}/…" for d in Dimension)
         raise ValueError(f"{text!r} is not a scope; use global or one of {known}")
     if len(name) > 256 or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):

@@ -161,16 +161,20 @@ def with_id(price: Price, version: str = "") -> Price:
     return replace(price, id=f"{subject}@{version}#{content_hash(price)}")
 
 
-def most_expensive(prices: Iterable[Price]) -> dict[str, Fraction]:
-    """The highest USD per unit of each dimension, whichever price, option or tier it comes from.
+def most_expensive(prices: Iterable[Price]) -> dict[str, Rate]:
+    """The highest rate of each dimension, whichever price, option or tier it comes from; never one of zero.
 
     A part that some price charges like its whole counts at that whole's rate: when one model costs 150 per million
     input tokens and has no cache price, a cached token may cost as much.
     """
-    highest: dict[str, Fraction] = {}
+    highest: dict[str, Rate] = {}
     for price in prices:
         for dimension in {*price.by_dimension, *CHARGED_LIKE}:
             rate = price.rate_for(dimension)
-            if rate is not None:
-                highest[dimension] = max(highest.get(dimension, Fraction(0)), rate.highest())
-    return {dimension: usd for dimension, usd in highest.items() if usd > 0}
+            if rate is not None and (dimension not in highest or rate.highest() > highest[dimension].highest()):
+                highest[dimension] = rate
+    return {
+        dimension: Rate(dimension, usd=max((rate.usd, *(tier.usd for tier in rate.tiers))), per=rate.per)
+        for dimension, rate in highest.items()
+        if rate.highest() > 0
+    }
