@@ -4,7 +4,8 @@ EmbeddedError
 ├── MissingPartError        something cannot be obtained or read: jars, Java, the stack's own command
 ├── NotReadyError           a process did not answer in time, or ended while it started
 ├── PortTakenError          a port that was asked for is in use
-└── AlreadyRunningError     another stack holds the data directory
+├── AlreadyRunningError     another stack holds the data directory
+└── QueryError              ClickHouse refused or failed a query
 """
 
 
@@ -26,3 +27,11 @@ class PortTakenError(EmbeddedError):
 
 class AlreadyRunningError(EmbeddedError):
     """Another stack holds the lock of the data directory."""
+
+
+class QueryError(EmbeddedError):
+    """A query failed. `code` is ClickHouse's own number; the text has ClickHouse's form `Code: N. DB::Exception: …`."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
