@@ -1,0 +1,104 @@
+"""`python -m tests.bench [worker] [peers] [pipeline] [latency]`: the figures as a table and as lines of JSON.
+
+Progress goes to stderr. Every figure is appended to `bench-results/history.ndjson`.
+"""
+
+import argparse
+import json
+import logging
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+from tests.bench.kafka import broker
+from tests.bench.latency import latency
+from tests.bench.pipeline import pipeline
+from tests.bench.scene import Result, Scene, Sizes
+from tests.bench.throughput import say, throughput
+
+FIGURES = ("worker", "peers", "pipeline", "latency")
+HISTORY = Path(__file__).resolve().parents[2] / "bench-results" / "history.ndjson"
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"some of {', '.join(FIGURES)}; all by default")
+    parser.add_argument("--runs", type=int, default=Sizes.runs, help="interleaved runs; the median counts")
+    parser.add_argument("--events", type=int, default=Sizes.events, help="events of the backlog")
+    parser.add_argument("--users", type=int, default=Sizes.users)
+    parser.add_argument(
+        "--seed", type=int, default=None, help="of the workload; printed, so that a run can be repeated"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the directory with the logs")
+    given = parser.parse_args()
+    if unknown := set(given.figures) - set(FIGURES):
+        parser.error(f"no figure is called {', '.join(sorted(unknown))}")
+    given.figures = set(given.figures) or set(FIGURES)
+    return given
+
+
+async def measure(scene: Scene, figures: set[str]) -> list[Result]:
+    """The figures, one after another: two at once would measure each other."""
+    results: list[Result] = []
+    if figures & {"worker", "peers"}:
+        say("one worker on a backlog" + (", and its peers" if "peers" in figures else ""))
+        results += await throughput(scene, "peers" in figures)
+    if "pipeline" in figures:
+        say("Kafka to worker to ClickHouse")
+        results += await pipeline(scene)
+    if "latency" in figures:
+        say("publish to flag")
+        results += await latency(scene)
+    return results
+
+
+def show(results: list[Result]) -> None:
+    """The table for people, then the lines for programs, also kept in the history."""
+    table = Table("figure", "ours", "unit", "peer", "peer's", "ratio")
+    for r in results:
+        peer_value = f"{r.peer_value:,.0f}" if r.peer_value is not None else ""
+        table.add_row(r.figure, f"{r.ours:,.0f}", r.unit, r.peer or "", peer_value, str(r.ratio or ""))
+    Console(width=130).print(table)
+    HISTORY.parent.mkdir(exist_ok=True)
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with HISTORY.open("a", encoding="utf-8") as history:
+        for result in results:
+            line = result.line()
+            print(line)
+            history.write(json.dumps(json.loads(line) | {"at": at, "commit": git.stdout.strip()}) + "\n")
+
+
+def main() -> None:
+    """Start a broker, measure, print."""
+    given = arguments()
+    seed = given.seed if given.seed is not None else random.randrange(2**32)
+    sizes = Sizes(seed, runs=given.runs, events=given.events, users=given.users)
+    say(f"seed {seed}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors before the start")
+    # A topic that was just made is unknown to some requests for a moment; the client retries, and says so each time.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    started = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
+    try:
+        with broker(directory) as (servers, pid):
+            results = uvloop.run(measure(Scene(servers, pid, directory, sizes), given.figures))
+    finally:
+        if given.keep:
+            say(f"the logs are in {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    show(results)
+    say(f"took {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""From the call that publishes an event to the flag that it causes, while a worker counts 2,000 events per second."""
+
+import asyncio
+import json
+import time
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from tests.bench import processes
+from tests.bench.kafka import create_topics, delete_topics, load, partitions_of
+from tests.bench.scene import Result, Scene
+from tests.bench.throughput import say
+from tests.bench.workload import Crossings, Workload
+
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.topics import USAGE_PARTITIONS
+
+PER_USER = 3
+READY_SECONDS = 60
+LAST_FLAG_SECONDS = 20
+WARM_UP_SHARE = 0.05
+
+# Every user may make three calls an hour; the third one blocks him.
+BUDGET = {
+    "id": "calls",
+    "scope": "user/*",
+    "limit": str(PER_USER),
+    "unit": "events",
+    "window": "lifetime",
+    "timezone": "UTC",
+    "thresholds": {"critical": {"percent": "100", "action": "block"}},
+    "updated_at": "2026-11-01T00:00:00Z",
+}
+
+
+async def _flags(servers: str, topic: str, seen: dict[str, float], want: int, running: asyncio.Event) -> None:
+    """Note when the first blocking flag of each user is read."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        parts = await partitions_of(consumer, topic)
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        running.set()
+        while len(seen) < want:
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                now = time.perf_counter()
+                for record in records:
+                    user = record.key.decode().removeprefix("user/")
+                    if user not in seen and json.loads(record.value)["blocked"]:
+                        seen[user] = now
+    finally:
+        await consumer.stop()
+
+
+async def _wait_until_counting(scene: Scene, prefix: str, worker: processes.Program, seen: dict[str, float]) -> None:
+    """Publish three calls of one user and wait for his flag: then the worker is up and has read the budget."""
+    warm = Crossings(seed=1, users=1, per_user=PER_USER)
+    records = [(b"warm-up", value.replace(user.encode(), b"warm-up")) for user, _, value in warm.records()]
+    await load(scene.servers, f"{prefix}usage", records)
+    deadline = time.monotonic() + READY_SECONDS
+    while "warm-up" not in seen:
+        worker.alive()
+        if time.monotonic() > deadline:
+            raise TimeoutError("the worker wrote no flag")
+        await asyncio.sleep(0.05)
+
+
+async def latency(scene: Scene) -> list[Result]:
+    """p50, p99 and p99.9 of the time from the producing call to the flag at a read-committed reader."""
+    sizes, prefix = scene.sizes, "latency."
+    await create_topics(scene.servers, prefix)
+    await load(scene.servers, f"{prefix}control", [(b"budget/calls", json.dumps(BUDGET).encode())])
+    # A worker in use has users in memory; an empty one would flatter.
+    await load(scene.servers, f"{prefix}usage", Workload(sizes.seed, 50_000, sizes.users).records())
+    seen: dict[str, float] = {}
+    running = asyncio.Event()
+    want = sizes.latency_users + 1
+    with processes.tollgate("worker-latency", ["worker"], scene.directory, scene.environment(prefix)) as worker:
+        reader = asyncio.create_task(_flags(scene.servers, f"{prefix}flags", seen, want + sizes.users, running))
+        await running.wait()
+        await _wait_until_counting(scene, prefix, worker, seen)
+        called, behind = await _publish(scene, f"{prefix}usage")
+        deadline = time.monotonic() + LAST_FLAG_SECONDS
+        while not called.keys() <= seen.keys() and time.monotonic() < deadline:
+            worker.alive()
+            await asyncio.sleep(0.05)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+    missing = called.keys() - seen.keys()
+    if missing:
+        raise AssertionError(f"{len(missing)} of {len(called)} users were never blocked")
+    await delete_topics(scene.servers, prefix)
+    order = list(called)[int(len(called) * WARM_UP_SHARE) :]
+    found = sorted((seen[user] - called[user]) * 1000 for user in order)
+    detail = {
+        "rate": sizes.latency_rate,
+        "flags": len(found),
+        "max": round(found[-1], 1),
+        "publisher_late_ms": behind,
+    }
+    say(f"  {len(found)} flags, the last event {behind} ms behind its schedule")
+    points = {"p50": 0.50, "p99": 0.99, "p99.9": 0.999}
+    return [
+        Result(f"publish to flag, {name}", found[int(len(found) * share)], "ms", detail=detail)
+        for name, share in points.items()
+    ]
+
+
+async def _publish(scene: Scene, topic: str) -> tuple[dict[str, float], float]:
+    """Publish at the rate; when each user's crossing event was handed over, and the worst delay in ms."""
+    producer = AIOKafkaProducer(bootstrap_servers=scene.servers, acks="all", linger_ms=2)
+    await producer.start()
+    called: dict[str, float] = {}
+    worst = 0.0
+    try:
+        started = time.perf_counter()
+        events = Crossings(scene.sizes.seed, scene.sizes.latency_users, PER_USER).records()
+        for number, (user, crosses, value) in enumerate(events):
+            due = started + number / scene.sizes.latency_rate
+            now = time.perf_counter()
+            if due > now:
+                await asyncio.sleep(due - now)
+            else:
+                worst = max(worst, now - due)
+            key = user.encode()
+            if crosses:
+                called[user] = time.perf_counter()
+            await producer.send(topic, value, key=key, partition=partition_of(key, USAGE_PARTITIONS))
+        await producer.flush()
+    finally:
+        await producer.stop()
+    return called, round(worst * 1000, 1)

@@ -1,0 +1,164 @@
+"""One worker on a cold backlog, and the peers on the same topic of the same broker, in turn, several times."""
+
+import statistics
+import sys
+import time
+
+import psutil
+from tests.bench import processes
+from tests.bench.checker import Expected
+from tests.bench.curve import TopicEnds, watch
+from tests.bench.kafka import create_topic, create_topics, delete_topics, load, read
+from tests.bench.scene import Result, Scene, spread
+from tests.bench.workload import Workload
+
+from tollgate.schemas.topics import USAGE_PARTITIONS
+
+SPEND_SECONDS = 60
+PEER_SECONDS = 60
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr; stdout has the figures."""
+    print(text, file=sys.stderr, flush=True)
+
+
+async def backlog(scene: Scene, prefix: str) -> int:
+    """Fresh topics under the prefix with the workload in `usage`; returns how many records were sent."""
+    sizes = scene.sizes
+    await create_topics(scene.servers, prefix)
+    workload = Workload(sizes.seed, sizes.events, sizes.users)
+    count, seconds = await load(scene.servers, f"{prefix}usage", workload.records())
+    say(f"  {count} records loaded in {seconds:.1f} s ({count / seconds:,.0f}/s, generated meanwhile)")
+    return count
+
+
+async def expected_of(scene: Scene, prefix: str) -> Expected:
+    """The right answers, from what really is in the usage topic."""
+    return Expected.of([value async for _, value in read(scene.servers, f"{prefix}usage") if value is not None])
+
+
+async def verify(scene: Scene, prefix: str, expected: Expected) -> None:
+    """Raise unless every event is priced once at its cost and the spend topic has the right totals."""
+    priced = [value async for _, value in read(scene.servers, f"{prefix}priced") if value is not None]
+    faults = expected.faults_of_priced(priced)
+    deadline = time.monotonic() + SPEND_SECONDS
+    while True:
+        latest = {k.decode(): v async for k, v in read(scene.servers, f"{prefix}spend") if v is not None}
+        wrong = expected.faults_of_spend(latest)
+        if not wrong or time.monotonic() > deadline:
+            break
+    if faults or wrong:
+        raise AssertionError(
+            f"not exact: {len(faults)} faults of priced, {len(wrong)} of spend: {(faults + wrong)[:5]}"
+        )
+
+
+async def worker_run(scene: Scene, prefix: str, expected: Expected) -> dict[str, float]:
+    """Start one worker on the backlog under the prefix; its steady rate, verified."""
+    async with TopicEnds(scene.servers, f"{prefix}priced") as ends:
+        with processes.tollgate("worker", ["worker"], scene.directory, scene.environment(prefix)) as worker:
+            started = time.perf_counter()
+            broker_before = cpu_seconds(scene.broker_pid)
+            curve = await watch(ends.look, expected.count, 180, worker.alive, settle=True)
+            offsets = curve.samples[-1][1]
+            first = curve.reached(1)
+            busy = curve.reached(offsets) - first
+            rate = curve.steady_rate(expected.count, offsets)
+            cpu = worker.cpu_seconds()
+            broker = cpu_seconds(scene.broker_pid) - broker_before
+            await verify(scene, prefix, expected)
+    say(
+        f"  worker {rate:,.0f} events/s steady, {expected.count / busy:,.0f} overall; first output after "
+        f"{first - started:.1f} s; processor seconds: worker {cpu:.1f}, broker {broker:.1f} in {busy:.1f} s; exact"
+    )
+    return {"rate": rate, "worker_cpu": cpu, "markers": offsets - expected.count}
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+async def peer_run(
+    scene: Scene, script: str, arguments: list[str], source: str, events: int, number: int
+) -> float | None:
+    """Start a peer on the same backlog; its steady rate up to `events` output records, or None when it came to a halt."""
+    name = f"peer-{script.removesuffix('.py').replace('_', '-')}-{number}"
+    output = f"{name}.priced"
+    await create_topic(scene.servers, output, USAGE_PARTITIONS)
+    directory = scene.directory / name
+    directory.mkdir()
+    env = {
+        "BENCH_SERVERS": scene.servers,
+        "BENCH_SOURCE": source,
+        "BENCH_OUTPUT": output,
+        "BENCH_APPLICATION": name,
+        "BENCH_DIRECTORY": str(directory),
+    }
+    async with TopicEnds(scene.servers, output) as ends:
+        with processes.peer(script, directory, env, arguments) as program:
+            try:
+                curve = await watch(ends.look, events, PEER_SECONDS, program.alive, settle=False)
+            except TimeoutError as halt:
+                # Seen with stock Faust about once in ten runs: it consumes no more, and says nothing.
+                say(f"  {script} came to a halt: {halt}")
+                return None
+            finally:
+                await delete_topics(scene.servers, name)
+    rate = curve.steady_rate(events, events)
+    say(f"  {script} {rate:,.0f} events/s")
+    return rate
+
+
+async def ceiling_run(scene: Scene, source: str) -> float:
+    """Fetch and decode alone, in a process of its own."""
+    with processes.module(
+        "tests.bench.ceiling", [scene.servers, source, str(scene.sizes.events)], scene.directory
+    ) as p:
+        rate = float(p.output(timeout_seconds=120))
+    say(f"  fetch and decode alone {rate:,.0f} events/s")
+    return rate
+
+
+async def throughput(scene: Scene, with_peers: bool) -> list[Result]:
+    """All figures of one worker against its peers; each run has one of each, so that the machine's moods are shared."""
+    rates: dict[str, list[float]] = {"ours": [], "quix": [], "faust": [], "ceiling": []}
+    expected: Expected | None = None
+    for run in range(scene.sizes.runs):
+        prefix = f"throughput-{run}."
+        await backlog(scene, prefix)
+        source = f"{prefix}usage"
+        expected = await expected_of(scene, prefix)
+        ours = await worker_run(scene, prefix, expected)
+        rates["ours"].append(ours["rate"])
+        if with_peers:
+            rates["ceiling"].append(await ceiling_run(scene, source))
+            rates["quix"].append(await peer_run(scene, "quix_streams.py", [], source, scene.sizes.quix_events, run))
+            arguments = ["worker", "-l", "error", "--without-web"]
+            rates["faust"].append(
+                await peer_run(scene, "faust_table.py", arguments, source, scene.sizes.faust_events, run)
+            )
+        await delete_topics(scene.servers, prefix)
+    detail = {"spread": spread(rates["ours"]), "events": expected.count if expected else 0, "exact": True}
+    ours_median = statistics.median(rates["ours"])
+    if not with_peers:
+        return [Result("worker throughput", ours_median, "events/s", detail=detail)]
+    peers = {
+        "quix": "Quix Streams 3.28, exactly once, one scope",
+        "faust": "stock Faust 0.15.3, one table, at least once",
+        "ceiling": "aiokafka, fetch and decode alone",
+    }
+    return [
+        Result(
+            "worker throughput",
+            ours_median,
+            "events/s",
+            peer,
+            statistics.median(rates[name]),
+            detail | {"peer_spread": spread(rates[name]), "peer_halts": scene.sizes.runs - len(rates[name])},
+        )
+        for name, peer in peers.items()
+        if rates[name]
+    ]
