@@ -31,7 +31,7 @@ class Rate:
     """`usd` for every `per` units of `dimension`, linear: 0.10 per 3 seconds costs 0.033333333333 for one second.
 
     `unless`: charged only when none of these dimensions is reported; otherwise the amount is information.
-    `once`: an event that reports neither the dimension nor one of `unless` counts as one unit.
+    `once_unless`: an event that reports none of these dimensions counts as one unit; empty: nothing is counted unseen.
     `minimum`: an amount above zero is charged as at least this much.
     """
 
@@ -40,7 +40,7 @@ class Rate:
     per: Decimal = Decimal(1)
     tiers: tuple[Tier, ...] = ()
     unless: tuple[str, ...] = ()
-    once: bool = False
+    once_unless: tuple[str, ...] = ()
     minimum: Decimal | None = None
 
     def unit(self, input_tokens: Fraction | int = 0) -> Fraction:
@@ -147,8 +147,10 @@ def _rate_content(rate: Rate) -> dict[str, object]:
     }
     if rate.tiers:
         content["tiers"] = [[tier.start, decimal_text(tier.usd)] for tier in rate.tiers]
-    if rate.unless or rate.once:
-        content["unless"] = [*sorted(rate.unless), rate.once]
+    if rate.unless:
+        content["unless"] = sorted(rate.unless)
+    if rate.once_unless:
+        content["once_unless"] = sorted(rate.once_unless)
     if rate.minimum is not None:
         content["minimum"] = decimal_text(rate.minimum)
     return content

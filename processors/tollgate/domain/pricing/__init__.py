@@ -1,0 +1,22 @@
+"""What an event costs: prices from four sources, exact arithmetic, and an explanation of every figure."""
+
+from tollgate.domain.pricing.book import PriceBook
+from tollgate.domain.pricing.price import Price, Rate, Tier
+from tollgate.domain.pricing.pricer import FREE, PRICED, REPORTED, UNPRICED, Priceable, Pricer, Quote
+from tollgate.domain.pricing.shipped import book_names, load_price_book
+
+__all__ = [
+    "FREE",
+    "PRICED",
+    "REPORTED",
+    "UNPRICED",
+    "Price",
+    "PriceBook",
+    "Priceable",
+    "Pricer",
+    "Quote",
+    "Rate",
+    "Tier",
+    "book_names",
+    "load_price_book",
+]

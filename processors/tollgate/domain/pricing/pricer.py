@@ -1,0 +1,216 @@
+"""The cost of one usage event, fast: prices are looked up once and then only multiplied."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Protocol
+
+import msgspec
+
+from tollgate.domain.pricing.book import PriceBook
+from tollgate.domain.pricing.charges import EXCLUSIVE, Charge, charges
+from tollgate.domain.pricing.compiled import (
+    CompiledPrice,
+    rounded,
+)
+from tollgate.domain.pricing.dimensions import INPUT, INPUT_PARTS
+from tollgate.domain.pricing.price import Price, Rate
+from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
+from tollgate.schemas.control import PriceRecord
+
+PRICED: Final = "priced"
+REPORTED: Final = "reported"
+FREE: Final = "free"
+UNPRICED: Final = "unpriced"
+
+# Names of models come from outside, so what is remembered of them is bounded: two generations of this many keys, and
+# the older one is dropped as a whole. 4,096 is far above the models in use at one time, and about 10 MB at the worst.
+_KEYS_MAX: Final = 4096
+# One key's prices of different times: two for a late event next to live ones, more where prices change by time of day.
+_INTERVALS_MAX: Final = 8
+
+_Key = tuple[object, ...]
+
+
+class Priceable(Protocol):
+    """What pricing reads of a usage event's data (`tollgate.schemas.usage_codec.EventData`)."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def product(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def billed(self) -> bool: ...
+    @property
+    def convention(self) -> str: ...
+    @property
+    def usage(self) -> Mapping[str, int | str]: ...
+    @property
+    def options(self) -> Mapping[str, str]: ...
+    @property
+    def cost_usd(self) -> str | None: ...
+    @property
+    def retail_tokens(self) -> int | str | None: ...
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False):
+    """`cost_picousd` and `retail_picousd` are never negative. `status` is priced, reported, free or unpriced."""
+
+    cost_picousd: int
+    retail_picousd: int
+    price_id: str
+    status: str
+
+
+class Pricer:
+    """Prices usage events by a book. It keeps what it has looked up; use one per thread.
+
+    Costs are exact rationals until the end and rounded once per event to 10⁻¹² USD, half to even: one second at 0.10
+    per 3 seconds is 0.033333333333 USD, and a cost of 0.0000000000005 USD is 0.
+    """
+
+    def __init__(self, book: PriceBook) -> None:
+        self.book = book
+        self._young: dict[_Key, tuple[CompiledPrice, ...]] = {}
+        self._old: dict[_Key, tuple[CompiledPrice, ...]] = {}
+        self._retail = {product: _pico_per_nano(usd) for product, usd in book.defaults.retail_usd.items()}
+        self._other = Rate("", usd=book.defaults.other_usd)
+
+    def with_prices(self, records: Iterable[PriceRecord]) -> "Pricer":
+        """A pricer with exactly these run-time prices, in place of those it had, and nothing remembered."""
+        return Pricer(self.book.with_prices(records))
+
+    def price(self, data: Priceable, time_ms: int) -> Quote:
+        """What the event costs at its own time. Any usage is priced; nothing is raised.
+
+        - A status other than `success` costs nothing unless `billed`: the quote keeps the price that would have held
+          (so that failures can be told apart by model and price), and its status, which is never `unpriced`.
+        - `cost_usd` takes the place of the price book: status `reported`, price id `reported`.
+        - An unknown price is never nothing: the whole event is charged by the provider's fallback, or only what its
+          known price does not cover (price id `<known id>+fallback/<provider>`), and is `unpriced`.
+        """
+        retail = 0 if data.retail_tokens is None else self._retail_picousd(data)
+        status = data.status
+        if data.cost_usd is not None or (status != "success" and status and not data.billed):
+            return self._without_usage(data, time_ms, retail)
+        options = data.options
+        model = data.model
+        key: _Key = (data.provider, model) if model and not options else self._key(data)
+        for compiled in self._young.get(key, ()):
+            if compiled.from_ms <= time_ms < compiled.to_ms:
+                break
+        else:
+            compiled = self._lookup(key, data, time_ms)
+        usage = data.usage
+        exclusive = data.convention == EXCLUSIVE
+        band = compiled.base
+        if compiled.special:
+            if compiled.status == FREE:
+                return Quote(0, retail, compiled.price_id, FREE)
+            if compiled.once:
+                return self._in_full(compiled, data, time_ms, retail)
+            band = compiled.band(_input_tokens(usage, exclusive))
+        cost = band.cost(usage, exclusive)
+        if cost is None:
+            return self._in_full(compiled, data, time_ms, retail)
+        return Quote(cost, retail, compiled.price_id, compiled.status)
+
+    def charges(self, data: Priceable, time_ms: int) -> tuple[CompiledPrice, list[Charge]]:
+        """The price that holds for the event, and what it would charge line by line whatever the event's status."""
+        compiled = self._lookup(self._key(data), data, time_ms)
+        return compiled, self._lines(compiled, data, time_ms)
+
+    def _lines(self, compiled: CompiledPrice, data: Priceable, time_ms: int) -> list[Charge]:
+        def fallback() -> tuple[Price, Rate]:
+            return self._fallback(data, time_ms).price, self._other
+
+        return list(charges(compiled.price, data.usage, data.convention, fallback))
+
+    def _in_full(self, compiled: CompiledPrice, data: Priceable, time_ms: int, retail: int) -> Quote:
+        lines = self._lines(compiled, data, time_ms)
+        cost = rounded(sum((line.cost for line in lines), Fraction(0)))
+        uncovered = next((line for line in lines if line.unpriced), None)
+        if uncovered is None or compiled.status == UNPRICED:
+            return Quote(cost, retail, compiled.price_id, compiled.status)
+        return Quote(cost, retail, f"{compiled.price_id}+{uncovered.price.id}", UNPRICED)
+
+    def _without_usage(self, data: Priceable, time_ms: int, retail: int) -> Quote:
+        owed = data.status in ("success", "") or data.billed
+        if data.cost_usd is not None:
+            return Quote(parse_usd(data.cost_usd) if owed else 0, retail, REPORTED, REPORTED)
+        compiled = self._lookup(self._key(data), data, time_ms)
+        if compiled.status == UNPRICED:
+            return Quote(0, retail, "", FREE)
+        return Quote(0, retail, compiled.price_id, compiled.status)
+
+    def _retail_picousd(self, data: Priceable) -> int:
+        tokens = data.retail_tokens
+        if tokens is None:
+            return 0
+        unit = self._retail.get(data.product) or self._retail[""]
+        nano = tokens * NANO if isinstance(tokens, int) else parse_amount(tokens)
+        return rounded(nano * unit)
+
+    def _key(self, data: Priceable) -> _Key:
+        """What the choice of a price depends on besides the time."""
+        names = self.book.option_names
+        options = tuple(sorted(item for item in data.options.items() if item[0] in names)) if data.options else ()
+        if data.model:
+            return (data.provider, data.model, *options)
+        return (data.provider, None, data.agent, *options)
+
+    def _lookup(self, key: _Key, data: Priceable, time_ms: int) -> CompiledPrice:
+        """The compiled price for a key that may not be among the young ones, or not for this time."""
+        known = self._young.get(key) or self._old.get(key) or ()
+        found = next((compiled for compiled in known if compiled.from_ms <= time_ms < compiled.to_ms), None)
+        if found is None:
+            found = self._resolve(data, time_ms)
+            known = (found, *known[: _INTERVALS_MAX - 1])
+        self._remember(key, known)
+        return found
+
+    def _resolve(self, data: Priceable, time_ms: int) -> CompiledPrice:
+        found = self.book.resolve(data.provider, data.model, data.agent, data.options, time_ms)
+        if found.price is None:
+            return self._fallback(data, time_ms).within(found.interval)
+        return CompiledPrice(found.price, found.interval, FREE if found.price.free else PRICED)
+
+    def _fallback(self, data: Priceable, time_ms: int) -> CompiledPrice:
+        """The provider's fallback, shared by all of its unknown models."""
+        name = self.book.fallback_name(data.provider, data.model)
+        key = (name,)
+        known = self._young.get(key) or self._old.get(key) or ()
+        found = next((compiled for compiled in known if compiled.from_ms <= time_ms < compiled.to_ms), None)
+        if found is None:
+            price, interval = self.book.fallback(name, time_ms)
+            found = CompiledPrice(price, interval, UNPRICED)
+            self._remember(key, (found, *known[: _INTERVALS_MAX - 1]))
+        return found
+
+    def _remember(self, key: _Key, known: tuple[CompiledPrice, ...]) -> None:
+        if key not in self._young and len(self._young) >= _KEYS_MAX:
+            self._old, self._young = self._young, {}
+        self._young[key] = known
+
+
+def _input_tokens(usage: Mapping[str, int | str], exclusive: bool) -> int:
+    """All input tokens, by which a tier is chosen. Decimal amounts are left out: they are charged in full elsewhere."""
+    whole = usage.get(INPUT, 0)
+    parts = 0
+    for part in INPUT_PARTS:
+        amount = usage.get(part)
+        if amount.__class__ is int:
+            parts += amount
+    if whole.__class__ is not int:
+        return parts
+    return whole + parts if exclusive else max(whole, parts)
+
+
+def _pico_per_nano(usd: Decimal) -> Fraction:
+    return Fraction(usd) * 1000
