@@ -1,4 +1,4 @@
-"""Exact amounts on the wire: money in 10⁻¹² USD and usage in 10⁻⁹ units, as integers inside and decimal strings outside.
+"""Exact amounts on the wire: money in 10⁻¹² USD, usage in 10⁻⁹ units; integers inside, decimal strings outside.
 
 No float is ever made. `Decimal(38,12)` and `Decimal(38,9)` in ClickHouse hold every value these functions produce.
 """
@@ -15,7 +15,10 @@ _USAGE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?")
 
 
 def parse_usd(text: str) -> int:
-    """Decimal string to 10⁻¹² USD: `"2.5"` → 2_500_000_000_000. ValueError unless 0 ≤ value < 10^14 with ≤ 12 decimals."""
+    """Decimal string to 10⁻¹² USD: `"2.5"` → 2_500_000_000_000.
+
+    ValueError unless 0 ≤ value < 10^14 with at most 12 decimals.
+    """
     return _parse(_MONEY, text, 12)
 
 
@@ -29,7 +32,8 @@ def _parse(pattern: re.Pattern[str], text: str, decimals: int) -> int:
     if match is None:
         raise ValueError(f"not a plain decimal of at most {decimals} decimal places")
     whole, fraction = match.groups()
-    return int(whole) * 10**decimals + (int(fraction.ljust(decimals, "0")) if fraction else 0)
+    unit: int = 10**decimals
+    return int(whole) * unit + (int(fraction.ljust(decimals, "0")) if fraction else 0)
 
 
 def format_usd(picousd: int) -> str:

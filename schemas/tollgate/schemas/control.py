@@ -6,6 +6,7 @@ made (command line, console) and again where they are read.
 
 import json
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -50,7 +51,7 @@ Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX), AfterValidator
 Name = Annotated[str, Field(max_length=NAME_CHARS_MAX), AfterValidator(_plain)]
 UsdText = Annotated[str, AfterValidator(_canonical_usd), Field(description="US dollars ≥ 0, a decimal string")]
 AmountText = Annotated[str, AfterValidator(_canonical_amount), Field(description="an amount ≥ 0, a decimal string")]
-InstantText = Annotated[str, AfterValidator(_canonical_instant), Field(description="RFC 3339 with an offset; kept in UTC")]
+InstantText = Annotated[str, AfterValidator(_canonical_instant), Field(description="RFC 3339 with offset, kept in UTC")]
 
 
 class ControlRecord(BaseModel):
@@ -86,7 +87,7 @@ class ThresholdsRecord(ControlRecord):
         given = [(name, t) for name in ("warning", "critical", "emergency") if (t := getattr(self, name)) is not None]
         if not given:
             raise ValueError("give at least one of warning, critical and emergency")
-        for (lower, low), (upper, high) in zip(given, given[1:], strict=False):
+        for (lower, low), (upper, high) in pairwise(given):
             if parse_amount(low.percent) > parse_amount(high.percent):
                 raise ValueError(f"{lower} ({low.percent} %) must not be above {upper} ({high.percent} %)")
         return self
@@ -162,11 +163,11 @@ class BudgetRecord(ControlRecord):
 
     @model_validator(mode="after")
     def _limit_in_unit(self) -> Self:
-        if self.unit == "usd":
-            limit, text = parse_usd(self.limit), _canonical_usd(self.limit)
-        else:
-            limit, text = parse_amount(self.limit), _canonical_amount(self.limit)
-        if limit <= 0:
+        try:
+            text = _canonical_usd(self.limit) if self.unit == "usd" else _canonical_amount(self.limit)
+        except ValueError as error:
+            raise ValueError(f"limit: {error}") from None
+        if text == "0":
             raise ValueError("limit: must be above 0")
         # The model is frozen for its users; here it is still being made.
         object.__setattr__(self, "limit", text)

@@ -31,7 +31,7 @@ Measure = Annotated[
     str,
     Field(
         pattern=USD_PATTERN,
-        description="A value in the budget's unit: dollars (12 decimals) or an amount (9 decimals), as a decimal string",
+        description="In the budget's unit: dollars (12 decimals) or an amount (9 decimals), as a decimal string",
         examples=["100"],
     ),
 ]
@@ -128,7 +128,7 @@ class AlertLevel(StrEnum):
 
 
 class Output(BaseModel):
-    """What all outputs share: unknown fields are ignored, numbers and strings are never converted, a value is frozen."""
+    """What all outputs share: unknown fields are ignored, and a value is frozen."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 

@@ -13,6 +13,7 @@ from tollgate.schemas.refusals import Refusal, RefusalReason
 DEPTH_MAX: Final = 32
 # Integers longer than this are read as ±10^30, which no field accepts; converting thousands of digits takes long.
 _DIGITS_MAX: Final = 30
+_INT_MAX: Final[int] = 10**_DIGITS_MAX
 
 # A string without its closing quote is taken to the end, so that the search never starts twice in the same text.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -65,7 +66,7 @@ def _no_constant(_name: str) -> NoReturn:
 
 def _bounded_int(digits: str) -> int:
     if len(digits) > _DIGITS_MAX:
-        return -(10**_DIGITS_MAX) if digits[0] == "-" else 10**_DIGITS_MAX
+        return -_INT_MAX if digits[0] == "-" else _INT_MAX
     return int(digits)
 
 

@@ -97,9 +97,7 @@ TOPIC_SPECS: tuple[TopicSpec, ...] = (
         1,
         _delete(DEAD_LETTER_RETENTION_MS) | {"max.message.bytes": str(RECORD_BYTES_MAX + 64 * 1024)},
     ),
-    TopicSpec(
-        Topic.DELTAS, DELTA_PARTITIONS, _delete(7 * DAY_MS) | {"max.message.bytes": str(RECORD_BYTES_MAX)}
-    ),
+    TopicSpec(Topic.DELTAS, DELTA_PARTITIONS, _delete(7 * DAY_MS) | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
     TopicSpec(Topic.USER_STATE, USAGE_PARTITIONS, _COMPACT),
     TopicSpec(Topic.SHARED_STATE, DELTA_PARTITIONS, _COMPACT),
     TopicSpec(

@@ -13,7 +13,6 @@ from pydantic_core import ErrorDetails
 
 from tollgate.schemas.cloud_events import Headers, binary_attributes
 from tollgate.schemas.event_time import parse_event_time
-from tollgate.schemas.outputs import EventStatus
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.strict_json import read_json
 from tollgate.schemas.text_rules import FIELD_NAME, NAME_CHARS_MAX, NAME_PATTERN, USAGE_KEY_PATTERN
@@ -72,9 +71,7 @@ class UsageData(BaseModel):
     """How the call ended. Other than `success` costs nothing, unless `billed`."""
     billed: bool = False
     """The provider charged for a call that did not succeed."""
-    options: dict[Name, Name] = Field(
-        {}, max_length=OPTION_KEYS_MAX, examples=[{"size": "1024x1024", "quality": "hd"}]
-    )
+    options: dict[Name, Name] = Field({}, max_length=OPTION_KEYS_MAX, examples=[{"size": "1024x1024", "quality": "hd"}])
     """What chooses among several prices of a model."""
     retail_tokens: UsageAmount | None = None
     """What the user was charged, in product tokens. Looked up when absent."""
@@ -109,7 +106,7 @@ class UsageData(BaseModel):
         if self.cost_usd is None:
             if not (self.agent or (self.provider and self.model)):
                 raise fault(RefusalReason.MISSING_FIELD, "needs provider and model, or agent, or cost_usd")
-            if not self.usage and self.status == EventStatus.SUCCESS:
+            if not self.usage and self.status == "success":
                 raise fault(RefusalReason.MISSING_FIELD, "needs usage, or cost_usd")
         return self
 
@@ -181,9 +178,10 @@ _TEXTS = {
 
 def _refusal(error: ErrorDetails) -> Refusal:
     """The first error that pydantic found, with the field's path and without the input."""
-    *path, last = error["loc"] or ("value",)
-    keyed = last == "[key]"
-    path = [str(part) for part in (path if keyed else (*path, last))]
+    path = [str(part) for part in error["loc"] or ("value",)]
+    keyed = path[-1] == "[key]"
+    if keyed:
+        del path[-1]
     place = ".".join(part if FIELD_NAME.fullmatch(part) else "?" for part in path)
     kind = error["type"]
     if kind in _REASONS:
