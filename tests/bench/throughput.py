@@ -84,7 +84,7 @@ def cpu_seconds(pid: int) -> float:
 async def peer_run(
     scene: Scene, script: str, arguments: list[str], source: str, events: int, number: int
 ) -> float | None:
-    """Start a peer on the same backlog; its steady rate up to `events` output records, or None when it came to a halt."""
+    """Start a peer on the same backlog; its steady rate up to `events` outputs, or None when it came to a halt."""
     name = f"peer-{script.removesuffix('.py').replace('_', '-')}-{number}"
     output = f"{name}.priced"
     await create_topic(scene.servers, output, USAGE_PARTITIONS)
