@@ -17,7 +17,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.outbox import Outbox, OutRecord
+from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.stage import Stage
 from tollgate.schemas.topics import RECORD_BYTES_MAX, Topic
@@ -164,7 +164,7 @@ class Lane:
         if not outbox.records and self.next_offset == self._committed_offset:
             return
         row = _encode({"next": self.next_offset, **numbers})
-        outbox.to(self.stage.state, self.partition).append((OFFSET_ROW.encode(), row, ()))
+        outbox.to(self.stage.state, self.partition).append((OFFSET_ROW.encode(), row, NO_HEADERS))
         self._commit = asyncio.get_running_loop().create_task(self._transaction(outbox, self.next_offset))
         # What was applied meanwhile follows at once.
         self._commit.add_done_callback(lambda _: None if self._releasing else self.checkpoint())

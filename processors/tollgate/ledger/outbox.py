@@ -2,9 +2,11 @@
 
 from tollgate.schemas.topics import Topic
 
-Headers = tuple[tuple[str, bytes], ...]
+# aiokafka's compiled builder takes a list and nothing else.
+Headers = list[tuple[str, bytes]]
 OutRecord = tuple[bytes | None, bytes | None, Headers]
-NO_HEADERS: Headers = ()
+# Shared by all records without headers; never changed.
+NO_HEADERS: Headers = []
 
 
 class Outbox:

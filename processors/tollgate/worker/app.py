@@ -59,6 +59,8 @@ async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlRead
 def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
     """The Faust app with its engine, web pages and background tasks. Opens no connection yet."""
     port = settings.worker_port or _free_port(settings.worker_host)
+    data_dir = settings.data_dir / "faust" / settings.worker_id
+    data_dir.mkdir(parents=True, exist_ok=True)
     app = LedgerApp(
         settings.application,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")],
@@ -67,7 +69,7 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         web_bind=settings.worker_host,
         web_port=port,
         web_in_thread=False,
-        datadir=str(settings.data_dir / "faust" / settings.worker_id),
+        datadir=str(data_dir),
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
@@ -102,8 +104,6 @@ def _security(settings: Settings) -> dict[str, Any]:
 
 
 def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> None:
-    ready = asyncio.Event()
-
     # A topic is subscribed to only if an agent names it; the ledger takes its records before any agent sees them.
     for topic in (Topic.USAGE, Topic.DELTAS):
         channel = app.topic(settings.topic(topic), value_type=bytes, value_serializer="raw", key_serializer="raw")
@@ -114,37 +114,31 @@ def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> No
 
         app.agent(channel, name=f"tollgate.worker.{topic.value}")(unreachable)
 
-    @app.task
-    async def control_topic() -> None:
-        try:
-            policy = await control.read_all()
-            link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
-            app.engine = Engine(link, policy)
-            ready.set()
-            await control.follow(app.engine.set_policy)
-        except asyncio.CancelledError:
-            await control.stop()
-            raise
-        except BaseException as error:  # noqa: BLE001 # without budgets and prices nothing may be counted
-            fatal("the control topic cannot be read", error)
+    async def start_engine() -> None:
+        """Read every budget and price before the first record, and follow them from then on."""
+        policy = await control.read_all()
+        link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
+        app.engine = Engine(link, policy)
+        app.add_future(control.follow(app.engine.set_policy))
 
     @app.on_rebalance_complete.connect
     async def acquire(sender: Any, **_: Any) -> None:
         try:
-            await ready.wait()
+            if app.engine is None:
+                await start_engine()
             await app.engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in app.consumer.assignment())
         except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
             fatal("the assigned partitions could not be recovered", error)
 
     @app.timer(TICK_SECONDS)
     async def tick() -> None:
-        if ready.is_set():
+        if app.engine is not None:
             app.engine.tick()
             app.engine.checkpoint()
 
     @app.timer(REPORT_SECONDS)
     async def report() -> None:
-        if ready.is_set() and app.engine.ready:
+        if app.engine is not None and app.engine.ready:
             await app.consumer._thread.report(app.engine.committed_offsets())  # noqa: SLF001 # the thread is ours
 
 
@@ -155,14 +149,14 @@ def _add_pages(app: LedgerApp) -> None:
 
     @app.page("/ready")
     async def is_ready(view: View, request: Request) -> Response:
-        engine = getattr(app, "engine", None)
+        engine = app.engine
         if engine is None or not engine.ready or app.rebalancing:
             return view.json({"status": "recovering"}, status=503)
         return view.json({"status": "ready", "partitions": len(engine.lanes)})
 
     @app.page("/metrics")
     async def metrics(view: View, request: Request) -> Response:
-        engine = getattr(app, "engine", None)
+        engine = app.engine
         return view.bytes(render(engine) if engine is not None else b"", content_type="text/plain; version=0.0.4")
 
 

@@ -56,10 +56,12 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
         return LedgerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        engine = self.app.engine
         try:
             while not (self.should_stop or fetcher.should_stop):
                 records, _ = await self._wait_next_records(1.0)
+                engine = self.app.engine
+                if engine is None:
+                    continue
                 generation = self.app.consumer_generation_id
                 for tp, batch in (records or {}).items():
                     lane = engine.lanes.get(TopicPartition(tp.topic, tp.partition))
@@ -83,14 +85,16 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
 
     async def perform_seek(self) -> None:
         await super().perform_seek()
-        for tp, lane in self.app.engine.lanes.items():
+        lanes = self.app.engine.lanes if self.app.engine is not None else {}
+        for tp, lane in lanes.items():
             await self.seek(ensure_TP(tp), lane.next_offset)
             lane.must_seek = False
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         # No batch may be applied any more; what was applied is committed while the group waits for us.
         self.stop_flow()
-        await self.app.engine.release(revoked)
+        if self.app.engine is not None:
+            await self.app.engine.release(revoked)
         await super().on_partitions_revoked(revoked)
 
 
@@ -103,7 +107,8 @@ class LedgerTransport(driver.Transport):  # type: ignore[misc] # Faust ships no 
 class LedgerApp(faust.App):  # type: ignore[misc] # Faust ships no types
     """A Faust app without tables, whose consumer feeds an engine."""
 
-    engine: Engine
+    # Made with the first assignment, when Kafka is known to answer; no record is fetched before.
+    engine: Engine | None = None
 
     def _new_transport(self) -> LedgerTransport:
         return LedgerTransport(self.conf.broker_consumer, self)
