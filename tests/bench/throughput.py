@@ -135,11 +135,11 @@ async def throughput(scene: Scene, with_peers: bool) -> list[Result]:
         rates["ours"].append(ours["rate"])
         if with_peers:
             rates["ceiling"].append(await ceiling_run(scene, source))
-            rates["quix"].append(await peer_run(scene, "quix_streams.py", [], source, scene.sizes.quix_events, run))
+            quix = await peer_run(scene, "quix_streams.py", [], source, scene.sizes.quix_events, run)
+            rates["quix"] += [quix] if quix else []
             arguments = ["worker", "-l", "error", "--without-web"]
-            rates["faust"].append(
-                await peer_run(scene, "faust_table.py", arguments, source, scene.sizes.faust_events, run)
-            )
+            faust = await peer_run(scene, "faust_table.py", arguments, source, scene.sizes.faust_events, run)
+            rates["faust"] += [faust] if faust else []
         await delete_topics(scene.servers, prefix)
     detail = {"spread": spread(rates["ours"]), "events": expected.count if expected else 0, "exact": True}
     ours_median = statistics.median(rates["ours"])
