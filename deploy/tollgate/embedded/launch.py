@@ -1,0 +1,169 @@
+"""Start and stop the whole stack: in this process, or in one of its own that stays in the background.
+
+`python -m tollgate.embedded.launch --data-dir D` is that background process.
+"""
+
+import argparse
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tollgate.embedded.errors import AlreadyRunningError, EmbeddedError, NotReadyError
+from tollgate.embedded.role_logs import last_lines, log_path, open_log
+from tollgate.embedded.stack import CLICKHOUSE, KAFKA, PortPlan, environment, overrides, port_names, tollgate_stack
+from tollgate.embedded.stack_state import StackState, read_state, running_state, wait_until_gone
+from tollgate.embedded.supervisor import Supervisor
+from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.settings import Settings, load_settings
+from tollgate.runtime.topics_admin import apply_topics
+
+READY_SECONDS_MAX = 300
+STOP_SECONDS_MAX = 60
+
+# Exit statuses of the background process; `tollgate` has the same.
+EXIT_NO = 1
+EXIT_UNREACHABLE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What the user asked for. A port of 0 leaves the choice open."""
+
+    data_dir: Path
+    kafka_port: int = 0
+    clickhouse_port: int = 0
+    workers: int = 1
+
+    def choose_ports(self) -> dict[str, int]:
+        """Ports for every role; the last start's are kept while they are free. Raises PortTakenError."""
+        before = read_state(self.data_dir)
+        asked = {KAFKA: self.kafka_port, CLICKHOUSE: self.clickhouse_port}
+        return PortPlan(asked, before.ports if before else {}).choose(port_names(self.workers))
+
+
+async def run_stack(plan: StackPlan, on_ready: Callable[[StackState], None] = lambda _state: None) -> None:
+    """Run the stack in this process until SIGTERM or SIGINT.
+
+    Raises AlreadyRunningError, PortTakenError, MissingPartError, or NotReadyError; nothing is left running then.
+    """
+    _refuse_second(plan.data_dir)
+    ports = plan.choose_ports()
+    settings = load_settings(**overrides(plan.data_dir, ports))
+
+    async def prepare() -> None:
+        await _prepare(settings, plan.data_dir, ports)
+
+    stack = tollgate_stack(plan.data_dir, ports, plan.workers, prepare)
+    await Supervisor(stack, plan.data_dir, ports, workers=plan.workers).run(on_ready)
+
+
+def start_detached(plan: StackPlan) -> StackState:
+    """Start the stack in the background and return when it is ready. Raises like `run_stack`."""
+    _refuse_second(plan.data_dir)
+    plan.choose_ports()
+    argv = [sys.executable, "-m", "tollgate.embedded.launch", "--data-dir", str(plan.data_dir)]
+    argv += ["--kafka-port", str(plan.kafka_port), "--clickhouse-port", str(plan.clickhouse_port)]
+    with open_log(plan.data_dir, "supervisor") as log:
+        process = subprocess.Popen(  # noqa: S603 # our own module
+            [*argv, "--workers", str(plan.workers)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            state = running_state(plan.data_dir)
+            if state is not None and state.pid == process.pid and state.ready:
+                return state
+            time.sleep(0.1)
+    except BaseException:
+        process.terminate()
+        raise
+    if process.returncode is None:
+        process.terminate()
+    log_file = log_path(plan.data_dir, "supervisor")
+    words = last_lines(plan.data_dir, "supervisor").splitlines()
+    raise NotReadyError(f"The stack did not start: read {log_file}. Its last words: {words[-1] if words else 'none'}")
+
+
+def stop_stack(data_dir: Path) -> bool:
+    """Stop the stack and wait for its end; False when none runs. Raises NotReadyError when it had to be killed."""
+    state = running_state(data_dir)
+    if state is None:
+        return False
+    everything = [state.supervisor, *(role.process for role in state.processes if role.process is not None)]
+    state.supervisor.signal(signal.SIGTERM)
+    if not wait_until_gone([state.supervisor], STOP_SECONDS_MAX):
+        for process in everything:
+            process.signal(signal.SIGKILL)
+        wait_until_gone(everything, STOP_SECONDS_MAX)
+        raise NotReadyError(f"The stack did not stop within {STOP_SECONDS_MAX} s and was killed; its data is safe.")
+    return wait_until_gone(everything, STOP_SECONDS_MAX)
+
+
+def stack_settings(data_dir: Path) -> dict[str, str]:
+    """Settings that lead to the stack which runs in this directory; empty when none does."""
+    state = running_state(data_dir)
+    return overrides(data_dir, state.ports) if state is not None else {}
+
+
+def _refuse_second(data_dir: Path) -> None:
+    if running_state(data_dir) is not None:
+        raise AlreadyRunningError(
+            f"A stack runs in {data_dir} already: stop it with `tollgate down`, or give another --data-dir."
+        )
+
+
+async def _prepare(settings: Settings, data_dir: Path, ports: dict[str, int]) -> None:
+    """Topics and tables, before anything reads or writes them."""
+    report = await apply_topics(settings)
+    wrong = [f"{topic.topic} {topic.detail}" for topic in report.topics if topic.action == "mismatch"]
+    if wrong:
+        raise NotReadyError(f"Topics are not as this release needs them: {'; '.join(wrong)}.")
+    with open_log(data_dir, "migrate") as log:
+        migrate = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tollgate.cli.main", "clickhouse", "migrate"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(overrides(data_dir, ports)),
+        )
+        status = await migrate.wait()
+    if status != 0:
+        log_file, words = log_path(data_dir, "migrate"), last_lines(data_dir, "migrate")
+        raise NotReadyError(f"The tables could not be made (status {status}): read {log_file}. Its last words: {words}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stack from the command line, without a word on standard output."""
+    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded.launch", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--kafka-port", type=int, default=0)
+    parser.add_argument("--clickhouse-port", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args(arguments)
+    settings = load_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(
+            run_stack(StackPlan(given.data_dir.absolute(), given.kafka_port, given.clickhouse_port, given.workers))
+        )
+    except AlreadyRunningError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_NO
+    except EmbeddedError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_UNREACHABLE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
