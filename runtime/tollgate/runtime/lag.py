@@ -1,0 +1,87 @@
+"""How far behind every consumer group of an installation is."""
+
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tollgate.runtime.kafka import client_options
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.topics import Topic
+
+# By what follows the application's name in the group's name. The worker's truth is in its own state; the offsets that
+# it commits to its group are there for exactly this question.
+GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
+    "": (Topic.USAGE, Topic.DELTAS),
+    "-sink-clickhouse": (
+        Topic.PRICED,
+        Topic.SPEND,
+        Topic.FLAGS,
+        Topic.ALERTS,
+        Topic.CONTROL,
+        Topic.DEAD_LETTERS,
+    ),
+    "-sink-alerts": (Topic.ALERTS,),
+}
+
+Offsets = dict[TopicPartition, int]
+
+
+async def consumer_lag(settings: Settings) -> dict[str, dict[str, int]]:
+    """Records behind, by group and topic: 0 only when every committed record has been consumed.
+
+    Above 0 it is the distance in offsets, in which transaction markers count too, so it may be a little high. A group
+    that never committed is behind by all that is kept; a topic that does not exist is absent. Raises KafkaError.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings), isolation_level="read_committed", enable_auto_commit=False, group_id=None
+    )
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await consumer.start()
+        await admin.start()
+        existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        found: dict[str, dict[str, int]] = {}
+        for suffix, topics in GROUP_TOPICS.items():
+            group = settings.application + suffix
+            names = [name for name in map(settings.topic, topics) if name in existing]
+            partitions = [TopicPartition(name, number) for name in names for number in range(existing[name])]
+            behind = await _behind(consumer, partitions, await _committed(admin, group))
+            found[group] = {name: sum(n for tp, n in behind.items() if tp.topic == name) for name in names}
+        return found
+    finally:
+        await admin.close()
+        await consumer.stop()
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> Offsets:
+    committed = await admin.list_consumer_group_offsets(group)
+    return {tp: entry.offset for tp, entry in committed.items() if entry.offset >= 0}
+
+
+async def _behind(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], committed: Offsets) -> Offsets:
+    begins = await consumer.beginning_offsets(partitions)
+    ends = await consumer.end_offsets(partitions)
+    starts = {tp: max(committed.get(tp, 0), begins[tp]) for tp in partitions}
+    gaps = {tp: ends[tp] - starts[tp] for tp in partitions if ends[tp] > starts[tp]}
+    # Behind the last record of a transaction stands its marker, so a group that has read everything is one offset
+    # short of the end. Whether there is a record in the gap is found out by reading it.
+    empty = await _without_records(consumer, {tp: starts[tp] for tp in gaps}, ends)
+    return {tp: 0 if tp in empty else gaps.get(tp, 0) for tp in partitions}
+
+
+async def _without_records(consumer: AIOKafkaConsumer, starts: Offsets, ends: Offsets) -> set[TopicPartition]:
+    empty: set[TopicPartition] = set()
+    waiting = set(starts)
+    if not waiting:
+        return empty
+    consumer.assign(list(waiting))
+    for tp, start in starts.items():
+        consumer.seek(tp, start)
+    while waiting:
+        waiting -= set(await consumer.getmany(*waiting, timeout_ms=100, max_records=1))
+        for tp in list(waiting):
+            if await consumer.position(tp) >= ends[tp]:
+                empty.add(tp)
+                waiting.remove(tp)
+    return empty
