@@ -9,7 +9,7 @@ from typing import Final
 
 from aiokafka import ConsumerRecord
 
-from tollgate.domain.pricing import Pricer, Quote
+from tollgate.domain.pricing import UNPRICED
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import HOUR_MS, Horizon
 from tollgate.ledger.counters import Counters
@@ -27,7 +27,7 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.scopes import GLOBAL_SCOPE, SHARED_DIMENSIONS
 from tollgate.schemas.topics import DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
-from tollgate.schemas.usage_codec import EventData, EventRecord, decode_usage_event
+from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint, identity_digest
 
 # A producer's clock may run ahead of the broker's by this much.
@@ -58,7 +58,7 @@ class UserStage:
         self._partitions = partitions
         self._delta_partitions = delta_partitions
         self._counters = counters
-        self._pricer: Pricer = policy.new_pricer()
+        self._price = policy.new_pricer().price
         self.horizon = Horizon()
         self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets)
         self._unpriced = UnpricedModels(partition, self.state)
@@ -88,7 +88,7 @@ class UserStage:
         self._identities.restore(value, self.horizon.clock_ms // 1000)
 
     def set_policy(self, policy: Policy) -> None:
-        self._pricer = policy.new_pricer()
+        self._price = policy.new_pricer().price
         self.scopes.set_budgets(policy.budgets)
 
     def tick(self, now_ms: int) -> None:
@@ -99,52 +99,48 @@ class UserStage:
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
-        read: list[tuple[ConsumerRecord, EventRecord, bytes]] = []
+        read: list[tuple[ConsumerRecord, EventRecord]] = []
+        digests: list[bytes] = []
         for record in records:
             event = decode_usage_event(record.value, record.headers)
             if event.__class__ is Refusal:
                 self._refuse(record, event)
             else:
-                read.append((record, event, identity_digest(event.source, event.id)))
-        frozen = self._identities.frozen([digest for _, _, digest in read])
-        for record, event, digest in read:
-            self._apply_event(record, event, digest, frozen)
+                read.append((record, event))
+                digests.append(identity_digest(event.source, event.id))
+        frozen = self._identities.frozen(digests)
+        recent, routed, horizon = self._identities.recent, self._routed, self.horizon
+        new_identities, count = self._new_identities, self._count
+        for (record, event), digest in zip(read, digests, strict=True):
+            now_ms = record.timestamp
+            if now_ms > horizon.clock_ms:
+                horizon.advance(now_ms)
+            if event.subject not in routed and not self._belongs_here(record, event.subject):
+                continue
+            time_ms = event.time_ms
+            if time_ms > now_ms + FUTURE_MS_MAX:
+                self._refuse_future(record, time_ms - now_ms)
+                continue
+            seen = recent.get(digest) or frozen.get(digest)
+            if seen is not None and self._identities.is_remembered(seen, now_ms // 1000):
+                self._repeated(record, fingerprint(event) == seen[0])
+                continue
+            seen = (fingerprint(event), now_ms // 1000)
+            recent[digest] = seen
+            new_identities.append((digest, seen))
+            count(record, event, time_ms)
         self._identities.compact(self.horizon.clock_ms // 1000)
 
-    def _apply_event(
-        self, record: ConsumerRecord, event: EventRecord, digest: bytes, frozen: dict[bytes, Seen]
-    ) -> None:
-        now_ms = record.timestamp
-        horizon = self.horizon
-        if now_ms > horizon.clock_ms:
-            horizon.advance(now_ms)
-        user = event.subject
-        if user not in self._routed and not self._belongs_here(record, user):
-            return
-        time_ms = event.time_ms
-        if time_ms > now_ms + FUTURE_MS_MAX:
-            ahead_s = (time_ms - now_ms) // 1000
-            self._refuse(record, Refusal(RefusalReason.FUTURE, f"time: {ahead_s} s ahead of the broker's clock"))
-            return
-        now_s = now_ms // 1000
-        print_ = fingerprint(event)
-        seen = self._identities.recent.get(digest) or frozen.get(digest)
-        if seen is not None and self._identities.is_remembered(seen, now_s):
-            self._repeated(record, seen[0] == print_)
-            return
-        self._identities.add(digest, print_, now_s)
-        self._new_identities.append((digest, (print_, now_s)))
-        self._count(record, event, time_ms)
-
     def _count(self, record: ConsumerRecord, event: EventRecord, time_ms: int) -> None:
+        """Price the event, add it to its user's and its shared cells, and make its priced record."""
         data = event.data
-        quote = self._pricer.price(data, time_ms)
-        if quote.status == "unpriced":
+        quote = self._price(data, time_ms)
+        cost, retail, status = quote.cost_picousd, quote.retail_picousd, quote.status
+        if status == UNPRICED:
             self._unpriced.note(data.provider, data.model, quote.price_id)
         hour = time_ms - time_ms % HOUR_MS
-        if hour >= self.horizon.hours_from:
-            held = 4
-        else:
+        held = 4
+        if hour < self.horizon.hours_from:
             held = self.horizon.held_kinds(hour)
             self._counters.late += 1
         user = event.subject
@@ -159,7 +155,6 @@ class UserStage:
         shared = self._shared_cells.get(shared_key)
         if shared is None:
             shared = self._shared_cells[shared_key] = Spend()
-        cost, retail = quote.cost_picousd, quote.retail_picousd
         mine.cost_picousd += cost
         mine.events += 1
         shared.cost_picousd += cost
@@ -172,7 +167,24 @@ class UserStage:
             amount = given * NANO if given.__class__ is int else parse_amount(given)
             my_usage[dimension] = my_usage.get(dimension, 0) + amount
             shared_usage[dimension] = shared_usage.get(dimension, 0) + amount
-        self._priced.append((user.encode(), _priced_value(record, event, data, time_ms, quote), NO_HEADERS))
+        time = event.time
+        # A time in UTC with whole seconds or milliseconds is written as it came.
+        if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
+            time = format_instant(time_ms)
+        # By position, in the order of the contract's columns as `PricedRecord` declares them: names cost a microsecond.
+        priced = PricedRecord(
+            event.id, event.source, time, "usage", user,
+            format_usd(cost), format_usd(retail) if retail else "0", quote.price_id, status,
+            record.partition, record.offset, 1, data.usage, data.status,
+            data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature, data.product,
+            data.operation, data.latency_ms, data.resource_type, data.resource_id, data.request_id,
+            data.options, data.metadata,
+        )  # fmt: skip
+        self._priced.append((user.encode(), encode_priced(priced), NO_HEADERS))
+
+    def _refuse_future(self, record: ConsumerRecord, ahead_ms: int) -> None:
+        text = f"time: {ahead_ms // 1000} s ahead of the broker's clock; {FUTURE_MS_MAX // 1000} s are allowed"
+        self._refuse(record, Refusal(RefusalReason.FUTURE, text))
 
     def _belongs_here(self, record: ConsumerRecord, user: str) -> bool:
         """Whether the user's events live in this partition; else the record is forwarded to where they do."""
@@ -248,39 +260,3 @@ class UserStage:
             owner = self._delta_partition[scope] = partition_of(scope.encode(), self._delta_partitions)
         return owner
 
-
-def _priced_value(record: ConsumerRecord, event: EventRecord, data: EventData, time_ms: int, quote: Quote) -> bytes:
-    """The value of the priced record: contract.md's columns, absent names left out."""
-    return encode_priced(
-        PricedRecord(
-            event_id=event.id,
-            source=event.source,
-            time=format_instant(time_ms),
-            kind="usage",
-            user=event.subject,
-            org=data.org,
-            service=data.service,
-            provider=data.provider,
-            model=data.model,
-            agent=data.agent,
-            campaign=data.campaign,
-            feature=data.feature,
-            product=data.product,
-            operation=data.operation,
-            status=data.status,
-            latency_ms=data.latency_ms,
-            resource_type=data.resource_type,
-            resource_id=data.resource_id,
-            request_id=data.request_id,
-            usage=data.usage,
-            options=data.options,
-            cost_usd=format_usd(quote.cost_picousd),
-            retail_usd=format_usd(quote.retail_picousd),
-            price_id=quote.price_id,
-            price_status=quote.status,
-            source_partition=record.partition,
-            source_offset=record.offset,
-            version=1,
-            metadata=data.metadata,
-        )
-    )

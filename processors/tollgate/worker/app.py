@@ -68,7 +68,8 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         canonical_url=f"http://{settings.worker_host}:{port}",
         web_bind=settings.worker_host,
         web_port=port,
-        web_in_thread=False,
+        # Probes answer while the loop is busy counting a backlog.
+        web_in_thread=True,
         datadir=str(data_dir),
         topic_disable_leader=True,
         topic_allow_declare=False,
