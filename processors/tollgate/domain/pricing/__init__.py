@@ -1,6 +1,7 @@
 """What an event costs: prices from four sources, exact arithmetic, and an explanation of every figure."""
 
 from tollgate.domain.pricing.book import PriceBook
+from tollgate.domain.pricing.explain import Explanation, Line, explain
 from tollgate.domain.pricing.price import Price, Rate, Tier
 from tollgate.domain.pricing.pricer import FREE, PRICED, REPORTED, UNPRICED, Priceable, Pricer, Quote
 from tollgate.domain.pricing.shipped import book_names, load_price_book
@@ -10,6 +11,8 @@ __all__ = [
     "PRICED",
     "REPORTED",
     "UNPRICED",
+    "Explanation",
+    "Line",
     "Price",
     "PriceBook",
     "Priceable",
@@ -18,5 +21,6 @@ __all__ = [
     "Rate",
     "Tier",
     "book_names",
+    "explain",
     "load_price_book",
 ]

@@ -13,7 +13,7 @@ from tollgate.domain.pricing.dimensions import (
     TOKENS,
     TOTAL_TOKENS,
 )
-from tollgate.domain.pricing.price import Price, Rate
+from tollgate.domain.pricing.price import Price, Rate, Tier
 from tollgate.schemas.amounts import NANO, parse_amount
 
 EXCLUSIVE = "exclusive"
@@ -23,8 +23,8 @@ EXCLUSIVE = "exclusive"
 class Charge:
     """One line of a bill: `cost` picousd, exact, for `nano` units of a dimension.
 
-    `rate` is None for what is information or free. `price` is the one that covers the dimension: the event's own, or
-    the fallback, and then `unpriced` is true.
+    `rate` is None for what is information or free; `tier` is the one of its tiers the event is in. `price` is the one
+    that covers the dimension: the event's own, or the fallback, and then `unpriced` is true.
     """
 
     dimension: str
@@ -32,6 +32,7 @@ class Charge:
     rate: Rate | None
     cost: Fraction
     price: Price
+    tier: Tier | None = None
     unpriced: bool = False
     note: str = ""
 
@@ -66,12 +67,12 @@ def charges(
             if rate is None and dimension == TOTAL_TOKENS:
                 rate = other_price.rate_for(OUTPUT)
             rate = rate or other_rate
-            yield Charge(
-                dimension, nano, rate, nano * rate.unit(input_tokens), other_price, unpriced=True, note="no known price"
-            )
+            cost = nano * rate.unit(input_tokens)
+            yield Charge(dimension, nano, rate, cost, other_price, unpriced=True, note="no known price")
     for rate in price.rates:
         if rate.once_unless and reported.keys().isdisjoint(rate.once_unless):
-            yield Charge(rate.dimension, NANO, rate, NANO * rate.unit(input_tokens), price, note="once per event")
+            cost = NANO * rate.unit(input_tokens)
+            yield Charge(rate.dimension, NANO, rate, cost, price, note="once per event")
 
 
 def _nano(amount: int | str) -> int:
@@ -102,7 +103,8 @@ def _charge(
         billed, note = int(rate.minimum * NANO), f"at least {rate.minimum} are charged"
     elif rate.dimension != dimension:
         note = f"at the rate of {rate.dimension}"
-    return Charge(dimension, billed, rate, billed * rate.unit(input_tokens), price, note=note)
+    cost = billed * rate.unit(input_tokens)
+    return Charge(dimension, billed, rate, cost, price, rate.tier(input_tokens), note=note)
 
 
 def _information(price: Price, dimension: str, nano: int, note: str) -> Charge:

@@ -66,13 +66,18 @@ class ListPrices:
         self.option_names = frozenset(name for variant in variants for name in variant.when)
 
     def find(self, provider: str, model: str) -> Listed | None:
-        """The model an event means, by the package's own matching; None when it lists no such provider or model."""
+        """The model an event means, by the package's own matching; None when it lists no such provider or model.
+
+        Where the matching wants a provider's long form (`accounts/fireworks/models/…`), the package's id is good too.
+        """
         if provider == "litellm" and "/" in model:
             provider, model = model.split("/", 1)
         found = find_provider_by_id(self._providers, provider)
         if found is None:
             return None
         info = found.find_model(model, all_providers=self._providers)
+        if info is None:
+            info = next((listed for listed in found.models if listed.id.lower() == model), None)
         return None if info is None else Listed(found, info, any(info is own for own in found.models))
 
     def price_at(self, listed: Listed, options: Mapping[str, str], time_ms: int) -> tuple[Price | None, Interval]:

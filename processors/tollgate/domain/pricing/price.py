@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from fractions import Fraction
 
 from tollgate.domain.pricing.dimensions import CHARGED_LIKE
@@ -43,13 +44,15 @@ class Rate:
     once_unless: tuple[str, ...] = ()
     minimum: Decimal | None = None
 
+    def tier(self, input_tokens: Fraction | int) -> Tier | None:
+        """The tier an event with so many input tokens is in; None below the first."""
+        reached = [tier for tier in self.tiers if input_tokens > tier.start]
+        return reached[-1] if reached else None
+
     def unit(self, input_tokens: Fraction | int = 0) -> Fraction:
         """Picousd per nano-unit for an event with so many input tokens: 2.50 per 1,000,000 → 1/400."""
-        usd = self.usd
-        for tier in self.tiers:
-            if input_tokens > tier.start:
-                usd = tier.usd
-        return Fraction(usd) * _PICOUSD_PER_NANO / Fraction(self.per)
+        tier = self.tier(input_tokens)
+        return Fraction(self.usd if tier is None else tier.usd) * _PICOUSD_PER_NANO / Fraction(self.per)
 
     def highest(self) -> Fraction:
         """The unit price of the most expensive tier."""
@@ -101,17 +104,10 @@ class Price:
 
     def names(self, model: str) -> bool:
         """Whether this price is for the model, whose name must be in lower case."""
-        return self.is_exactly(model) or any(_matches(pattern, model) for pattern in self.models)
+        return self.is_exactly(model) or any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def is_exactly(self, model: str) -> bool:
         return self.model.lower() == model or model in self.models
-
-
-def _matches(pattern: str, name: str) -> bool:
-    head, star, tail = pattern.partition("*")
-    if not star:
-        return pattern == name
-    return name.startswith(head) and name.endswith(tail) and len(name) >= len(head) + len(tail)
 
 
 def decimal_text(value: Decimal) -> str:

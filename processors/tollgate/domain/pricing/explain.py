@@ -1,0 +1,86 @@
+"""Why an event costs what it costs, line by line, from the same rules that priced it."""
+
+from dataclasses import dataclass
+
+from tollgate.domain.pricing.charges import Charge
+from tollgate.domain.pricing.compiled import rounded
+from tollgate.domain.pricing.interval import ALWAYS, Interval
+from tollgate.domain.pricing.price import decimal_text
+from tollgate.domain.pricing.pricer import FREE, REPORTED, UNPRICED, Priceable, Pricer, Quote
+from tollgate.schemas.amounts import format_amount, format_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One dimension of the event. `amount`, `usd`, `per` and `cost_usd` are decimal texts.
+
+    `usd` per `per` units is the rate that was used, both empty when nothing is charged. `cost_usd` is rounded for
+    reading; the event's cost is the sum of the exact ones, rounded once.
+    """
+
+    dimension: str
+    amount: str
+    usd: str
+    per: str
+    cost_usd: str
+    price_id: str
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`quote` is exactly what the worker writes. `interval` is where the looked-up price is known to hold.
+
+    `lines` say what the usage costs by the price book even where `notes` say that something else counts.
+    """
+
+    quote: Quote
+    interval: Interval
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def explain(pricer: Pricer, data: Priceable, time_ms: int) -> Explanation:
+    """How `pricer.price(data, time_ms)` comes about."""
+    quote = pricer.price(data, time_ms)
+    notes = []
+    owed = data.status in ("success", "") or data.billed
+    if not owed:
+        notes.append(f"a call with status {data.status} costs nothing unless it says `billed`")
+    if data.cost_usd is not None:
+        notes.append("the event reports its own cost, which takes the place of the price book")
+    if quote.status == REPORTED and not (data.model or data.agent):
+        return Explanation(quote, ALWAYS, (), tuple(notes))
+    compiled, lines = pricer.charges(data, time_ms)
+    if compiled.status == UNPRICED:
+        notes.append(f"no price is known for this event: it is charged at {compiled.price.source}")
+    elif compiled.status == FREE:
+        notes.append("a free offer")
+    elif any(line.unpriced for line in lines):
+        notes.append("the known price does not cover every dimension, so the event counts as unpriced")
+    return Explanation(
+        quote,
+        Interval(compiled.from_ms, compiled.to_ms),
+        tuple(_line(charge) for charge in lines),
+        tuple(notes),
+    )
+
+
+def _line(charge: Charge) -> Line:
+    usd, per, note = "", "", charge.note
+    if charge.rate is not None:
+        usd = decimal_text(charge.rate.usd if charge.tier is None else charge.tier.usd)
+        per = decimal_text(charge.rate.per)
+    if charge.tier is not None:
+        note = ", ".join(filter(None, (note, f"above {charge.tier.start} input tokens")))
+    return Line(
+        dimension=charge.dimension,
+        amount=format_amount(charge.nano),
+        usd=usd,
+        per=per,
+        cost_usd=format_usd(rounded(charge.cost)),
+        price_id=charge.price.id,
+        source=charge.price.source,
+        note=note,
+    )
