@@ -67,7 +67,9 @@ class Budget:
             AlertLevel.CRITICAL: record.thresholds.critical,
             AlertLevel.EMERGENCY: record.thresholds.emergency,
         }
-        thresholds = [Threshold(level, parse_amount(t.percent), t.action) for level, t in levels.items() if t is not None]
+        thresholds = [
+            Threshold(level, parse_amount(t.percent), t.action) for level, t in levels.items() if t is not None
+        ]
         thresholds.sort(key=lambda t: (t.percent_nano, _LEVEL_ORDER[t.level]), reverse=True)
         limit = parse_usd(record.limit) if record.unit == "usd" else parse_amount(record.limit)
         return cls(record.id, record.scope, record.unit, limit, WindowKind(record.window), tuple(thresholds))
@@ -98,7 +100,7 @@ class Budget:
 
 
 class BudgetBook:
-    """All budgets, and which of them apply to a scope. An exact budget replaces a pattern of the same window and unit."""
+    """All budgets, and which of them apply to a scope. An exact budget replaces a pattern of its window and unit."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
         self._exact: dict[str, list[Budget]] = {}

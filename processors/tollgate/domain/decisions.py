@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tollgate.domain.budgets import Position, position
+from tollgate.domain.budgets import Position, Threshold, position
 from tollgate.domain.spend import ScopeSpend
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import AlertKind, AlertLevel, FlagState
@@ -156,18 +156,24 @@ def _decide_alerts(
     for budget_id, here in current.items():
         if here.threshold is None:
             continue
-        alert = firing.get(budget_id)
-        if alert is None or alert.record["level"] != here.threshold.level or alert.record["limit"] != here.budget.format(
-            here.budget.limit
-        ):
-            _tell(scope, here, alert, decision, now_ms)
-        elif alert.value != here.value:
-            if alert.told_ms + ALERT_REFRESH_MS <= now_ms:
-                _tell(scope, here, alert, decision, now_ms)
+        due_ms = here.window_end_ms
+        told = firing.get(budget_id)
+        if told is None or _is_news(told, here, here.threshold):
+            _tell(scope, here, told, decision, now_ms)
+        elif told.value != here.value:
+            refresh_ms = told.told_ms + ALERT_REFRESH_MS
+            if refresh_ms <= now_ms:
+                _tell(scope, here, told, decision, now_ms)
             else:
-                decision.due_ms = min(decision.due_ms or now_ms, alert.told_ms + ALERT_REFRESH_MS)
-        ends = here.window_end_ms
-        decision.due_ms = ends if decision.due_ms is None else min(decision.due_ms, ends)
+                due_ms = min(due_ms, refresh_ms)
+        decision.due_ms = due_ms if decision.due_ms is None else min(decision.due_ms, due_ms)
+
+
+def _is_news(told: Firing, here: Position, threshold: Threshold) -> bool:
+    """Whether a change is told at once: another level or another limit."""
+    return bool(
+        told.record["level"] != threshold.level or told.record["limit"] != here.budget.format(here.budget.limit)
+    )
 
 
 def _tell(scope: str, here: Position, before: Firing | None, decision: Decision, now_ms: int) -> None:

@@ -86,5 +86,3 @@ class Engine:
     def committed_offsets(self) -> dict[TopicPartition, int]:
         """Where each lane's successor would go on, for lag tools."""
         return {lane.source: lane.committed_offset for lane in self.lanes.values() if lane.committed_offset >= 0}
-
-

@@ -71,8 +71,10 @@ class IdentityIndex:
         self._runs = [run for run in self._runs if now_s - int(run["seen_s"].max()) <= self._horizon_s]
         self._runs.append(_sorted(_from_rows(pack(self.recent.items()))))
         self.recent = {}
-        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]) and (
-            len(self._runs[-2]) + len(self._runs[-1]) <= _RUN_MAX
+        while (
+            len(self._runs) > 1
+            and len(self._runs[-2]) <= 2 * len(self._runs[-1])
+            and (len(self._runs[-2]) + len(self._runs[-1]) <= _RUN_MAX)
         ):
             last = self._runs.pop()
             # The later run goes first: the sort is stable, and of two sights of an identity the later one counts.

@@ -5,8 +5,9 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
+from functools import lru_cache
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -146,8 +147,8 @@ class Scopes:
             kind, start = window
             spend = self.spend[scope].window(kind, start)
             if spend is not None:
-                key = f"{scope}|{kind.value}|{format_instant(start)}".encode()
-                records.append((key, _encode(spend_json(scope, window, spend, updated_at)), NO_HEADERS))
+                key = f"{scope}|{_written(window)[0]}".encode()
+                records.append((key, _encode(_spend_value(scope, window, spend, updated_at)), NO_HEADERS))
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
         """Take back the latest rows of the state topic, and with the offset row's numbers what readers still miss."""
@@ -177,14 +178,32 @@ class Scopes:
         self.set_budgets(self._budgets)
 
 
-def spend_json(scope: str, window: WindowKey, spend: Spend, updated_at: str) -> dict[str, Any]:
-    """The value of a spend record: contract.md's fields."""
-    return {
-        "scope": scope,
-        "window": window_json(*window),
-        "spent_usd": format_usd(spend.cost_picousd),
-        "retail_usd": format_usd(spend.retail_picousd),
-        "usage": {dimension: format_amount(amount) for dimension, amount in spend.usage_nano.items()},
-        "events": spend.events,
-        "updated_at": updated_at,
-    }
+class SpendValue(msgspec.Struct, gc=False):
+    """The value of a spend record: the contract's fields, the window ready as JSON."""
+
+    scope: str
+    window: msgspec.Raw
+    spent_usd: str
+    retail_usd: str
+    usage: dict[str, str]
+    events: int
+    updated_at: str
+
+
+def _spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) -> SpendValue:
+    return SpendValue(
+        scope,
+        _written(window)[1],
+        format_usd(spend.cost_picousd),
+        format_usd(spend.retail_picousd),
+        {dimension: format_amount(amount) for dimension, amount in spend.usage_nano.items()},
+        spend.events,
+        updated_at,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _written(window: WindowKey) -> tuple[str, msgspec.Raw]:
+    """A window as it ends a spend record's key, and as JSON; the same few are written for every scope."""
+    kind, start = window
+    return f"{kind.value}|{format_instant(start)}", msgspec.Raw(_encode(window_json(kind, start)))

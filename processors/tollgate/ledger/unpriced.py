@@ -39,8 +39,9 @@ class UnpricedModels:
         for (provider, model), price_id in self._new.items():
             now = format_instant(now_ms)
             name = f"{provider}/{model}"
+            key = f"unpriced/{name}"
             alert = {
-                "key": f"unpriced/{name}",
+                "key": key,
                 "kind": AlertKind.UNPRICED.value,
                 "level": AlertLevel.WARNING.value,
                 "scope": f"model/{model}" if model else "global",
@@ -54,8 +55,10 @@ class UnpricedModels:
                 "updated_at": now,
                 "revision": 1,
             }
-            outbox.to(Topic.ALERTS, 0).append((alert["key"].encode(), _encode(alert), NO_HEADERS))
-            outbox.to(self._state, self._partition).append((f"u|{name}".encode(), _encode([provider, model]), NO_HEADERS))
+            outbox.to(Topic.ALERTS, 0).append((key.encode(), _encode(alert), NO_HEADERS))
+            outbox.to(self._state, self._partition).append(
+                (f"u|{name}".encode(), _encode([provider, model]), NO_HEADERS)
+            )
         self._new = {}
 
     def restore(self, rows: dict[str, bytes]) -> None:

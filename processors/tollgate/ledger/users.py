@@ -14,11 +14,11 @@ from tollgate.domain.spend import Spend
 from tollgate.domain.windows import HOUR_MS, Horizon
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.identities import IdentityIndex, Seen, pack
-from tollgate.ledger.outbox import NO_HEADERS, OutRecord, Outbox
+from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded
+from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.shared import Delta, DeltaBatch, encode_deltas
-from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount
 from tollgate.schemas.instants import format_instant
@@ -103,7 +103,7 @@ class UserStage:
         digests: list[bytes] = []
         for record in records:
             event = decode_usage_event(record.value, record.headers)
-            if event.__class__ is Refusal:
+            if isinstance(event, Refusal):
                 self._refuse(record, event)
             else:
                 read.append((record, event))
@@ -164,7 +164,7 @@ class UserStage:
             shared.retail_picousd += retail
         my_usage, shared_usage = mine.usage_nano, shared.usage_nano
         for dimension, given in data.usage.items():
-            amount = given * NANO if given.__class__ is int else parse_amount(given)
+            amount = given * NANO if isinstance(given, int) else parse_amount(given)
             my_usage[dimension] = my_usage.get(dimension, 0) + amount
             shared_usage[dimension] = shared_usage.get(dimension, 0) + amount
         time = event.time
@@ -194,7 +194,9 @@ class UserStage:
             self._routed.add(user)
             return True
         if any(name == FORWARDED_HEADER for name, _ in record.headers):
-            self._refuse(record, Refusal(RefusalReason.MISROUTED, "subject: forwarded once and again in a wrong partition"))
+            self._refuse(
+                record, Refusal(RefusalReason.MISROUTED, "subject: forwarded once and again in a wrong partition")
+            )
         else:
             self._counters.forwarded += 1
             self._forwards.append((home, forwarded(record, key)))
@@ -259,4 +261,3 @@ class UserStage:
                 self._delta_partition.clear()
             owner = self._delta_partition[scope] = partition_of(scope.encode(), self._delta_partitions)
         return owner
-

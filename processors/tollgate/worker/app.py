@@ -115,50 +115,51 @@ def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> No
 
         app.agent(channel, name=f"tollgate.worker.{topic.value}")(unreachable)
 
-    async def start_engine() -> None:
+    async def start_engine() -> Engine:
         """Read every budget and price before the first record, and follow them from then on."""
         policy = await control.read_all()
         link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
-        app.engine = Engine(link, policy)
-        app.add_future(control.follow(app.engine.set_policy))
+        engine = app.engine = Engine(link, policy)
+        app.add_future(control.follow(engine.set_policy))
+        return engine
 
-    @app.on_rebalance_complete.connect
     async def acquire(sender: Any, **_: Any) -> None:
         try:
-            if app.engine is None:
-                await start_engine()
-            await app.engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in app.consumer.assignment())
+            engine = app.engine or await start_engine()
+            await engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in app.consumer.assignment())
         except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
             fatal("the assigned partitions could not be recovered", error)
 
-    @app.timer(TICK_SECONDS)
     async def tick() -> None:
         if app.engine is not None:
             app.engine.tick()
             app.engine.checkpoint()
 
-    @app.timer(REPORT_SECONDS)
     async def report() -> None:
         if app.engine is not None and app.engine.ready:
             await app.consumer._thread.report(app.engine.committed_offsets())  # noqa: SLF001 # the thread is ours
 
+    app.on_rebalance_complete.connect(acquire)
+    app.timer(TICK_SECONDS)(tick)
+    app.timer(REPORT_SECONDS)(report)
+
 
 def _add_pages(app: LedgerApp) -> None:
-    @app.page("/live")
     async def live(view: View, request: Request) -> Response:
         return view.json({"status": "live"})
 
-    @app.page("/ready")
-    async def is_ready(view: View, request: Request) -> Response:
+    async def ready(view: View, request: Request) -> Response:
         engine = app.engine
         if engine is None or not engine.ready or app.rebalancing:
             return view.json({"status": "recovering"}, status=503)
         return view.json({"status": "ready", "partitions": len(engine.lanes)})
 
-    @app.page("/metrics")
     async def metrics(view: View, request: Request) -> Response:
-        engine = app.engine
-        return view.bytes(render(engine) if engine is not None else b"", content_type="text/plain; version=0.0.4")
+        body = render(app.engine) if app.engine is not None else b""
+        return view.bytes(body, content_type="text/plain; version=0.0.4")
+
+    for path, page in (("/live", live), ("/ready", ready), ("/metrics", metrics)):
+        app.page(path)(page)
 
 
 def _free_port(host: str) -> int:

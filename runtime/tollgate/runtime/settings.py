@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("tollgate.", description="prefix of every topic, its final dot included")
     application: str = Field("tollgate", description="consumer groups and transactional ids start with this name")
 
-    clickhouse_url: str = Field("http://127.0.0.1:8123", description="ClickHouse's HTTP interface; user and password may be in it")
+    clickhouse_url: str = Field(
+        "http://127.0.0.1:8123", description="ClickHouse's HTTP interface; user and password may be in it"
+    )
     clickhouse_database: str = Field("tollgate", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr = SecretStr("")

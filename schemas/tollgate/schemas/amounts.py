@@ -38,18 +38,15 @@ def _parse(pattern: re.Pattern[str], text: str, decimals: int) -> int:
 
 def format_usd(picousd: int) -> str:
     """10⁻¹² USD to the shortest decimal string: 104_200_000_000_000 → `"104.2"`. Negative values keep their sign."""
-    return _format(picousd, PICO, 12)
+    if picousd < 0:
+        return "-" + format_usd(-picousd)
+    whole, fraction = divmod(picousd, PICO)
+    return f"{whole}.{fraction:012d}".rstrip("0") if fraction else str(whole)
 
 
 def format_amount(nano: int) -> str:
-    """10⁻⁹ units to the shortest decimal string: 1_500_000_000 → `"1.5"`."""
-    return _format(nano, NANO, 9)
-
-
-def _format(value: int, unit: int, decimals: int) -> str:
-    if value < 0:
-        return "-" + _format(-value, unit, decimals)
-    whole, fraction = divmod(value, unit)
-    if not fraction:
-        return str(whole)
-    return f"{whole}.{fraction:0{decimals}d}".rstrip("0")
+    """10⁻⁹ units to the shortest decimal string: 1_500_000_000 → `"1.5"`. Negative values keep their sign."""
+    if nano < 0:
+        return "-" + format_amount(-nano)
+    whole, fraction = divmod(nano, NANO)
+    return f"{whole}.{fraction:09d}".rstrip("0") if fraction else str(whole)

@@ -132,7 +132,11 @@ def test_the_first_instant_of_the_next_window_frees_without_an_event() -> None:
     assert ledger.look(DECEMBER - 1).flag is None
     decision = ledger.look(DECEMBER)
     assert decision.flag is not None
-    assert (decision.flag["state"], decision.flag["blocked"], decision.flag["until"]) == ("ok", False, "2027-01-01T00:00:00Z")
+    assert (decision.flag["state"], decision.flag["blocked"], decision.flag["until"]) == (
+        "ok",
+        False,
+        "2027-01-01T00:00:00Z",
+    )
     assert [(a["level"], a["spent"], a["peak_percent"]) for a in decision.alerts] == [("resolved", "100", "100.00")]
 
 

@@ -33,9 +33,7 @@ def test_frozen_identities_are_found_with_what_is_known_of_them() -> None:
     assert len(index) == 600_000
     wanted = [digest(n) for n in (0, 131_071, 131_072, 262_143, 599_999, 600_000, -1)]
     found = index.frozen(wanted) | {d: index.recent[d] for d in wanted if d in index.recent}
-    assert found == {
-        digest(n): (n * 2**40, NOW_S + n % 7) for n in (0, 131_071, 131_072, 262_143, 599_999)
-    }
+    assert found == {digest(n): (n * 2**40, NOW_S + n % 7) for n in (0, 131_071, 131_072, 262_143, 599_999)}
 
 
 def test_identities_that_share_their_first_half_are_told_apart() -> None:
