@@ -1,0 +1,68 @@
+"""What an event must cost by the price that its priced record names.
+
+The price in force when the event was counted holds for ever, so it is found by its id, not by today's book: among the
+shipped books, the run-time prices in force, and those that the control topic still remembers.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from tollgate.domain.pricing import Pricer, Quote, book_names, load_price_book
+from tollgate.schemas.control import PriceRecord
+from tollgate.schemas.usage_codec import EventRecord
+
+
+class Prices:
+    """Every price that can still be known. `selected` is the name of the book in use; `in_force` and `remembered` are
+    the control topic's run-time prices, now and ever.
+    """
+
+    def __init__(self, selected: str, in_force: Iterable[PriceRecord], remembered: Iterable[PriceRecord]) -> None:
+        self._selected = selected
+        self._shipped = load_price_book(selected)
+        self._in_force = list(in_force)
+        self._remembered = list(remembered)
+        self._pricers: list[Pricer] = []
+        self._more: Iterator[Pricer] = self._candidates()
+
+    def today(self, event: EventRecord) -> Quote:
+        """What the event would cost if it were counted now."""
+        if not self._pricers:
+            self._pricers.append(next(self._more))
+        return self._pricers[0].price(event.data, event.time_ms)
+
+    def by_id(self, event: EventRecord, price_id: str, cost_picousd: int) -> Quote | None:
+        """The quote of the price with this id, or None when the price is not known any more.
+
+        An id of a fallback does not name its content: of several books' fallbacks, one of the given cost is preferred.
+        """
+        quote = self.today(event)
+        if quote.price_id == price_id and quote.cost_picousd == cost_picousd:
+            return quote
+        found = quote if quote.price_id == price_id else None
+        for pricer in self._all():
+            quote = pricer.price(event.data, event.time_ms)
+            if quote.price_id == price_id:
+                found = found or quote
+                if quote.cost_picousd == cost_picousd:
+                    return quote
+        return found
+
+    def _all(self) -> Iterator[Pricer]:
+        yield from list(self._pricers)
+        for pricer in self._more:
+            self._pricers.append(pricer)
+            yield pricer
+
+    def _candidates(self) -> Iterator[Pricer]:
+        shipped = self._shipped
+        yield Pricer(shipped.with_prices(self._in_force))
+        if self._remembered:
+            yield Pricer(shipped)
+        for record in self._remembered:
+            yield Pricer(shipped.with_prices([record]))
+            if record.effective_to is not None:
+                # A price that was ended later has kept its id; when the event was counted it was still open.
+                yield Pricer(shipped.with_prices([record.model_copy(update={"effective_to": None})]))
+        for name in book_names():
+            if name != self._selected:
+                yield Pricer(load_price_book(name))
