@@ -9,10 +9,20 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tollgate.schemas.amounts import format_amount, format_usd, parse_amount, parse_usd
-from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.event_time import parse_event_time
+from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, WindowKind
 from tollgate.schemas.scopes import Dimension, parse_scope
 from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY, USAGE_KEY_PATTERN
@@ -44,7 +54,7 @@ def _canonical_amount(text: str) -> str:
 
 
 def _canonical_instant(text: str) -> str:
-    return format_instant(parse_instant(text))
+    return format_instant(parse_event_time(text))
 
 
 Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX), AfterValidator(_plain)]
@@ -117,10 +127,10 @@ class BudgetRecord(ControlRecord):
     """Value of `budget/<id>`: a limit on what a scope may spend in a window.
 
     A pattern scope (`user/*`) is a budget for each scope of that dimension that has none of its own in the same window
-    and unit. `limit` is in dollars when `unit` is `usd`, else in the unit.
+    and unit. `limit` is in dollars when `unit` is `usd`, else in the unit. An id that is not given is the default one.
     """
 
-    id: Id
+    id: Id = ""
     scope: str
     """`global`, `<dimension>/<name>`, or `<dimension>/*` for every name."""
     limit: str
@@ -132,15 +142,6 @@ class BudgetRecord(ControlRecord):
     """The zone whose calendar cuts the windows; only `UTC` is supported yet."""
     thresholds: ThresholdsRecord = Field(default_factory=default_thresholds)
     updated_at: InstantText
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_id(cls, given: object) -> object:
-        if isinstance(given, dict) and given.get("id") is None and isinstance(given.get("scope"), str):
-            window, unit = given.get("window", WindowKind.MONTH), given.get("unit", "usd")
-            if window in list(WindowKind) and isinstance(unit, str):
-                return given | {"id": default_budget_id(given["scope"], window, unit)}
-        return given
 
     @field_validator("scope")
     @classmethod
@@ -162,7 +163,7 @@ class BudgetRecord(ControlRecord):
         return timezone
 
     @model_validator(mode="after")
-    def _limit_in_unit(self) -> Self:
+    def _complete(self) -> Self:
         try:
             text = _canonical_usd(self.limit) if self.unit == "usd" else _canonical_amount(self.limit)
         except ValueError as error:
@@ -171,6 +172,8 @@ class BudgetRecord(ControlRecord):
             raise ValueError("limit: must be above 0")
         # The model is frozen for its users; here it is still being made.
         object.__setattr__(self, "limit", text)
+        if not self.id:
+            object.__setattr__(self, "id", default_budget_id(self.scope, self.window, self.unit))
         return self
 
     @property
@@ -226,7 +229,8 @@ class PriceRecord(ControlRecord):
     def _consistent(self) -> Self:
         if not (self.agent or (self.provider and self.model)):
             raise ValueError("name a provider and a model, or an agent")
-        if self.effective_to is not None and parse_instant(self.effective_to) <= parse_instant(self.effective_from):
+        ends = self.effective_to
+        if ends is not None and parse_event_time(ends) <= parse_event_time(self.effective_from):
             raise ValueError("effective_to: must be after effective_from")
         dimensions = [rate.dimension for rate in self.rates]
         if len(set(dimensions)) != len(dimensions):
@@ -235,6 +239,16 @@ class PriceRecord(ControlRecord):
             # The model is frozen for its users; here it is still being made.
             object.__setattr__(self, "id", price_id(self))
         return self
+
+
+def describe_faults(error: ValidationError) -> str:
+    """What is wrong with a control record, for people: `"thresholds.warning.percent: must be above 0; limit: …"`."""
+    texts = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(str(part) for part in fault["loc"])
+        text = fault["msg"].removeprefix("Value error, ")
+        texts.append(f"{place}: {text}" if place else text)
+    return "; ".join(texts)
 
 
 def price_id(record: PriceRecord) -> str:

@@ -8,7 +8,7 @@ Absent and null mean the same, and so does the empty string for a name that is o
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from tollgate.schemas.cloud_events import Headers, binary_attributes
@@ -34,6 +34,21 @@ def _without_nulls(given: Any) -> Any:
     return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
+# The two rules over several fields, for JSON Schema; `UsageData._complete` is the same in code.
+_GIVEN: dict[str, JsonValue] = {"type": "string", "minLength": 1}
+_COST_GIVEN: dict[str, JsonValue] = {"required": ["cost_usd"], "properties": {"cost_usd": {"type": "string"}}}
+_PAYERS: list[JsonValue] = [
+    {"required": ["provider", "model"], "properties": {"provider": _GIVEN, "model": _GIVEN}},
+    {"required": ["agent"], "properties": {"agent": _GIVEN}},
+    _COST_GIVEN,
+]
+_CAUSES: list[JsonValue] = [
+    {"required": ["usage"], "properties": {"usage": {"minProperties": 1}}},
+    {"required": ["status"], "properties": {"status": {"enum": ["error", "rate_limited", "cancelled"]}}},
+    _COST_GIVEN,
+]
+
+
 class UsageData(BaseModel):
     """What was used. Required: `usage`, and `provider` with `model`, or `agent`, or `cost_usd`."""
 
@@ -42,13 +57,7 @@ class UsageData(BaseModel):
         frozen=True,
         strict=True,
         use_attribute_docstrings=True,
-        json_schema_extra={
-            "anyOf": [
-                {"required": ["provider", "model"]},
-                {"required": ["agent"]},
-                {"required": ["cost_usd"]},
-            ]
-        },
+        json_schema_extra={"allOf": [{"anyOf": _PAYERS}, {"anyOf": _CAUSES}]},
     )
 
     provider: OptionalName = Field(None, examples=["openai"])
@@ -56,7 +65,10 @@ class UsageData(BaseModel):
     model: OptionalName = Field(None, examples=["gpt-4o"])
     """The model or product of the provider that was used."""
     usage: dict[UsageKey, UsageAmount] = Field(
-        {}, max_length=USAGE_KEYS_MAX, examples=[{"input_tokens": 1200, "output_tokens": 300}]
+        {},
+        max_length=USAGE_KEYS_MAX,
+        examples=[{"input_tokens": 1200, "output_tokens": 300}],
+        json_schema_extra={"additionalProperties": False},
     )
     """Amounts by dimension. It may be empty only when `cost_usd` is given or the call did not succeed.
 
