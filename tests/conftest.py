@@ -32,7 +32,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port, controller_port = free_ports(2)
     log = directory / "broker.log"
     with log.open("wb") as output:
-        argv = [sys.executable, "-m", "tollgate.embedded.kafka", "--data-dir", str(directory / "data")]
+        argv = [sys.executable, "-m", "tollgate.embedded", "kafka", "--data-dir", str(directory / "data")]
         process = start_child([*argv, "--port", str(port), "--controller-port", str(controller_port)], output)
     address = f"{HOST}:{port}"
     try:
@@ -52,7 +52,7 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (port,) = free_ports(1)
     log = directory / "server.log"
     with log.open("wb") as output:
-        argv = [sys.executable, "-m", "tollgate.embedded.clickhouse_server", "--data-dir", str(directory / "data")]
+        argv = [sys.executable, "-m", "tollgate.embedded", "clickhouse", "--data-dir", str(directory / "data")]
         process = start_child([*argv, "--port", str(port)], output)
     try:
         assert wait_for(process, lambda: accepts_connections(port), START_SECONDS_MAX), log.read_text(errors="replace")

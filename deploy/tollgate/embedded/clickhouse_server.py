@@ -1,6 +1,6 @@
 """ClickHouse's HTTP interface over the engine in `chdb`, as a process of its own, on 127.0.0.1.
 
-`python -m tollgate.embedded.clickhouse_server --data-dir D --port N`. What it is not is in this folder's README.
+`python -m tollgate.embedded clickhouse --data-dir D --port N`. What it is not is in this folder's README.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -320,17 +319,10 @@ def serve(data_dir: Path, port: int) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded.clickhouse_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded clickhouse", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args(arguments)
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
     return serve(given.data_dir.absolute(), given.port)
-
-
-if __name__ == "__main__":
-    status = main()
-    sys.stderr.flush()
-    # The engine's own threads are past their work but not all joined; running destructors under them may crash.
-    os._exit(status)

@@ -1,6 +1,6 @@
 """A real Apache Kafka broker on this machine: KRaft, one node that is broker and controller, 127.0.0.1 only.
 
-`python -m tollgate.embedded.kafka --data-dir D --port N --controller-port M` prepares the data directory and becomes
+`python -m tollgate.embedded kafka --data-dir D --port N --controller-port M` prepares the data directory and becomes
 the broker: the process is replaced by Java, so that its pid, its signals and its end are the broker's own.
 """
 
@@ -201,7 +201,7 @@ def wait_until_ready(address: BrokerAddress, process: "subprocess.Popen[bytes]",
 
 def main(arguments: list[str] | None = None) -> int:
     """Become the broker; returns only when it cannot be started."""
-    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded.kafka", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded kafka", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--controller-port", type=int, required=True)
@@ -212,7 +212,3 @@ def main(arguments: list[str] | None = None) -> int:
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
     return 3
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Start and stop the whole stack: in this process, or in one of its own that stays in the background.
 
-`python -m tollgate.embedded.launch --data-dir D` is that background process.
+`python -m tollgate.embedded stack --data-dir D` is that background process.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def start_detached(plan: StackPlan) -> StackState:
     """Start the stack in the background and return when it is ready. Raises like `run_stack`."""
     _refuse_second(plan.data_dir)
     plan.choose_ports()
-    argv = [sys.executable, "-m", "tollgate.embedded.launch", "--data-dir", str(plan.data_dir)]
+    argv = [sys.executable, "-m", "tollgate.embedded", "stack", "--data-dir", str(plan.data_dir)]
     argv += ["--kafka-port", str(plan.kafka_port), "--clickhouse-port", str(plan.clickhouse_port)]
     with open_log(plan.data_dir, "supervisor") as log:
         process = subprocess.Popen(  # noqa: S603 # our own module
@@ -144,7 +144,7 @@ async def _prepare(settings: Settings, data_dir: Path, ports: dict[str, int]) ->
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stack from the command line, without a word on standard output."""
-    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded.launch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tollgate.embedded stack", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--kafka-port", type=int, default=0)
     parser.add_argument("--clickhouse-port", type=int, default=0)
@@ -163,7 +163,3 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return EXIT_UNREACHABLE
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

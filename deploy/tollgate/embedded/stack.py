@@ -124,8 +124,8 @@ def tollgate_stack(
     controller = ("--controller-port", str(ports[KAFKA_CONTROLLER]))
     clickhouse = ("--data-dir", str(data_dir / "clickhouse"), "--port", str(ports[CLICKHOUSE]))
     services = (
-        Role(KAFKA, (*python, "tollgate.embedded.kafka", *kafka, *controller), shared, kafka_is_ready),
-        Role(CLICKHOUSE, (*python, "tollgate.embedded.clickhouse_server", *clickhouse), shared, clickhouse_is_ready),
+        Role(KAFKA, (*python, "tollgate.embedded", "kafka", *kafka, *controller), shared, kafka_is_ready),
+        Role(CLICKHOUSE, (*python, "tollgate.embedded", "clickhouse", *clickhouse), shared, clickhouse_is_ready),
     )
     command = (*python, "tollgate.cli.main")
     clients = [

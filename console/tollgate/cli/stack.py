@@ -1,0 +1,196 @@
+"""`tollgate up`, `down` and `status`: the embedded stack on this machine."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from aiokafka.errors import KafkaError
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from tollgate.runtime.lag import consumer_lag
+from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.settings import Settings, load_settings
+
+EXIT_OK = 0
+EXIT_NO = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+DataDir = Annotated[
+    Path | None,
+    Parameter(help="Where the stack keeps its data and logs. Default: TOLLGATE_DATA_DIR, or .tollgate here."),
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+Port = Annotated[int, Parameter(help="Port on 127.0.0.1; 0 keeps the last one, or picks one that is free.")]
+
+
+def up(
+    *,
+    data_dir: DataDir = None,
+    kafka_port: Port = 0,
+    clickhouse_port: Port = 0,
+    console_port: Annotated[
+        int, Parameter(help="For the console, which this release does not have: not used yet.")
+    ] = 0,
+    workers: Annotated[int, Parameter(help="Number of worker processes.")] = 1,
+    detach: Annotated[bool, Parameter(negative="", help="Return when ready and leave the stack running.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Start a real Kafka broker, a ClickHouse engine, workers and sinks on this machine.
+
+    The first start downloads the broker's jars (45 MB) from Maven Central. Data survives a restart. Without --detach
+    the stack runs until Ctrl-C.
+    """
+    from tollgate.embedded import (
+        AlreadyRunningError,
+        EmbeddedError,
+        PortTakenError,
+        StackPlan,
+        ensure_jars,
+        run_stack,
+        start_detached,
+    )
+
+    if not 1 <= workers <= 8 or not all(0 <= port <= 65535 for port in (kafka_port, clickhouse_port, console_port)):
+        return _fail(EXIT_USAGE, "--workers is 1 to 8 (one per partition at most) and a port 0 to 65535.")
+    if console_port:
+        _error("--console-port is not used: this release has no console.")
+    plan = StackPlan(data_directory(data_dir), kafka_port, clickhouse_port, workers)
+    try:
+        ensure_jars(_download_progress)
+        if detach:
+            _print_ready(start_detached(plan), plan.data_dir, as_json)
+        else:
+            settings = load_settings()
+            # The roles write to their own files; a terminal shows what needs attention.
+            configure_logs("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
+            asyncio.run(run_stack(plan, lambda state: _print_ready(state, plan.data_dir, as_json)))
+    except AlreadyRunningError as error:
+        return _fail(EXIT_NO, str(error))
+    except PortTakenError as error:
+        return _fail(EXIT_USAGE, str(error))
+    except EmbeddedError as error:
+        return _fail(EXIT_UNREACHABLE, str(error))
+    except KafkaError as error:
+        return _fail(
+            EXIT_UNREACHABLE, f"Kafka refused what the stack needs ({error}): read its log in {plan.data_dir}."
+        )
+    return EXIT_OK
+
+
+def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
+    """Stop the stack and wait until it is down. Nothing to stop is no error."""
+    from tollgate.embedded import EmbeddedError, stop_stack
+
+    where = data_directory(data_dir)
+    try:
+        stopped = stop_stack(where)
+    except EmbeddedError as error:
+        return _fail(EXIT_UNREACHABLE, str(error))
+    if as_json:
+        _print_json({"stopped": stopped, "data_dir": str(where)})
+    else:
+        Console(highlight=False).print("Stopped." if stopped else f"Nothing runs in {where}.")
+    return EXIT_OK
+
+
+def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
+    """What runs and how far behind it is. Exit 1 when no stack runs, 3 when Kafka cannot be reached."""
+    from tollgate.embedded import running_state
+
+    where = data_directory(data_dir)
+    state = running_state(where)
+    if state is None:
+        if as_json:
+            _print_json({"processes": [], "lag": {}, "ports": {}})
+        return _fail(EXIT_NO, f"No stack runs in {where}: start one with `tollgate up`.")
+    processes = [
+        {"role": found.role, "pid": found.pid, "state": found.state, "restarts": found.restarts}
+        for found in state.processes
+    ]
+    # aiokafka would log each attempt at a broker that is down; the one sentence below says it.
+    configure_logs("error")
+    problem = None
+    lag: dict[str, dict[str, int]] = {}
+    try:
+        lag = asyncio.run(asyncio.wait_for(consumer_lag(stack_settings_or_environment(where)), timeout=20))
+    except (KafkaError, OSError, TimeoutError) as error:
+        log = where / "logs" / "kafka.log"
+        problem = f"Kafka cannot be reached, so lag is unknown ({type(error).__name__}): read {log}."
+    if as_json:
+        _print_json({"processes": processes, "lag": lag, "ports": state.ports})
+    else:
+        _print_status(processes, lag, state.ports)
+    return EXIT_OK if problem is None else _fail(EXIT_UNREACHABLE, problem)
+
+
+def data_directory(given: Path | None) -> Path:
+    """The data directory that a command means, absolute."""
+    return (given or load_settings().data_dir).expanduser().absolute()
+
+
+def stack_settings_or_environment(data_dir: Path) -> Settings:
+    """Settings that lead to the stack in this directory if one runs, else those of the environment."""
+    from tollgate.embedded import stack_settings
+
+    return load_settings(**stack_settings(data_dir))
+
+
+@contextmanager
+def _download_progress(jars: int, size_bytes: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        # A log file wants one line per fact, not a bar.
+        console.print(f"Downloading {jars} jars, {size_bytes // 1_000_000} MB, from Maven Central.", highlight=False)
+        yield lambda _arrived: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"Downloading Kafka ({jars} jars)", total=size_bytes)
+        yield lambda arrived: progress.advance(task, arrived)
+
+
+def _print_ready(state: Any, data_dir: Path, as_json: bool) -> None:
+    pids = {found.role: found.pid for found in state.processes}
+    if as_json:
+        _print_json({"ready": True, "ports": state.ports, "data_dir": str(data_dir), "pid": state.pid, "pids": pids})
+        return
+    out = Console(highlight=False)
+    out.print(f"Ready. Kafka 127.0.0.1:{state.ports['kafka']}, ClickHouse http://127.0.0.1:{state.ports['clickhouse']}")
+    out.print(f"Data and logs: {data_dir}", soft_wrap=True)
+
+
+def _print_status(processes: list[dict[str, Any]], lag: dict[str, dict[str, int]], ports: dict[str, int]) -> None:
+    out = Console(highlight=False)
+    table = Table("role", "pid", "state", "restarts", "port")
+    for found in processes:
+        port = ports.get(found["role"])
+        table.add_row(found["role"], str(found["pid"] or "-"), found["state"], str(found["restarts"]), str(port or "-"))
+    out.print(table)
+    behind = Table("group", "topic", "records behind")
+    for group, topics in lag.items():
+        for topic, records in topics.items():
+            behind.add_row(group, topic, str(records))
+    out.print(behind)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def _error(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _fail(status: int, text: str) -> int:
+    _error(text)
+    return status
