@@ -180,7 +180,7 @@ def _tell(scope: str, here: Position, before: Firing | None, decision: Decision,
     """Write the alert's record for a new level or for fresh numbers, and remember it."""
     budget, threshold = here.budget, here.threshold
     assert threshold is not None
-    percent = budget.percent(here.value)
+    percent, limit = budget.percent(here.value), budget.format(budget.limit)
     level = threshold.level.value
     peak_level, peak_percent, since = level, percent, format_instant(now_ms)
     if before is not None:
@@ -195,14 +195,13 @@ def _tell(scope: str, here: Position, before: Firing | None, decision: Decision,
         "scope": scope,
         "budget": budget.id,
         "window": here.window_json(),
-        "limit": budget.format(budget.limit),
+        "limit": limit,
         "unit": budget.unit,
         "spent": budget.format(here.value),
         "percent": percent,
         "state": threshold.state.value,
         "action": threshold.action.value,
-        "reason": f"{scope} has reached {percent} % of its {budget.window.value} budget of {budget.format(budget.limit)} "
-        + budget.unit,
+        "reason": f"{scope} has reached {percent} % of its {budget.window.value} budget of {limit} {budget.unit}",
         "peak_level": peak_level,
         "peak_percent": peak_percent,
         "since": since,

@@ -57,7 +57,7 @@ class SharedStage:
             self.scopes.restore(rows, offsets)
 
     def remember(self, value: bytes) -> None:
-        raise AssertionError("the second stage remembers nothing beyond its state rows")
+        raise AssertionError(f"the second stage has no remembered topic, yet got {len(value)} bytes")
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         scopes = self.scopes

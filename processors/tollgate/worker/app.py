@@ -123,7 +123,7 @@ def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> No
         app.add_future(control.follow(engine.set_policy))
         return engine
 
-    async def acquire(sender: Any, **_: Any) -> None:
+    async def acquire(_sender: Any, **_: Any) -> None:
         try:
             engine = app.engine or await start_engine()
             await engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in app.consumer.assignment())
@@ -145,16 +145,16 @@ def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> No
 
 
 def _add_pages(app: LedgerApp) -> None:
-    async def live(view: View, request: Request) -> Response:
+    async def live(view: View, _request: Request) -> Response:
         return view.json({"status": "live"})
 
-    async def ready(view: View, request: Request) -> Response:
+    async def ready(view: View, _request: Request) -> Response:
         engine = app.engine
         if engine is None or not engine.ready or app.rebalancing:
             return view.json({"status": "recovering"}, status=503)
         return view.json({"status": "ready", "partitions": len(engine.lanes)})
 
-    async def metrics(view: View, request: Request) -> Response:
+    async def metrics(view: View, _request: Request) -> Response:
         body = render(app.engine) if app.engine is not None else b""
         return view.bytes(body, content_type="text/plain; version=0.0.4")
 

@@ -31,7 +31,7 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
         return consumer
 
     async def report(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Tell the group how far the ledger is, for lag tools. The truth is in the state topic, so errors are harmless."""
+        """Tell the group how far the ledger is, for lag tools. The state topic has the truth: errors are harmless."""
         await self.call_thread(self._report, offsets)
 
     async def _report(self, offsets: Mapping[TopicPartition, int]) -> None:

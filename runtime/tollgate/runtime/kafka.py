@@ -83,7 +83,7 @@ async def read_compacted(settings: Settings, topic: str) -> dict[str, bytes]:
 
 
 async def wait_for_topics(settings: Settings, topics: Iterable[Topic]) -> None:
-    """Return once Kafka answers and has these topics; until then try again with growing pauses and say what is missing."""
+    """Return once Kafka answers and has these topics; until then try again with growing pauses and say why."""
     pause = 0.5
     wanted = {settings.topic(topic) for topic in topics}
     while True:

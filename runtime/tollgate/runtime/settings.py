@@ -59,8 +59,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # pydantic-settings' signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = os.environ.get(f"{PREFIX}CONFIG")
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
