@@ -1,0 +1,21 @@
+"""Options that mean the same in every command."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+DataDir = Annotated[
+    Path | None,
+    Parameter(
+        name="--data-dir",
+        help="Directory of the embedded stack; its addresses are used where TOLLGATE_KAFKA_BOOTSTRAP_SERVERS or "
+        "TOLLGATE_CLICKHOUSE_URL is not set. Default: TOLLGATE_DATA_DIR, else .tollgate",
+    ),
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout, for programs.")]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what to type, one example per line, for `App(help_epilogue=...)`."""
+    return "\n".join(["Examples:", *(f"  {line}" for line in lines)])

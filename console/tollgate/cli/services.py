@@ -1,0 +1,99 @@
+"""How a command finds and reaches the services: settings, the embedded stack's addresses, bounded waits."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    UnknownTopicOrPartitionError,
+)
+from pydantic import ValidationError
+
+from tollgate.cli.exits import UnreachableError, UsageError
+from tollgate.runtime.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from tollgate.embedded.stack_state import StackState
+
+# A person waits for an answer; a broker that is there answers within milliseconds.
+REACH_SECONDS_MAX: Final = 10.0
+
+# The settings that say where services are; a stack's own addresses never override one that was given.
+_KAFKA: Final = "kafka_bootstrap_servers"
+_CLICKHOUSE: Final = "clickhouse_url"
+
+
+def find_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
+    """The process's settings, with the addresses of the stack that runs in the data directory where none were given.
+
+    UsageError when a setting is wrong; UnreachableError when the directory belongs to a stack that does not run now
+    and no other address is known.
+    """
+    if data_dir is not None:
+        overrides["data_dir"] = data_dir
+    settings = _load(overrides)
+    missing = {_KAFKA, _CLICKHOUSE} - settings.model_fields_set
+    if not missing:
+        return settings
+    state = _stack(settings.data_dir)
+    if state is None or not state.is_alive():
+        if len(missing) == 2 and (state is not None or data_dir is not None):
+            where = settings.data_dir
+            raise UnreachableError(f"no stack runs in {where}: start it with `tollgate up --data-dir {where}`.")
+        return settings
+    found = {_KAFKA: f"127.0.0.1:{state.ports['kafka']}", _CLICKHOUSE: f"http://127.0.0.1:{state.ports['clickhouse']}"}
+    return _load(overrides | {name: found[name] for name in missing})
+
+
+def _stack(data_dir: Path) -> "StackState | None":
+    try:
+        from tollgate.embedded.stack_state import read_state
+    except ModuleNotFoundError:
+        # An installation without the extra `embedded` has no stack of its own.
+        return None
+    return read_state(data_dir)
+
+
+def _load(overrides: dict[str, Any]) -> Settings:
+    try:
+        return load_settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "TOLLGATE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"the setting {name} is wrong: {first['msg']}.") from None
+    except OSError as error:
+        raise UsageError(f"the file {error.filename} of a setting cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise UsageError(f"the file named by TOLLGATE_CONFIG is no TOML: {error}.") from None
+
+
+@asynccontextmanager
+async def reaching_kafka(settings: Settings) -> AsyncIterator[None]:
+    """Turn what a client raises when Kafka is away, refuses it or lacks a topic into one sentence and exit status 3."""
+    address = settings.kafka_bootstrap_servers
+    try:
+        yield
+    except UnknownTopicOrPartitionError:
+        raise UnreachableError(
+            f"Kafka at {address} lacks a topic of Tollgate: create them with `tollgate topics apply`."
+        ) from None
+    except (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError, TimeoutError):
+        raise unreachable_kafka(settings) from None
+    except KafkaError as error:
+        raise UnreachableError(
+            f"Kafka at {address} refused the request: {str(error) or type(error).__name__}."
+        ) from None
+
+
+def unreachable_kafka(settings: Settings) -> UnreachableError:
+    """The error for a broker that does not answer."""
+    return UnreachableError(
+        f"Kafka at {settings.kafka_bootstrap_servers} cannot be reached: start the stack with `tollgate up`, "
+        "or set TOLLGATE_KAFKA_BOOTSTRAP_SERVERS."
+    )
