@@ -88,7 +88,7 @@ def utc_time(text: str) -> str:
 
 
 def window_name(window: AlertWindow) -> str:
-    """The window in its own zone: `Nov 2026 (UTC)`, `21 Nov 2026 (UTC)`, `21 Nov 2026 10:00 (UTC)`, `lifetime`."""
+    """The window in its own zone: `Nov 2026 UTC`, `21 Nov 2026 UTC`, `21 Nov 2026 10:00 UTC`, `lifetime`."""
     start = instant(window.start)
     if window.kind == "lifetime" or start is None:
         return window.kind
@@ -97,7 +97,7 @@ def window_name(window: AlertWindow) -> str:
     except (ZoneInfoNotFoundError, ValueError):
         return f"{window.kind} from {utc_time(window.start)}"
     formats = {"month": "%b %Y", "day": "%d %b %Y", "week": "week of %d %b %Y", "hour": "%d %b %Y %H:%M"}
-    return f"{start.strftime(formats.get(window.kind, '%d %b %Y %H:%M'))} ({window.timezone})"
+    return f"{start.strftime(formats.get(window.kind, '%d %b %Y %H:%M'))} {window.timezone}"
 
 
 def resets(window: AlertWindow | None) -> bool:

@@ -107,12 +107,12 @@ def _title(alert: Alert) -> str:
 def _summary(alert: Alert) -> str:
     name = plain(_subject(alert), 120)
     if alert.kind == "unpriced":
-        return f"no price is known for {name}. {plain(alert.reason or '', 400)}"
+        return plain(alert.reason or f"no price is known for {_subject(alert)}", 600)
     if alert.spent is None:
         return f"{name}. {plain(alert.reason or '', 400)}"
     if alert.level == "resolved":
         return f"{name}: {plain(alert.reason or 'back to normal', 400)}. {_of_limit(alert)}."
-    window = f" ({plain(figures.window_name(alert.window), 60)})" if alert.window else ""
+    window = f", {plain(figures.window_name(alert.window), 60)}" if alert.window else ""
     driver = f" Driver: {plain(alert.driver, 120)}." if alert.driver else ""
     return f"{name} has spent {_of_limit(alert)}{window}. {(_effect(alert) or '').replace('`', '')}{driver}"
 
@@ -191,10 +191,10 @@ def _raise_command(alert: Alert, limit: str) -> str:
 
 
 def _unpriced_steps(alert: Alert) -> list[_Step]:
-    model = command("tollgate", "price", "set", alert.provider or "", alert.model or "")
-    fallback = "tollgate price set PROVIDER MODEL"
+    named = command("tollgate", "price", "set", alert.provider, alert.model) if alert.provider and alert.model else None
+    price_set = named or "tollgate price set PROVIDER MODEL"
     return [
-        _Step("Give the model its price", f"{model or fallback} --rate input_tokens=2.50/1000000"),
+        _Step("Give the model its price", f"{price_set} --rate input_tokens=2.50/1000000"),
         _Step("See how it is priced until then", "tollgate price list"),
     ]
 
@@ -208,7 +208,7 @@ def _step_line(step: _Step) -> str:
 
 def _history(alert: Alert) -> str:
     """Slack shows no "(edited)" on a message with blocks, so the message says itself when it changed."""
-    verb = "Fired" if alert.level == "resolved" else "Firing since"
+    verb = "Fired at" if alert.level == "resolved" else "Firing since"
     since = figures.local_time(alert.since)
     return f"{verb} {since} · updated {figures.local_time(alert.updated_at)} · revision {alert.revision}" + _peak(alert)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 import msgspec
 import structlog
@@ -216,10 +217,10 @@ async def _commit(
     return offset
 
 
-async def _first_of(timeout_s: float | None, *waits: asyncio.Task[None] | object) -> None:
+async def _first_of(timeout_s: float | None, *waits: asyncio.Task[None] | Coroutine[Any, Any, object]) -> None:
     """Until one of the waits is over or time is up. Waits that were coroutines are cancelled; an error is raised."""
     given = [wait for wait in waits if isinstance(wait, asyncio.Task)]
-    made = [asyncio.ensure_future(wait) for wait in waits if asyncio.iscoroutine(wait)]
+    made = [asyncio.create_task(wait) for wait in waits if not isinstance(wait, asyncio.Task)]
     try:
         done, _ = await asyncio.wait([*given, *made], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
