@@ -1,7 +1,6 @@
 """`tollgate doctor`: what is wrong with this installation, and how to mend it."""
 
 import asyncio
-import json
 import platform
 import shutil
 import subprocess
@@ -11,9 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
-from tollgate.cli.stack import EXIT_NO, EXIT_OK, AsJson, DataDir, data_directory, stack_settings_or_environment
+from tollgate.cli.exits import Exit
+from tollgate.cli.options import AsJson, DataDir
+from tollgate.cli.output import print_json, print_line
+from tollgate.cli.stack import data_directory, stack_settings_or_environment
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
@@ -36,7 +37,7 @@ class Check:
     fix: str = ""
 
 
-def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
+def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
     """Check this machine, the stack and its services; every failing line says what to do. Exit 1 when one fails."""
     # aiokafka would log each attempt at a broker that is down; the report says it.
     configure_logs("error")
@@ -44,14 +45,13 @@ def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
     checks = list(_all_checks(where, stack_settings_or_environment(where)))
     ok = all(check.ok for check in checks)
     if as_json:
-        sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}) + "\n")
-        return EXIT_OK if ok else EXIT_NO
-    out = Console(highlight=False, soft_wrap=True)
+        print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+        return Exit.OK if ok else Exit.NO
     for check in checks:
-        out.print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12} {check.detail}", markup=False)
+        print_line(f"{'ok' if check.ok else 'FAIL':<4}  {check.name:<10}  {check.detail}")
         if check.fix:
-            out.print(f"      → {check.fix}", markup=False)
-    return EXIT_OK if ok else EXIT_NO
+            print_line(f"      → {check.fix}")
+    return Exit.OK if ok else Exit.NO
 
 
 def _all_checks(data_dir: Path, settings: Settings) -> Iterator[Check]:

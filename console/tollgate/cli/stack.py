@@ -1,32 +1,26 @@
 """`tollgate up`, `down` and `status`: the embedded stack on this machine."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from aiokafka.errors import KafkaError
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
 
+from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
+from tollgate.cli.options import AsJson, DataDir
+from tollgate.cli.output import print_json, print_line, print_table, say_error
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings, load_settings
 
-EXIT_OK = 0
-EXIT_NO = 1
-EXIT_USAGE = 2
-EXIT_UNREACHABLE = 3
+if TYPE_CHECKING:
+    from tollgate.embedded import StackState
 
-DataDir = Annotated[
-    Path | None,
-    Parameter(help="Where the stack keeps its data and logs. Default: TOLLGATE_DATA_DIR, or .tollgate here."),
-]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 Port = Annotated[int, Parameter(help="Port on 127.0.0.1; 0 keeps the last one, or picks one that is free.")]
 
 
@@ -41,7 +35,7 @@ def up(
     workers: Annotated[int, Parameter(help="Number of worker processes.")] = 1,
     detach: Annotated[bool, Parameter(negative="", help="Return when ready and leave the stack running.")] = False,
     as_json: AsJson = False,
-) -> int:
+) -> Exit:
     """Start a real Kafka broker, a ClickHouse engine, workers and sinks on this machine.
 
     The first start downloads the broker's jars (45 MB) from Maven Central. Data survives a restart. Without --detach
@@ -58,9 +52,9 @@ def up(
     )
 
     if not 1 <= workers <= 8 or not all(0 <= port <= 65535 for port in (kafka_port, clickhouse_port, console_port)):
-        return _fail(EXIT_USAGE, "--workers is 1 to 8 (one per partition at most) and a port 0 to 65535.")
+        raise UsageError("--workers is 1 to 8 (one per partition at most) and a port 0 to 65535.")
     if console_port:
-        _error("--console-port is not used: this release has no console.")
+        say_error("--console-port is not used: this release has no console.")
     plan = StackPlan(data_directory(data_dir), kafka_port, clickhouse_port, workers)
     try:
         ensure_jars(_download_progress)
@@ -72,19 +66,17 @@ def up(
             configure_logs("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
             asyncio.run(run_stack(plan, lambda state: _print_ready(state, plan.data_dir, as_json)))
     except AlreadyRunningError as error:
-        return _fail(EXIT_NO, str(error))
+        raise AnswerIsNoError(str(error)) from error
     except PortTakenError as error:
-        return _fail(EXIT_USAGE, str(error))
+        raise UsageError(str(error)) from error
     except EmbeddedError as error:
-        return _fail(EXIT_UNREACHABLE, str(error))
+        raise UnreachableError(str(error)) from error
     except KafkaError as error:
-        return _fail(
-            EXIT_UNREACHABLE, f"Kafka refused what the stack needs ({error}): read its log in {plan.data_dir}."
-        )
-    return EXIT_OK
+        raise UnreachableError(f"Kafka refused what the stack needs ({error}): read {plan.data_dir}/logs.") from error
+    return Exit.OK
 
 
-def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
+def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
     """Stop the stack and wait until it is down. Nothing to stop is no error."""
     from tollgate.embedded import EmbeddedError, stop_stack
 
@@ -92,15 +84,15 @@ def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
     try:
         stopped = stop_stack(where)
     except EmbeddedError as error:
-        return _fail(EXIT_UNREACHABLE, str(error))
+        raise UnreachableError(str(error)) from error
     if as_json:
-        _print_json({"stopped": stopped, "data_dir": str(where)})
+        print_json({"stopped": stopped, "data_dir": str(where)})
     else:
-        Console(highlight=False).print("Stopped." if stopped else f"Nothing runs in {where}.")
-    return EXIT_OK
+        print_line("Stopped." if stopped else f"Nothing runs in {where}.")
+    return Exit.OK
 
 
-def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
+def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
     """What runs and how far behind it is. Exit 1 when no stack runs, 3 when Kafka cannot be reached."""
     from tollgate.embedded import running_state
 
@@ -108,8 +100,8 @@ def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
     state = running_state(where)
     if state is None:
         if as_json:
-            _print_json({"processes": [], "lag": {}, "ports": {}})
-        return _fail(EXIT_NO, f"No stack runs in {where}: start one with `tollgate up`.")
+            print_json({"processes": [], "lag": {}, "ports": {}})
+        raise AnswerIsNoError(f"no stack runs in {where}: start one with `tollgate up`.")
     processes = [
         {"role": found.role, "pid": found.pid, "state": found.state, "restarts": found.restarts}
         for found in state.processes
@@ -124,10 +116,12 @@ def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> int:
         log = where / "logs" / "kafka.log"
         problem = f"Kafka cannot be reached, so lag is unknown ({type(error).__name__}): read {log}."
     if as_json:
-        _print_json({"processes": processes, "lag": lag, "ports": state.ports})
+        print_json({"processes": processes, "lag": lag, "ports": state.ports})
     else:
         _print_status(processes, lag, state.ports)
-    return EXIT_OK if problem is None else _fail(EXIT_UNREACHABLE, problem)
+    if problem is not None:
+        raise UnreachableError(problem)
+    return Exit.OK
 
 
 def data_directory(given: Path | None) -> Path:
@@ -158,39 +152,24 @@ def _download_progress(jars: int, size_bytes: int) -> Iterator[Callable[[int], N
         yield lambda arrived: progress.advance(task, arrived)
 
 
-def _print_ready(state: Any, data_dir: Path, as_json: bool) -> None:
+def _print_ready(state: "StackState", data_dir: Path, as_json: bool) -> None:
     pids = {found.role: found.pid for found in state.processes}
     if as_json:
-        _print_json({"ready": True, "ports": state.ports, "data_dir": str(data_dir), "pid": state.pid, "pids": pids})
-        return
-    out = Console(highlight=False)
-    out.print(f"Ready. Kafka 127.0.0.1:{state.ports['kafka']}, ClickHouse http://127.0.0.1:{state.ports['clickhouse']}")
-    out.print(f"Data and logs: {data_dir}", soft_wrap=True)
-
-
-def _print_status(processes: list[dict[str, Any]], lag: dict[str, dict[str, int]], ports: dict[str, int]) -> None:
-    out = Console(highlight=False)
-    table = Table("role", "pid", "state", "restarts", "port")
-    for found in processes:
-        port = ports.get(found["role"])
-        table.add_row(found["role"], str(found["pid"] or "-"), found["state"], str(found["restarts"]), str(port or "-"))
-    out.print(table)
-    behind = Table("group", "topic", "records behind")
-    for group, topics in lag.items():
-        for topic, records in topics.items():
-            behind.add_row(group, topic, str(records))
-    out.print(behind)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
+        print_json({"ready": True, "ports": state.ports, "data_dir": str(data_dir), "pid": state.pid, "pids": pids})
+    else:
+        ports = state.ports
+        print_line(f"Ready. Kafka: 127.0.0.1:{ports['kafka']}  ClickHouse: http://127.0.0.1:{ports['clickhouse']}")
+        print_line(f"Data and logs: {data_dir}")
+    # Who reads this through a pipe waits for it, and the stack may run for months.
     sys.stdout.flush()
 
 
-def _error(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _fail(status: int, text: str) -> int:
-    _error(text)
-    return status
+def _print_status(processes: list[dict[str, Any]], lag: dict[str, dict[str, int]], ports: dict[str, int]) -> None:
+    rows = [
+        (found["role"], found["pid"] or "-", found["state"], found["restarts"], ports.get(found["role"], "-"))
+        for found in processes
+    ]
+    print_table(("role", "pid", "state", "restarts", "port"), rows, right=(1, 3, 4))
+    print_line()
+    behind = [(group, topic, records) for group, topics in lag.items() for topic, records in topics.items()]
+    print_table(("group", "topic", "records behind"), behind, right=(2,))
