@@ -74,7 +74,7 @@ def test_an_unpriced_model_says_what_it_was_priced_by_and_how_to_price_it() -> N
     message = render(decoded(unpriced_record()))
     assert "priced by openai/o1-pro@2025-03-19" in message.text
     assert message.blocks[0]["text"]["text"] == "🟠 WARNING · No price known · openai/gpt-9"
-    assert "`tollgate price set openai gpt-9 " in shown(message)
+    assert "`tollgate price set openai/gpt-9 --rate input_tokens=USD/1M`" in shown(message)
 
 
 @pytest.mark.parametrize(

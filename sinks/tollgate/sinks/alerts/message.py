@@ -191,11 +191,16 @@ def _raise_command(alert: Alert, limit: str) -> str:
 
 
 def _unpriced_steps(alert: Alert) -> list[_Step]:
-    named = command("tollgate", "price", "set", alert.provider, alert.model) if alert.provider and alert.model else None
-    price_set = named or "tollgate price set PROVIDER MODEL"
+    named = (
+        command("tollgate", "price", "set", f"{alert.provider}/{alert.model}")
+        if alert.provider and alert.model
+        else None
+    )
+    price_set = named or "tollgate price set PROVIDER/MODEL"
     return [
-        _Step("Give the model its price", f"{price_set} --rate input_tokens=2.50/1000000"),
-        _Step("See how it is priced until then", "tollgate price list"),
+        # USD is for the reader to fill in: a figure here might be pasted as it is.
+        _Step("Give the model its price per million tokens", f"{price_set} --rate input_tokens=USD/1M"),
+        _Step("See the prices that are known", "tollgate price list"),
     ]
 
 
