@@ -7,6 +7,7 @@ import json
 import sys
 import timeit
 from collections.abc import Callable
+from functools import partial
 
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.refusals import Refusal
@@ -16,7 +17,7 @@ from tollgate.schemas.usage_identity import fingerprint, identity_digest
 
 ROUNDS, LOOPS = 7, 20_000
 
-EVENT = {
+EVENT: dict[str, object] = {
     "specversion": "1.0",
     "type": "tollgate.usage.v1",
     "source": "chat-api",
@@ -81,8 +82,8 @@ def main() -> None:
         "decode, nulls": changed(EVENT, agent=None),
     }.items():
         decoded(other)
-        cases[name] = lambda other=other: decode_usage_event(other)
-    cases["decode, refused"] = lambda: decode_usage_event(changed(EVENT, latency_ms="slow"))
+        cases[name] = partial(decode_usage_event, other)
+    cases["decode, refused"] = partial(decode_usage_event, changed(EVENT, latency_ms="slow"))
     cases["reference model"] = lambda: validate_usage_event(value)
     sys.stdout.write(f"event {len(value)} bytes, priced {len(encode_priced(record))} bytes; best of {ROUNDS} rounds\n")
     for name, case in cases.items():

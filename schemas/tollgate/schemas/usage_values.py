@@ -1,7 +1,8 @@
 """The values inside a usage event that pydantic has no type for: amounts, dollars, times, metadata."""
 
+import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -11,6 +12,8 @@ from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.refusals import RefusalReason
 from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX, METADATA_INT_MAX, METADATA_INT_MIN
 
+# What most senders write already; other forms are parsed and written again.
+_SHORTEST_FRACTION: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})\.[0-9]{0,8}[1-9]")
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -24,6 +27,8 @@ def canonical_amount(text: str) -> int | str:
 
     ValueError as `parse_amount`.
     """
+    if _SHORTEST_FRACTION.fullmatch(text):
+        return text
     nano = parse_amount(text)
     return format_amount(nano) if nano % NANO else nano // NANO
 
