@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -61,36 +61,39 @@ def jar_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tollgate" / "jars"
 
 
-def missing_jars(directory: Path | None = None) -> list[LockedJar]:
+def missing_jars(directory: Path | None = None, locked: Sequence[LockedJar] | None = None) -> list[LockedJar]:
     """Jars that are absent or of another size. Needs no network and reads no content."""
     where = directory or jar_directory()
-    return [jar for jar in locked_jars() if not _has_size(where / jar.filename, jar.size_bytes)]
+    return [jar for jar in locked or locked_jars() if not _has_size(where / jar.filename, jar.size_bytes)]
 
 
-def damaged_jars(directory: Path | None = None) -> list[LockedJar]:
+def damaged_jars(directory: Path | None = None, locked: Sequence[LockedJar] | None = None) -> list[LockedJar]:
     """Jars whose content is not what the lock file says; reads all 45 MB."""
     where = directory or jar_directory()
     return [
         jar
-        for jar in locked_jars()
+        for jar in locked or locked_jars()
         if not _has_size(where / jar.filename, jar.size_bytes)
         or hashlib.sha256((where / jar.filename).read_bytes()).hexdigest() != jar.sha256
     ]
 
 
-def ensure_jars(progress: Progress | None = None, directory: Path | None = None) -> list[Path]:
+def ensure_jars(
+    progress: Progress | None = None, directory: Path | None = None, locked: Sequence[LockedJar] | None = None
+) -> list[Path]:
     """The broker's class path; downloads what is missing and blocks until it is there.
 
     Without missing jars it touches no network. Raises MissingPartError when a jar cannot be fetched or is not the
     locked one; what arrived whole stays, so a second call goes on from there.
     """
     where = directory or jar_directory()
-    missing = missing_jars(where)
+    locked = locked or locked_jars()
+    missing = missing_jars(where, locked)
     if missing:
         where.mkdir(parents=True, exist_ok=True)
         with (progress or _silent)(len(missing), sum(jar.size_bytes for jar in missing)) as advance:
             _download(missing, where, advance)
-    return [where / jar.filename for jar in locked_jars()]
+    return [where / jar.filename for jar in locked]
 
 
 def _has_size(path: Path, size_bytes: int) -> bool:
