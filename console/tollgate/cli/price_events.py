@@ -1,0 +1,36 @@
+"""Reads the events of `tollgate price explain`: whole usage events, or only what belongs under `data`."""
+
+import json
+from collections.abc import Iterator
+
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
+
+
+def read_events(content: bytes, now_ms: int) -> Iterator[tuple[int, EventRecord | Refusal]]:
+    """The events with their line numbers: the whole content as one JSON object, or else each line that is not blank.
+
+    What has no envelope gets one of the time `now_ms`.
+    """
+    if isinstance(_parsed(content), dict):
+        yield 1, decode_usage_event(_enveloped(content, now_ms))
+        return
+    for number, line in enumerate(content.splitlines(), start=1):
+        if line.strip():
+            yield number, decode_usage_event(_enveloped(line, now_ms))
+
+
+def _parsed(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _enveloped(text: bytes, now_ms: int) -> bytes:
+    given = _parsed(text)
+    if not isinstance(given, dict) or "data" in given or "specversion" in given:
+        return text
+    envelope = {"specversion": "1.0", "type": "tollgate.usage.v1", "source": "price-explain", "id": "1", "subject": "-"}
+    return json.dumps(envelope | {"time": format_instant(now_ms), "data": given}).encode()

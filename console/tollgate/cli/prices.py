@@ -1,0 +1,344 @@
+"""`tollgate price`: what things cost, since when and why, and new prices at run time."""
+
+import re
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+
+from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
+from tollgate.cli.options import AsJson, DataDir, examples
+from tollgate.cli.output import print_json, print_line, print_table, say, say_error
+from tollgate.cli.price_events import read_events
+from tollgate.cli.price_topic import read_prices, remove_price, write_price
+from tollgate.cli.services import find_settings
+from tollgate.domain.pricing import Explanation, Price, PriceBook, Pricer, explain, load_price_book
+from tollgate.domain.pricing.interval import ALWAYS, Interval
+from tollgate.domain.pricing.price import decimal_text
+from tollgate.runtime.settings import load_settings
+from tollgate.schemas.amounts import format_usd
+from tollgate.schemas.control import PriceRecord
+from tollgate.schemas.instants import format_instant, parse_instant, to_ms
+from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.usage_codec import EventRecord
+
+app = App(
+    name="price",
+    help="Set, list, show and explain prices.",
+    help_epilogue=examples("tollgate price list runway", "tollgate price explain event.json"),
+)
+
+_MULTIPLES = {"k": 1000, "M": 1_000_000}
+_RATE = re.compile(r"([a-z][a-z0-9_]*)=([0-9.]+)(?:/([0-9.]+)([kM])?)?")
+
+At = Annotated[str | None, Parameter(help="Instant to answer for, RFC 3339 with offset. Default: now.")]
+Offline = Annotated[bool, Parameter(negative="", help="Do not ask Kafka for prices that were set at run time.")]
+OptionFilter = Annotated[
+    list[str] | None, Parameter(name="--option", negative="", help="An event's option, NAME=VALUE; repeat for more.")
+]
+
+
+@app.command(name="list", help_epilogue=examples("tollgate price list", "tollgate price list runway --json"))
+def list_prices(
+    provider: Annotated[str, Parameter(help="A provider, by any of its names.")] = "",
+    *,
+    at: At = None,
+    offline: Offline = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> Exit:
+    """List our own prices; with a provider all of its prices, those of genai-prices included."""
+    time_ms = _instant(at)
+    book = _book(data_dir, offline)
+    prices = [price for price in book.prices() if price.active_at(time_ms)]
+    if provider:
+        name = book.canonical(provider)
+        prices = [price for price in prices if price.provider and book.canonical(price.provider) == name]
+        prices += book.list_prices(provider, time_ms)
+        if not prices:
+            raise AnswerIsNoError(f"no price of provider {provider!r} is known; `tollgate price list` shows ours.")
+    if json:
+        print_json([_as_json(price) for price in prices])
+        return Exit.OK
+    rows = []
+    for price in prices:
+        since = format_instant(price.effective_from_ms)[:10] if price.effective_from_ms else price.source
+        name = price.model or price.agent
+        rows += [(price.provider, name, _options_text(price), rate, since) for rate in _rates_text(price)]
+    print_table(("PROVIDER", "MODEL OR AGENT", "OPTIONS", "PRICE", "SINCE"), rows)
+    return Exit.OK
+
+
+@app.command(
+    help_epilogue=examples(
+        "tollgate price show openai/gpt-4o", "tollgate price show openai/dall-e-3 --option quality=hd"
+    )
+)
+def show(
+    subject: Annotated[str, Parameter(help="PROVIDER/MODEL, or agent/NAME.")],
+    *,
+    at: At = None,
+    option: OptionFilter = None,
+    offline: Offline = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> Exit:
+    """Show the price that holds for a model or an agent. Exit 1 when none is known."""
+    provider, model, agent = _subject(subject)
+    options, time_ms = _pairs(option), _instant(at)
+    book = _book(data_dir, offline)
+    found = book.resolve(provider, model, agent, options, time_ms)
+    if found.price is None:
+        fallback, _ = book.fallback(book.fallback_name(provider, model), time_ms)
+        raise AnswerIsNoError(
+            f"no price of {subject} is known then, so its events are unpriced, at {fallback.source}; "
+            f"give one with `tollgate price set {subject}`."
+        )
+    holds = _interval(found.interval)
+    if json:
+        print_json(_as_json(found.price) | {"holds": holds})
+        return Exit.OK
+    print_line(found.price.id)
+    print_line(f"  holds    from {holds['from'] or 'ever'} to {holds['to'] or 'further notice'}")
+    print_line(f"  source   {found.price.source}")
+    if found.price.options:
+        print_line(f"  options  {_options_text(found.price)}")
+    for line in _rates_text(found.price):
+        print_line(f"  {line}")
+    return Exit.OK
+
+
+@app.command(
+    name="set",
+    help_epilogue=examples(
+        "tollgate price set openai/gpt-4o --rate input_tokens=2.50/1M --rate output_tokens=10/1M",
+        "tollgate price set agent/SEO --rate input_tokens=0.03/1k --rate output_tokens=0.03/1k",
+    ),
+)
+def set_price(
+    subject: Annotated[str, Parameter(help="PROVIDER/MODEL, or agent/NAME for events that name no model.")],
+    *,
+    rate: Annotated[
+        list[str], Parameter(negative="", help="DIMENSION=USD or DIMENSION=USD/PER, as input_tokens=2.50/1M; repeat.")
+    ],
+    option: OptionFilter = None,
+    effective_from: Annotated[str | None, Parameter(name="--from", help="First instant. Default: now.")] = None,
+    effective_to: Annotated[str | None, Parameter(name="--to", help="First instant after it. Default: open.")] = None,
+    source: Annotated[str, Parameter(help="Where the figures come from.")] = "",
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> Exit:
+    """Set a price at run time; it goes before every other price of the model or agent."""
+    provider, model, agent = _subject(subject)
+    content = {
+        "provider": provider,
+        "model": model,
+        "agent": agent,
+        "options": _pairs(option),
+        "rates": [_rate(text) for text in rate],
+        "effective_from": format_instant(_instant(effective_from)),
+        "effective_to": None if effective_to is None else format_instant(_instant(effective_to)),
+        "source": source,
+    }
+    try:
+        record = PriceRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the price"
+        what = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{field}: {what}; see `tollgate price set --help`.") from None
+    write_price(find_settings(data_dir), record)
+    if json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        print_line(f"set {record.id} from {record.effective_from}")
+    return Exit.OK
+
+
+@app.command(help_epilogue=examples("tollgate price remove 'openai/gpt-4o@2026-11-21#1f2e3d4c'"))
+def remove(
+    price_id: Annotated[str, Parameter(name="ID", help="What `price list` or `price set` showed.")],
+    *,
+    data_dir: DataDir = None,
+) -> Exit:
+    """Remove a price that was set at run time. Events that it priced keep their cost and its id."""
+    settings = find_settings(data_dir)
+    if price_id not in {record.id for record in read_prices(settings).records}:
+        raise AnswerIsNoError(f"no price {price_id!r} was set at run time; `tollgate price list` shows the ids.")
+    remove_price(settings, price_id)
+    print_line(f"removed {price_id}")
+    return Exit.OK
+
+
+@app.command(
+    name="explain", help_epilogue=examples("tollgate price explain event.json", "tollgate price explain - --json")
+)
+def explain_events(
+    file: Annotated[
+        str,
+        Parameter(allow_leading_hyphen=True, help="Usage events, one JSON object or NDJSON; - is standard input."),
+    ],
+    *,
+    offline: Offline = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> Exit:
+    """Explain line by line what events cost. What belongs under `data` is enough. Exit 1 when an event is refused."""
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from None
+    events = list(read_events(content, _instant(None)))
+    if not events:
+        raise UsageError(f"{file} holds no event.")
+    pricer = Pricer(_book(data_dir, offline))
+    status = Exit.OK
+    for number, event in events:
+        if isinstance(event, Refusal):
+            say_error(f"line {number} is refused as {event.reason.value}: {event.error}.")
+            status = Exit.NO
+            continue
+        explanation = explain(pricer, event.data, event.time_ms)
+        if json:
+            print_json(_explanation_json(event, explanation))
+        else:
+            _print_explanation(event, explanation)
+    return status
+
+
+def _explanation_json(event: EventRecord, explanation: Explanation) -> dict[str, Any]:
+    quote = explanation.quote
+    return {
+        "event_id": event.id,
+        "source": event.source,
+        "time": format_instant(event.time_ms),
+        "cost_usd": format_usd(quote.cost_picousd),
+        "retail_usd": format_usd(quote.retail_picousd),
+        "price_id": quote.price_id,
+        "price_status": quote.status,
+        "price_holds": _interval(explanation.interval),
+        "lines": [asdict(line) for line in explanation.lines],
+        "notes": list(explanation.notes),
+    }
+
+
+def _print_explanation(event: EventRecord, explanation: Explanation) -> None:
+    quote = explanation.quote
+    what = f"{event.data.provider}/{event.data.model}" if event.data.model else event.data.agent or "reported cost"
+    print_line(f"{event.source}/{event.id}  {what}  {format_instant(event.time_ms)}")
+    rows = []
+    for line in explanation.lines:
+        unit = line.usd if line.per in ("", "1") else f"{line.usd} per {line.per}"
+        rows.append((line.dimension, line.amount, unit, line.cost_usd, line.note))
+    if rows:
+        print_table(("DIMENSION", "AMOUNT", "UNIT PRICE", "USD", "NOTE"), rows, right=(1,))
+    print_line(f"cost {format_usd(quote.cost_picousd)} USD, {quote.status} by {quote.price_id or 'no price'}")
+    if quote.retail_picousd:
+        print_line(f"retail {format_usd(quote.retail_picousd)} USD")
+    for note in explanation.notes:
+        print_line(f"note: {note}")
+
+
+def _book(data_dir: Path | None, offline: bool) -> PriceBook:
+    """The selected book with the run-time prices. Without them, and saying so, when Kafka does not answer: then the
+    shipped prices are still worth an answer.
+    """
+    records: tuple[PriceRecord, ...] = ()
+    if not offline:
+        try:
+            found = read_prices(find_settings(data_dir))
+            records = found.records
+            for key in found.unreadable:
+                say(f"the control record {key!r} is no price and is left out.")
+        except UnreachableError as error:
+            say(f"prices set at run time are left out: {error}")
+    name = load_settings().price_book
+    try:
+        return load_price_book(name).with_prices(records)
+    except ValueError as error:
+        raise UsageError(f"TOLLGATE_PRICE_BOOK: {error}.") from None
+
+
+def _subject(text: str) -> tuple[str, str, str]:
+    """Provider, model and agent of `openai/gpt-4o` or `agent/SEO`."""
+    head, slash, name = text.partition("/")
+    if not slash or not head or not name:
+        raise UsageError(f"{text!r} is neither PROVIDER/MODEL, such as openai/gpt-4o, nor agent/NAME.")
+    return ("", "", name) if head == "agent" else (head, name, "")
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts or ()]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise UsageError(f"option {name!r} must be NAME=VALUE, such as size=1024x1024.")
+    return {name: value for name, _, value in pairs}
+
+
+def _rate(text: str) -> dict[str, str]:
+    """`input_tokens=2.50/1M` → 2.50 USD per 1,000,000 of the dimension."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"rate {text!r} must be DIMENSION=USD or DIMENSION=USD/PER, such as input_tokens=2.50/1M.")
+    dimension, usd, per, multiple = match.groups()
+    try:
+        units = Decimal(per or "1") * _MULTIPLES.get(multiple or "", 1)
+    except InvalidOperation:
+        raise UsageError(f"rate {text!r}: {per!r} is no number.") from None
+    return {"dimension": dimension, "usd": usd, "per": decimal_text(units)}
+
+
+def _instant(text: str | None) -> int:
+    if text is None:
+        return to_ms(datetime.now(UTC))
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no instant with an offset, such as 2026-11-21T10:00:00Z.") from None
+
+
+def _as_json(price: Price) -> dict[str, Any]:
+    return {
+        "id": price.id,
+        "provider": price.provider,
+        "model": price.model,
+        "agent": price.agent,
+        "options": {name: list(values) for name, values in price.options},
+        "free": price.free,
+        "rates": [
+            {"dimension": rate.dimension, "usd": decimal_text(rate.usd), "per": decimal_text(rate.per)}
+            | ({"tiers": [{"above": t.start, "usd": decimal_text(t.usd)} for t in rate.tiers]} if rate.tiers else {})
+            for rate in price.rates
+        ],
+        "effective_from": format_instant(price.effective_from_ms) if price.effective_from_ms else None,
+        "effective_to": None if price.effective_to_ms is None else format_instant(price.effective_to_ms),
+        "source": price.source,
+    }
+
+
+def _interval(interval: Interval) -> dict[str, str | None]:
+    """The interval's ends as instants; None where it has none."""
+    return {
+        "from": None if interval.from_ms == ALWAYS.from_ms else format_instant(interval.from_ms),
+        "to": None if interval.to_ms == ALWAYS.to_ms else format_instant(interval.to_ms),
+    }
+
+
+def _rates_text(price: Price) -> list[str]:
+    if price.free:
+        return ["free"]
+    lines = []
+    for rate in price.rates:
+        per = "" if rate.per == 1 else f" per {decimal_text(rate.per)}"
+        tiers = "".join(f", {decimal_text(t.usd)} above {t.start} input tokens" for t in rate.tiers)
+        lines.append(f"{rate.dimension} {decimal_text(rate.usd)}{per}{tiers}")
+    return lines
+
+
+def _options_text(price: Price) -> str:
+    return ", ".join(f"{name}={'|'.join(value or 'none' for value in values)}" for name, values in price.options)
