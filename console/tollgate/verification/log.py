@@ -75,22 +75,22 @@ class Log:
         """
         tps = await self._topic_partitions(topic)
         committed = await self._admin.list_consumer_group_offsets(group, partitions=tps)
+        at = {tp: max(committed[tp].offset if tp in committed else 0, 0) for tp in tps}
+        unread = {tp for tp in tps if at[tp] < ends[tp.partition]}
+        self._consumer.assign(list(unread))
+        for tp in unread:
+            self._consumer.seek(tp, at[tp])
         behind: Offsets = {}
-        for tp in tps:
-            at = max(committed[tp].offset if tp in committed else 0, 0)
-            end = ends[tp.partition]
-            if at < end and await self._has_record(tp, at, end):
-                behind[tp.partition] = end - at
+        while unread:
+            fetched = await self._consumer.getmany(*unread, timeout_ms=_FETCH_MS)
+            for tp in list(unread):
+                end = ends[tp.partition]
+                if any(record.offset < end for record in fetched.get(tp, ())):
+                    behind[tp.partition] = end - at[tp]
+                    unread.discard(tp)
+                elif await self._consumer.position(tp) >= end:
+                    unread.discard(tp)
         return behind
-
-    async def _has_record(self, tp: TopicPartition, start: int, end: int) -> bool:
-        self._consumer.assign([tp])
-        self._consumer.seek(tp, start)
-        while await self._consumer.position(tp) < end:
-            records = await self._consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)
-            if any(record.offset < end for record in records.get(tp, ())):
-                return True
-        return False
 
     async def read(self, topic: Topic, partition: int, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """The committed records of `[start, end)` of one partition, in batches, in offset order."""
@@ -116,6 +116,7 @@ class Log:
             isolation_level="read_committed",
             enable_auto_commit=False,
             max_partition_fetch_bytes=8 << 20,
+            fetch_max_wait_ms=20,
         )
         try:
             await consumer.start()

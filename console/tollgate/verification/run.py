@@ -84,8 +84,8 @@ class _Verification:
                 check = Check(f"{who} has caught up")
                 partitions = ", ".join(f"partition {partition} by {n}" for partition, n in sorted(behind.items()))
                 check.differs(
-                    f"{who} on {self._settings.topic(topic)}",
-                    f"everything read within {self._wait_seconds:g} s",
+                    f"{self._settings.topic(topic)} after {self._wait_seconds:g} s",
+                    "everything read",
                     f"{sum(behind.values())} offsets behind ({partitions}); is it running?",
                 )
                 self._report.checks.append(check.shows("0 behind", f"{sum(behind.values())} behind"))

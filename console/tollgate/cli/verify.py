@@ -1,0 +1,95 @@
+"""`tollgate verify`: proof that every number of the system follows from the usage topic."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tollgate.cli.exits import Exit, UnreachableError
+from tollgate.cli.options import AsJson, DataDir
+from tollgate.cli.output import is_colourful, print_json, safe, say, say_error
+from tollgate.cli.services import find_settings, reaching_kafka
+from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.settings import Settings
+from tollgate.verification import Progress, Report
+from tollgate.verification import verify as run_verification
+
+
+def verify(
+    *,
+    wait: Annotated[
+        float, Parameter(help="Seconds to wait for the worker, its outputs and the sink to catch up.")
+    ] = 30,
+    clickhouse: Annotated[
+        bool, Parameter(negative="--no-clickhouse", help="Compare ClickHouse too; --no-clickhouse leaves it out.")
+    ] = True,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Recompute everything from the usage topic and compare: priced events, dead letters, spend, flags and ClickHouse.
+
+    Exit 0 only when all are equal to the last digit, 1 when they are not (the first difference is printed), 3 when
+    Kafka or ClickHouse cannot be reached.
+    """
+    settings = find_settings(data_dir)
+    # The clients would log each attempt; the sentence at the end says it.
+    configure_logs("error")
+    report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse))
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    if not clickhouse:
+        say("ClickHouse was not compared, because of --no-clickhouse.")
+    for check in report.checks:
+        if not check.ok:
+            more = f" ({check.differences - 1} more)" if check.differences > 1 else ""
+            say_error(f"{check.name}: {check.difference}{more}")
+    return Exit.OK if report.ok else Exit.NO
+
+
+async def _verify(settings: Settings, wait_seconds: float, *, clickhouse: bool) -> Report:
+    from tollgate.sinks.clickhouse import SinkError
+
+    with _progress() as progress:
+        try:
+            async with reaching_kafka(settings):
+                return await run_verification(settings, wait_seconds, clickhouse=clickhouse, progress=progress)
+        except SinkError as error:
+            raise UnreachableError(
+                f"{error}: start the stack with `tollgate up`, or set TOLLGATE_CLICKHOUSE_URL."
+            ) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    if not is_colourful():
+        yield lambda _what, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
+
+
+def _print(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Console(highlight=False)
+    table = Table("check", "expected", "found", "ok")
+    for check in report.checks:
+        mark = "[green]yes[/green]" if check.ok else "[red]NO[/red]"
+        table.add_row(check.name, safe(check.expected), safe(check.found), mark)
+    out.print(table)
+    for check in report.checks:
+        if check.note:
+            out.print(f"{check.name}: {safe(check.note)}", markup=False, soft_wrap=True)
+    verdict = "Everything is equal" if report.ok else "Not everything is equal"
+    out.print(f"{verdict}: {report.events} events, {report.cost_usd} USD.", soft_wrap=True)
