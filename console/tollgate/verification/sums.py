@@ -10,7 +10,8 @@ AMOUNT_DECIMALS = 9
 def scaled(text: str, decimals: int) -> int:
     """A plain decimal as an integer of 10⁻ᵈᵉᶜⁱᵐᵃˡˢ: `scaled("2.5", 12)` → 2_500_000_000_000. ValueError otherwise."""
     whole, _, fraction = text.partition(".")
-    if len(fraction) > decimals or not (whole + fraction).isdigit():
+    digits = whole + fraction
+    if len(fraction) > decimals or not whole or not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"{text[:40]!r} is no decimal with at most {decimals} decimals")
     return int(whole + fraction.ljust(decimals, "0"))
 
