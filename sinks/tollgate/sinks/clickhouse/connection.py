@@ -69,7 +69,7 @@ def unavailable(error: Exception) -> UnavailableError:
     if isinstance(error, DriverError) and error.code is not None:
         name = f" ({error.name})" if error.name else ""
         advice = f": {ADVICE[error.code]}" if error.code in ADVICE else ""
-        return UnavailableError(f"ClickHouse answered with code {error.code}{name}{advice}", error.code)
+        return UnavailableError(f"ClickHouse answered with code {error.code}{name}{advice}", error.code, error.name)
     text = str(error)
     if text.startswith("HTTP driver received HTTP status"):
         return UnavailableError(f"ClickHouse's address answered with {text[21:36]}")

@@ -16,12 +16,21 @@ class SinkError(Exception):
 
 
 class UnavailableError(SinkError):
-    """ClickHouse cannot be reached or cannot take rows now. May be retried."""
+    """ClickHouse cannot be reached or cannot take rows now. May be retried.
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    `unclear` is true for a code that we know neither as the server's state nor as a fault of the rows.
+    """
+
+    def __init__(self, reason: str, code: int | None = None, name: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
+        self.name = name
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the rows may be at fault after all."""
+        return self.code is not None and self.code not in SERVER_STATES
 
 
 class RefusedError(SinkError):
@@ -37,14 +46,14 @@ class MigrationError(SinkError):
     """A migration that was applied has changed since, or a statement of one failed."""
 
 
-# The errors that name the data rather than the server, by ClickHouse's ErrorCodes.cpp. A code that is not here counts
-# as the server's state and is retried for ever: a wrong entry would throw good rows out, a missing one only waits.
+# The errors that name the data rather than the server, by ClickHouse's ErrorCodes.cpp and by inserting damaged rows.
 DATA_ERRORS: Final = {
     6: "CANNOT_PARSE_TEXT",
     7: "INCORRECT_NUMBER_OF_COLUMNS",
     25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
     26: "CANNOT_PARSE_QUOTED_STRING",
     27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    32: "ATTEMPT_TO_READ_AFTER_EOF",
     33: "CANNOT_READ_ALL_DATA",
     38: "CANNOT_PARSE_DATE",
     41: "CANNOT_PARSE_DATETIME",
@@ -62,7 +71,41 @@ DATA_ERRORS: Final = {
     407: "DECIMAL_OVERFLOW",
     467: "CANNOT_PARSE_BOOL",
     469: "VIOLATED_CONSTRAINT",
+    563: "CANNOT_READ_MAP_FROM_TEXT",
+    632: "UNEXPECTED_DATA_AFTER_PARSED_VALUE",
 }
+
+# The errors that name the server's state: rows are never given up for one of these.
+SERVER_STATES: Final = frozenset(
+    {
+        23,  # CANNOT_READ_FROM_ISTREAM
+        74,  # CANNOT_READ_FROM_FILE_DESCRIPTOR
+        75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR
+        76,  # CANNOT_OPEN_FILE
+        60,  # UNKNOWN_TABLE
+        81,  # UNKNOWN_DATABASE
+        159,  # TIMEOUT_EXCEEDED
+        164,  # READONLY
+        201,  # QUOTA_EXCEEDED
+        202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+        203,  # NO_FREE_CONNECTION
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        236,  # ABORTED
+        241,  # MEMORY_LIMIT_EXCEEDED
+        242,  # TABLE_IS_READ_ONLY
+        243,  # NOT_ENOUGH_SPACE
+        252,  # TOO_MANY_PARTS
+        279,  # ALL_CONNECTION_TRIES_FAILED
+        285,  # TOO_FEW_LIVE_REPLICAS
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        394,  # QUERY_WAS_CANCELLED
+        439,  # CANNOT_SCHEDULE_TASK
+        497,  # ACCESS_DENIED
+        516,  # AUTHENTICATION_FAILED
+        999,  # KEEPER_EXCEPTION
+    }
+)
 
 # What an operator can do about the commonest states of a server, for the log line.
 ADVICE: Final = {

@@ -35,6 +35,10 @@ INSERT_SETTINGS: Final = {
 }
 
 
+# So often a batch is tried before an error that we do not know is held against its rows.
+UNCLEAR_ATTEMPTS = 3
+
+
 class GaveUpError(SinkError):
     """The process is told to stop while ClickHouse does not take rows; nothing is committed, so nothing is lost."""
 
@@ -118,6 +122,13 @@ class Writer:
                 await self._insert(table, lines)
             except UnavailableError as error:
                 reason = error.reason
+                if (
+                    error.unclear
+                    and refusal_is_final
+                    and attempt + 1 >= UNCLEAR_ATTEMPTS
+                    and await self._is_well(table)
+                ):
+                    raise RefusedError(error.code or 0, error.name or "unknown") from error
             except RefusedError as error:
                 if refusal_is_final:
                     raise
@@ -129,6 +140,18 @@ class Writer:
                 return
             attempt += 1
             await self._wait(table, len(lines), reason, attempt)
+
+    async def _is_well(self, table: Table) -> bool:
+        """Whether the table takes a row that it has taken before, so that an error must be the new rows' fault."""
+        assert self._client is not None
+        try:
+            await asyncio.to_thread(
+                self._client.command,
+                f"INSERT INTO {table.name} SELECT * FROM {table.name} LIMIT 1",  # noqa: S608 # our own names
+            )
+        except Exception:  # noqa: BLE001 # whatever the library raises means no
+            return False
+        return True
 
     async def _wait(self, table: Table, count: int, reason: str, attempt: int) -> None:
         self._metrics.failures.labels(table.name).inc()

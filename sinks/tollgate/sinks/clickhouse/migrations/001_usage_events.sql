@@ -34,8 +34,7 @@ CREATE TABLE IF NOT EXISTS usage_events
     version Int64 COMMENT 'Version of this entry; of equal entries the highest one counts',
     metadata String COMMENT 'Free data of the event, a JSON object',
     ingested_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When this row was written to ClickHouse',
-    INDEX event_id_bloom event_id TYPE bloom_filter(0.01) GRANULARITY 4,
-    CONSTRAINT has_identity CHECK notEmpty(event_id) AND notEmpty(user)
+    INDEX event_id_bloom event_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(time)

@@ -1,0 +1,97 @@
+"""Migrations against a real engine."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from tests.integration.clickhouse.stream import query
+
+from tollgate.runtime.settings import Settings
+from tollgate.sinks.clickhouse import MigrationError, connect, migrate, migration_states
+from tollgate.sinks.clickhouse.migrations import migrations, parse_migration
+
+pytestmark = pytest.mark.integration
+
+NAMES = [
+    "001_usage_events.sql",
+    "002_spend.sql",
+    "003_flags_and_alerts.sql",
+    "004_dead_letters.sql",
+    "005_budgets_and_prices.sql",
+]
+PUBLIC = ["alerts", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
+
+
+@pytest.fixture
+def empty(clickhouse: str, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings of a database that does not exist."""
+    made = Settings.model_validate(
+        {"clickhouse_url": clickhouse, "clickhouse_database": f"m_{abs(hash(request.node.name))}"}
+    )
+    yield made
+    connect(made, with_database=False).command(f"DROP DATABASE IF EXISTS `{made.clickhouse_database}`")
+
+
+def test_a_dry_run_names_what_is_missing_and_changes_nothing(empty: Settings) -> None:
+    assert migrate(empty, dry_run=True) == NAMES
+    assert migrate(empty, dry_run=True) == NAMES
+    assert [state.applied_at for state in migration_states(empty)] == [None] * 5
+
+
+def test_a_second_run_applies_nothing(empty: Settings) -> None:
+    assert migrate(empty) == NAMES
+    assert migrate(empty) == []
+    assert [state.name for state in migration_states(empty)] == NAMES
+    assert all(state.applied_at is not None and state.applied_at.tzinfo for state in migration_states(empty))
+
+
+def test_the_contracts_tables_exist_and_every_table_and_column_has_a_comment(empty: Settings) -> None:
+    migrate(empty)
+    assert set(PUBLIC) <= {row[0] for row in query(empty, "SHOW TABLES")}
+    for what in ("tables", "columns"):
+        uncommented = query(empty, f"SELECT * FROM system.{what} WHERE database = currentDatabase() AND comment = ''")
+        assert uncommented == []
+
+
+def test_usage_events_has_the_columns_of_the_contract(empty: Settings) -> None:
+    migrate(empty)
+    columns = dict(
+        query(
+            empty,
+            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'usage_events'",
+        )
+    )
+    assert " ".join(columns) == (
+        "event_id source time kind user org service provider model agent campaign feature product operation status "
+        "latency_ms resource_type resource_id request_id usage options cost_usd retail_usd price_id price_status "
+        "source_partition source_offset version metadata ingested_at"
+    )
+    assert columns["cost_usd"] == columns["retail_usd"] == "Decimal(38, 12)"
+    assert columns["usage"] == "Map(LowCardinality(String), Decimal(38, 9))"
+
+
+def test_a_file_that_changed_after_it_was_applied_is_refused(empty: Settings) -> None:
+    migrate(empty)
+    first, *others = migrations()
+    edited = parse_migration(first.name, "SELECT 1;\n")
+    with pytest.raises(MigrationError, match=r"001_usage_events\.sql was applied .* with other content"):
+        migrate(empty, known=[edited, *others])
+
+
+def test_a_file_that_failed_half_way_is_applied_from_its_start(empty: Settings) -> None:
+    statement = "CREATE TABLE IF NOT EXISTS a (x Int8) ENGINE = MergeTree ORDER BY x;\n"
+    with pytest.raises(MigrationError, match=r"001_a\.sql could not be applied"):
+        migrate(empty, known=[parse_migration("001_a.sql", statement + "CREATE NONSENSE;\n")])
+    assert migrate(empty, known=[parse_migration("001_a.sql", statement)]) == ["001_a.sql"]
+
+
+def test_migrations_of_a_later_release_are_left_alone(empty: Settings) -> None:
+    migrate(empty, known=[*migrations(), parse_migration("999_later.sql", "SELECT 1;\n")])
+    assert migrate(empty) == []
+
+
+async def test_two_processes_may_migrate_at_once(empty: Settings) -> None:
+    await asyncio.gather(*(asyncio.to_thread(migrate, empty) for _ in range(3)))
+    assert [(state.name, state.applied_at is not None) for state in migration_states(empty)] == [
+        (name, True) for name in NAMES
+    ]
