@@ -5,8 +5,8 @@ CommandError                one sentence for stderr that says what to do; never 
 ├── UsageError              exit 2: the arguments, the settings or a file given are wrong
 └── UnreachableError        exit 3: Kafka, ClickHouse or another service cannot be reached; may be retried
 
-A command returns an `Exit` (None counts as `Exit.OK`) or raises one of these; `main` turns both into the status. Any other
-exception is our bug and keeps its traceback.
+A command returns an `Exit` (None counts as `Exit.OK`) or raises one of these; `main` turns both into the status. Any
+other exception is our bug and keeps its traceback.
 """
 
 from enum import IntEnum

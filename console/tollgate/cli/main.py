@@ -1,5 +1,6 @@
 """The command `tollgate`: mounts every command, and turns what they raise into one sentence and an exit status."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -86,7 +87,6 @@ def build_app(command: str = "") -> "App":
         help="Usage and cost control for products built on paid APIs.",
         help_epilogue=None if command else "See `tollgate COMMAND --help` for examples.",
         version=_version,
-        help_format="plaintext",
         suppress_keyboard_interrupt=False,
     )
     for mount in MOUNTS:
@@ -106,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a character gets its escape, not a crash.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # A client's log lines would stand beside our one sentence; processes that log set handlers of their own.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         status = _run(given)
         sys.stdout.flush()

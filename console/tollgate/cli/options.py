@@ -18,4 +18,4 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON 
 
 def examples(*lines: str) -> str:
     """The end of a command's help: what to type, one example per line, for `App(help_epilogue=...)`."""
-    return "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    return "\n".join(["Examples:", "", *(f"    {line}" for line in lines)])

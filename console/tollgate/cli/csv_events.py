@@ -1,0 +1,195 @@
+"""Usage events from CSV: which column or constant becomes which field, and what type it has there."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from tollgate.cli.content_ids import ContentIds
+from tollgate.cli.exits import UsageError
+from tollgate.cli.file_events import DEFAULT_SOURCE, LINE_BYTES_MAX, Accepted, Refused, judge, shifted
+from tollgate.schemas.event_time import parse_event_time
+from tollgate.schemas.instants import to_ms
+from tollgate.schemas.refusals import Refusal, RefusalReason
+from tollgate.schemas.text_rules import USAGE_KEY
+from tollgate.schemas.usage_codec import EventData
+from tollgate.schemas.usage_limits import EVENT_TYPE, SPEC_VERSION
+
+_ENVELOPE: Final = ("subject", "id", "source", "time")
+_GROUPS: Final = ("usage", "options", "metadata")
+_PLAIN: Final = tuple(name for name in EventData.__struct_fields__ if name not in _GROUPS)
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True)
+class CsvMapping:
+    """Field names (`subject`, `model`, `usage.input_tokens`, …) to column names, and to constants."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, maps: Sequence[str], sets: Sequence[str]) -> "CsvMapping":
+        """From `--map FIELD=COLUMN` and `--set FIELD=VALUE`. UsageError names what is wrong.
+
+        A field may have both: the constant stands where the column's cell is empty.
+        """
+        mapping = cls(_pairs("--map", maps), _pairs("--set", sets))
+        for name in ("time", "subject"):
+            if name not in mapping.columns and name not in mapping.constants:
+                raise UsageError(
+                    f"--csv needs to know each event's {name}: add --map {name}=COLUMN or --set {name}=VALUE."
+                )
+        return mapping
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise UsageError(f"{option} {text!r} is not FIELD={'COLUMN' if option == '--map' else 'VALUE'}.")
+        group, dot, key = name.partition(".")
+        known = bool(dot and key and group in _GROUPS) if dot else name in (*_ENVELOPE, *_PLAIN)
+        if not known or (group == "usage" and USAGE_KEY.fullmatch(key) is None):
+            fields = ", ".join((*_ENVELOPE, *_PLAIN, *(f"{group}.NAME" for group in _GROUPS)))
+            raise UsageError(f"{option} {text!r} names no field of a usage event: use one of {fields}.")
+        if name in found:
+            raise UsageError(f"{option} gives {name} twice: give it once.")
+        found[name] = value
+    return found
+
+
+class CsvReader:
+    """One event per row below the header. Times without an offset are UTC; more than three decimals are cut off."""
+
+    def __init__(self, mapping: CsvMapping, source: str = DEFAULT_SOURCE, delimiter: str = ",") -> None:
+        self._mapping = mapping
+        self._source = source
+        self._delimiter = delimiter
+
+    def read(self, file: BinaryIO, shift_ms: int = 0) -> Iterator[Accepted | Refused]:
+        """See `Reader`. UsageError when the header lacks a mapped column. A row's line is the one it ends on."""
+        # Bytes that are no UTF-8 pass as surrogates, so that one bad row does not end the file.
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        csv.field_size_limit(LINE_BYTES_MAX)
+        rows = csv.reader(text, delimiter=self._delimiter)
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            places = self._places(header)
+            ids = ContentIds()
+            while True:
+                try:
+                    row = next(rows, None)
+                except csv.Error as error:
+                    yield Refused(rows.line_num, Refusal(RefusalReason.INVALID, f"is no CSV: {error}"))
+                    continue
+                if row is None:
+                    return
+                if row:
+                    yield self._event(rows.line_num, row, len(header), places, shift_ms, ids)
+        finally:
+            # The file is the caller's to close.
+            text.detach()
+
+    def _places(self, header: list[str]) -> list[tuple[str, int]]:
+        for name, column in self._mapping.columns.items():
+            if column not in header:
+                raise UsageError(f"there is no column {column!r} for {name}: the header has {', '.join(header)[:500]}.")
+            if header.count(column) > 1:
+                raise UsageError(f"the header has {column!r} more than once: rename one of them.")
+        return [(name, header.index(column)) for name, column in self._mapping.columns.items()]
+
+    def _event(
+        self, line: int, row: list[str], width: int, places: list[tuple[str, int]], shift_ms: int, ids: ContentIds
+    ) -> Accepted | Refused:
+        if len(row) != width:
+            return Refused(line, Refusal(RefusalReason.INVALID, f"has {len(row)} columns where the header has {width}"))
+        cells = dict(self._mapping.constants)
+        for name, place in places:
+            if cell := row[place].strip():
+                cells[name] = cell
+        time = cells.pop("time", "")
+        event_id = cells.pop("id", "")
+        subject = cells.pop("subject", None)
+        source = cells.pop("source", self._source)
+        try:
+            data = _data(cells)
+            # What the event says, with its time as it is written in the file: a shift does not change the id.
+            content = msgspec.json.encode((source, subject, time, data))
+            moved = shifted(_time_ms(time), shift_ms)
+        except UnicodeEncodeError:
+            return Refused(line, Refusal(RefusalReason.INVALID_UTF8, "is not UTF-8"))
+        except _CellError as error:
+            return Refused(line, error.refusal)
+        except ValueError as error:
+            return Refused(line, Refusal(RefusalReason.INVALID_TIME, f"time: {error}"))
+        envelope = {
+            "specversion": SPEC_VERSION,
+            "type": EVENT_TYPE,
+            "source": source,
+            "id": event_id or ids.next_id(content),
+            "subject": subject,
+            "time": moved,
+            "data": data,
+        }
+        return judge(line, msgspec.json.encode(envelope))
+
+
+class _CellError(ValueError):
+    def __init__(self, reason: RefusalReason, text: str) -> None:
+        super().__init__(text)
+        self.refusal = Refusal(reason, text)
+
+
+def _data(cells: dict[str, str]) -> dict[str, Any]:
+    """The cells by field as the event's `data`, each in its type: whole usage as integers, other usage as text."""
+    data: dict[str, Any] = {"usage": {}}
+    for name, cell in cells.items():
+        group, dot, key = name.partition(".")
+        if dot:
+            data.setdefault(group, {})[key] = _number(cell) if group == "usage" else cell
+        elif name == "latency_ms":
+            data[name] = _latency(cell)
+        elif name == "billed":
+            if cell.lower() not in _BOOLEANS:
+                raise _CellError(RefusalReason.WRONG_TYPE, "data.billed: must be true or false")
+            data[name] = _BOOLEANS[cell.lower()]
+        else:
+            data[name] = _number(cell) if name == "retail_tokens" else cell
+    return data
+
+
+def _number(cell: str) -> int | str:
+    digits = cell.removeprefix("-")
+    # Beyond 19 digits the decoder refuses it anyway, and Python's own limit is out of reach.
+    return int(cell) if digits.isascii() and digits.isdigit() and len(digits) <= 19 else cell
+
+
+def _latency(cell: str) -> int | str:
+    """Milliseconds; a fraction of one is cut off."""
+    whole, point, fraction = cell.partition(".")
+    return _number(whole) if not point or (fraction.isascii() and fraction.isdigit()) else cell
+
+
+def _time_ms(text: str) -> int:
+    if not text:
+        raise ValueError("is empty")
+    try:
+        # The offset, if there is one, is the last character or the last six.
+        aware = text[-1] in "Zz" or (len(text) > 19 and text[-6] in "+-")
+        return parse_event_time(text if aware else f"{text}Z")
+    except ValueError:
+        if text[4:5] != "-":
+            raise
+    # Dates alone, and times without seconds.
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        # Python's own error quotes the text.
+        raise ValueError("must be RFC 3339, for example 2026-11-21T10:00:00Z, or without offset for UTC") from None
+    return to_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -1,0 +1,112 @@
+"""Read topics from the command line: to their end as of now, whole or the last records, within a bounded wait."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
+
+from tollgate.cli.exits import UnreachableError
+from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka, unreachable_kafka
+from tollgate.runtime.kafka import client_options
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.topics import Topic
+
+_POLL_MS = 500
+# Compacted topics of millions of keys are read in large strides.
+_FETCH_BYTES_MAX = 4 * 1024 * 1024
+
+
+async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
+    """The topic's partitions. UnreachableError when Kafka does not answer within 10 s or has no such topic.
+
+    Never creates the topic, as asking for it by name would on a broker that creates topics by itself.
+    """
+    async with reaching_kafka(settings):
+        client = AIOKafkaClient(**client_options(settings))
+        try:
+            async with asyncio.timeout(REACH_SECONDS_MAX):
+                await client.bootstrap()
+                metadata = await client.fetch_all_metadata()
+        finally:
+            await client.close()
+    found: set[int] | None = metadata.partitions_for_topic(settings.topic(topic))
+    if not found:
+        raise UnreachableError(
+            f"Kafka at {settings.kafka_bootstrap_servers} has no topic {settings.topic(topic)}: create the topics with "
+            "`tollgate topics apply`."
+        )
+    return sorted(found)
+
+
+async def read_batches(
+    settings: Settings, topic: Topic, *, partitions: list[int] | None = None, last: int | None = None
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Every committed record from the beginning (or about the `last` of each partition) to the end as of the call.
+
+    Within a partition in offset order. UnreachableError when Kafka is away or falls silent for 10 s.
+    """
+    if partitions is None:
+        partitions = await partitions_of(settings, topic)
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=_FETCH_BYTES_MAX,
+    )
+    async with reaching_kafka(settings):
+        try:
+            async with asyncio.timeout(REACH_SECONDS_MAX):
+                await consumer.start()
+                tps = [TopicPartition(settings.topic(topic), partition) for partition in partitions]
+                consumer.assign(tps)
+                begins = await consumer.beginning_offsets(tps)
+                ends = await consumer.end_offsets(tps)
+            for tp in tps:
+                consumer.seek(tp, begins[tp] if last is None else max(begins[tp], ends[tp] - last))
+            async for batch in _to_ends(settings, consumer, ends):
+                yield batch
+        finally:
+            await consumer.stop()
+
+
+async def _to_ends(
+    settings: Settings, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """By position, not by the last record seen: compaction and transaction markers leave holes in the offsets."""
+    open_partitions = dict(ends)
+    moved_at, positions = time.monotonic(), -1
+    while True:
+        for tp, end in list(open_partitions.items()):
+            if await consumer.position(tp) >= end:
+                del open_partitions[tp]
+                consumer.pause(tp)
+        if not open_partitions:
+            return
+        found = await consumer.getmany(*open_partitions, timeout_ms=_POLL_MS, max_records=10_000)
+        for tp, records in found.items():
+            # What arrived after the call is of no concern to a reader up to the end.
+            yield [record for record in records if record.offset < ends[tp]]
+        now = sum([await consumer.position(tp) for tp in open_partitions])
+        if now != positions:
+            moved_at, positions = time.monotonic(), now
+        elif time.monotonic() - moved_at > REACH_SECONDS_MAX:
+            raise unreachable_kafka(settings)
+
+
+async def read_latest(
+    settings: Settings, topic: Topic, wanted: Callable[[bytes], bool] = lambda _key: True
+) -> dict[str, bytes]:
+    """The latest value of each wanted key of a compacted topic; removed keys are absent."""
+    latest: dict[bytes, bytes] = {}
+    async for batch in read_batches(settings, topic):
+        for record in batch:
+            key = record.key or b""
+            if not wanted(key):
+                continue
+            if record.value is None:
+                latest.pop(key, None)
+            else:
+                latest[key] = record.value
+    return {key.decode("utf-8", "replace"): value for key, value in latest.items()}
