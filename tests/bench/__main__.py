@@ -9,7 +9,9 @@ import logging
 import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -86,6 +88,8 @@ def main() -> None:
     say(f"seed {seed}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors before the start")
     # A topic that was just made is unknown to some requests for a moment; the client retries, and says so each time.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # Leave through the blocks that end what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
     try:

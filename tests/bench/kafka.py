@@ -23,7 +23,7 @@ Encoded = tuple[bytes, bytes]
 def broker(directory: Path) -> Iterator[tuple[str, int]]:
     """A running broker: its address and its process id. It ends with the block."""
     address = BrokerAddress(directory / "kafka", *free_ports(2))
-    command = [sys.executable, "-m", "tollgate.embedded.kafka", "--data-dir", str(address.data_dir)]
+    command = [sys.executable, "-m", "tollgate.embedded", "kafka", "--data-dir", str(address.data_dir)]
     command += ["--port", str(address.port), "--controller-port", str(address.controller_port)]
     with (directory / "kafka.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

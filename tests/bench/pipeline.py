@@ -29,8 +29,8 @@ def clickhouse(scene: Scene, name: str) -> Iterator[tuple[str, processes.Program
     """An embedded ClickHouse of its own: its address and its process."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    arguments = ["--data-dir", str(scene.directory / name), "--port", str(port)]
-    with processes.module("tollgate.embedded.clickhouse", arguments, scene.directory) as program:
+    arguments = ["clickhouse", "--data-dir", str(scene.directory / name), "--port", str(port)]
+    with processes.module("tollgate.embedded", arguments, scene.directory) as program:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             with contextlib.suppress(OSError):
@@ -51,17 +51,15 @@ async def pipeline_run(scene: Scene, number: int) -> float:
     expected = await expected_of(scene, prefix)
     with clickhouse(scene, database) as (url, server):
         env = scene.environment(prefix) | {"TOLLGATE_CLICKHOUSE_URL": url, "TOLLGATE_CLICKHOUSE_DATABASE": database}
+        with processes.tollgate("migrate", ["clickhouse", "migrate"], scene.directory, env) as migration:
+            migration.output(timeout_seconds=60)
         with (
             processes.tollgate("sink-clickhouse", ["sink", "clickhouse"], scene.directory, env) as sink,
             processes.tollgate("worker-pipeline", ["worker"], scene.directory, env) as worker,
         ):
 
             async def rows() -> int:
-                try:
-                    return int(query(url, f"SELECT count() FROM {database}.usage_events"))
-                except OSError:
-                    # The sink makes the table when it starts.
-                    return 0
+                return int(query(url, f"SELECT count() FROM {database}.usage_events"))
 
             def alive() -> None:
                 for program in (server, sink, worker):

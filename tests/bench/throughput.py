@@ -9,7 +9,7 @@ from tests.bench import processes
 from tests.bench.checker import Expected
 from tests.bench.curve import TopicEnds, watch
 from tests.bench.kafka import create_topic, create_topics, delete_topics, load, read
-from tests.bench.scene import Result, Scene, spread
+from tests.bench.scene import Result, Scene, machine_ms, spread
 from tests.bench.workload import Workload
 
 from tollgate.schemas.topics import USAGE_PARTITIONS
@@ -54,8 +54,9 @@ async def verify(scene: Scene, prefix: str, expected: Expected) -> None:
         )
 
 
-async def worker_run(scene: Scene, prefix: str, expected: Expected) -> dict[str, float]:
+async def worker_run(scene: Scene, prefix: str, expected: Expected) -> float:
     """Start one worker on the backlog under the prefix; its steady rate, verified."""
+    before_ms = machine_ms()
     async with TopicEnds(scene.servers, f"{prefix}priced") as ends:
         with processes.tollgate("worker", ["worker"], scene.directory, scene.environment(prefix)) as worker:
             started = time.perf_counter()
@@ -70,9 +71,10 @@ async def worker_run(scene: Scene, prefix: str, expected: Expected) -> dict[str,
             await verify(scene, prefix, expected)
     say(
         f"  worker {rate:,.0f} events/s steady, {expected.count / busy:,.0f} overall; first output after "
-        f"{first - started:.1f} s; processor seconds: worker {cpu:.1f}, broker {broker:.1f} in {busy:.1f} s; exact"
+        f"{first - started:.1f} s; processor seconds: worker {cpu:.1f}, broker {broker:.1f} in {busy:.1f} s; "
+        f"{offsets - expected.count} transaction markers; exact; machine {before_ms:.0f} ms"
     )
-    return {"rate": rate, "worker_cpu": cpu, "markers": offsets - expected.count}
+    return rate
 
 
 def cpu_seconds(pid: int) -> float:
@@ -132,7 +134,7 @@ async def throughput(scene: Scene, with_peers: bool) -> list[Result]:
         source = f"{prefix}usage"
         expected = await expected_of(scene, prefix)
         ours = await worker_run(scene, prefix, expected)
-        rates["ours"].append(ours["rate"])
+        rates["ours"].append(ours)
         if with_peers:
             rates["ceiling"].append(await ceiling_run(scene, source))
             quix = await peer_run(scene, "quix_streams.py", [], source, scene.sizes.quix_events, run)
