@@ -1,0 +1,150 @@
+"""Seeded usage events with everything that goes wrong on the way to Kafka: repeats, wrong partitions, rubbish.
+
+It knows neither prices nor sums; `checker` computes those from what is handed out here.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.topics import USAGE_PARTITIONS
+
+PROVIDER: Final = "chaos"
+
+# How long ago an event happened at most, how often that is, and which windows it is then counted in: hours are held for
+# 72 hours, days for 62 days, months for 25. All are far from the edges, so no clock decides.
+_AGES: Final = (
+    (timedelta(0), timedelta(minutes=50), 85, ("hour", "day", "month", "lifetime")),
+    (timedelta(hours=1), timedelta(hours=5), 8, ("hour", "day", "month", "lifetime")),
+    (timedelta(hours=100), timedelta(hours=110), 4, ("day", "month", "lifetime")),
+    (timedelta(days=70), timedelta(days=75), 3, ("month", "lifetime")),
+)
+_DIMENSIONS: Final = {
+    "service": ("chat", "studio", "reports"),
+    "agent": ("SEO", "EMAIL", "SUPPORT", ""),
+    "campaign": ("winter", "spring", "", ""),
+    "org": ("acme", "globex"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A usage event that must be counted exactly once, and the kinds of windows it belongs to."""
+
+    id: str
+    user: str
+    time: datetime
+    data: dict[str, Any]
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is sent. `counts` is set where an event is first sent, `refused` to the reason where it must be refused."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    counts: Event | None = None
+    refused: str | None = None
+
+
+@dataclass
+class Workload:
+    """Endless records from a seed. Per mille: repeats, records in a wrong partition, rubbish, conflicting data."""
+
+    seed: int
+    users: int = 300
+    repeated: int = 20
+    misrouted: int = 15
+    rubbish: int = 2
+    conflicting: int = 2
+    start: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def records(self) -> Iterator[Record]:
+        """Records in the order in which they are to be sent."""
+        rnd = random.Random(self.seed)
+        recent: list[tuple[Event, Record]] = []
+        number = 0
+        while True:
+            number += 1
+            event = self._event(rnd, number)
+            value = encoded(event)
+            home = partition_of(event.user.encode(), USAGE_PARTITIONS)
+            lost = rnd.randrange(1000) < self.misrouted
+            partition = (home + rnd.randrange(1, USAGE_PARTITIONS)) % USAGE_PARTITIONS if lost else home
+            record = Record(partition, rnd.choice([b"", b"elsewhere"]) if lost else event.user.encode(), value, event)
+            yield record
+            recent.append((event, record))
+            if len(recent) > 4_000:
+                recent = recent[2_000:]
+            chance = rnd.randrange(1000)
+            if chance < self.repeated:
+                before, sent = rnd.choice(recent)
+                yield self._repeat(rnd, before, sent)
+            elif chance < self.repeated + self.conflicting:
+                before, sent = rnd.choice(recent)
+                if sent.key == before.user.encode():
+                    # Both are at home, so the log has the original first.
+                    other = Event(before.id, before.user, before.time, before.data | {"operation": "other"}, ())
+                    yield Record(sent.partition, sent.key, encoded(other), refused="conflict")
+            elif chance < self.repeated + self.conflicting + self.rubbish:
+                yield Record(home, event.user.encode(), b'{"specversion": "1.0", ', refused="not_json")
+
+    def _repeat(self, rnd: random.Random, event: Event, sent: Record) -> Record:
+        value = sent.value
+        if rnd.random() < 0.3:
+            # A client that serialises again: other order, other white space.
+            value = json.dumps(dict(reversed(json.loads(value).items())), indent=1).encode()
+        if rnd.random() < 0.2:
+            return Record(rnd.randrange(USAGE_PARTITIONS), event.user.encode(), value)
+        return Record(partition_of(event.user.encode(), USAGE_PARTITIONS), event.user.encode(), value)
+
+    def _event(self, rnd: random.Random, number: int) -> Event:
+        newest, oldest, _, kinds = rnd.choices(_AGES, [weight for _, _, weight, _ in _AGES])[0]
+        age = newest + (oldest - newest) * rnd.random()
+        # Milliseconds, as the wire has them.
+        time = (self.start - age).replace(microsecond=rnd.randrange(1000) * 1000)
+        data: dict[str, Any] = {"provider": PROVIDER, **_usage(rnd)}
+        data |= {name: value for name, values in _DIMENSIONS.items() if (value := rnd.choice(values))}
+        # A few users make most of the traffic, as everywhere.
+        user = f"chaos-{int(self.users * rnd.random() ** 3)}"
+        return Event(f"{self.seed}-{number}", user, time, data, kinds)
+
+
+def _usage(rnd: random.Random) -> dict[str, Any]:
+    kind = rnd.randrange(100)
+    if kind < 70:
+        whole = rnd.randrange(1, 9_000)
+        usage = {
+            "input_tokens": whole,
+            "cached_input_tokens": rnd.randrange(whole + 1),
+            "output_tokens": rnd.randrange(900),
+        }
+        data: dict[str, Any] = {"model": "alpha", "usage": usage}
+        if rnd.randrange(20) == 0:
+            data["status"] = "error"
+        return data
+    if kind < 80:
+        return {"model": "beta", "usage": {"images": rnd.randrange(1, 5)}}
+    if kind < 95:
+        return {"model": "gamma", "usage": {"video_seconds": f"{rnd.randrange(1, 60)}.{rnd.randrange(1, 10**9):09d}"}}
+    return {"model": "delta", "usage": {"requests": 1}, "cost_usd": f"0.{rnd.randrange(10**12):012d}"}
+
+
+def encoded(event: Event) -> bytes:
+    """The event as a CloudEvent in structured mode."""
+    envelope = {
+        "specversion": "1.0",
+        "type": "tollgate.usage.v1",
+        "source": "chaos",
+        "id": event.id,
+        "subject": event.user,
+        "time": event.time.isoformat(timespec="milliseconds"),
+        "data": event.data,
+    }
+    return json.dumps(envelope).encode()
