@@ -1,0 +1,180 @@
+"""`tollgate budget`: limits on what a scope may spend."""
+
+import time
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+
+from tollgate.cli.exits import AnswerIsNoError, UsageError
+from tollgate.cli.options import AsJson, DataDir, examples
+from tollgate.cli.output import print_json, print_line, print_table, say
+from tollgate.cli.services import find_settings
+from tollgate.cli.topic_reading import read_latest
+from tollgate.cli.topic_writing import open_writer
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import Action
+from tollgate.schemas.topics import Topic
+
+app = App(
+    name="budget",
+    help_epilogue=examples(
+        "tollgate budget set user/u-42 --limit 100",
+        "tollgate budget list",
+        "tollgate budget remove user/u-42:month:usd",
+    ),
+)
+
+
+@app.command(
+    name="set",
+    help_epilogue=examples(
+        "tollgate budget set user/u-42 --limit 100",
+        "tollgate budget set 'user/*' --limit 4000000 --unit events --id monthly-messages",
+        "tollgate budget set global --limit 500 --window day --action stop",
+        "tollgate budget set agent/SEO --limit 25 --window hour --action downgrade --emergency-action block",
+    ),
+)
+async def set_budget(
+    scope: str,
+    *,
+    limit: str,
+    unit: str = "usd",
+    window: str = "month",
+    timezone: str = "UTC",
+    warning: str = "80",
+    critical: str = "100",
+    emergency: str = "150",
+    action: Action = Action.BLOCK,
+    emergency_action: Action | None = None,
+    warning_action: Action = Action.ALERT,
+    id: Annotated[str | None, Parameter(name="--id")] = None,  # noqa: A002 # the contract's name
+    json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Set a budget, or replace the one with the same id. What was spent before counts; a raised limit unblocks at once.
+
+    Prints the budget as it is stored.
+
+    Parameters
+    ----------
+    scope
+        global, a dimension and a name such as user/u-42, agent/SEO, campaign/holiday-2024, or user/* for every user
+        that has no budget of his own in the same window and unit.
+    limit
+        How much, as a decimal number: dollars, events or units.
+    unit
+        usd, events, or a usage dimension such as images or input_tokens.
+    window
+        hour, day, month or lifetime.
+    timezone
+        The calendar of the window; only UTC is supported yet.
+    warning
+        Percent of the limit; `none` for no such threshold. So also for the next two.
+    critical
+        Percent at which the action is due.
+    emergency
+        Percent of the last alert.
+    action
+        What is done at critical, and at emergency unless it has its own: alert, downgrade, block or stop.
+    emergency_action
+        What is done at emergency.
+    warning_action
+        What is done at warning.
+    id
+        A name of your own. Default: SCOPE:WINDOW:UNIT.
+    """
+    levels = {
+        "warning": (warning, warning_action),
+        "critical": (critical, action),
+        "emergency": (emergency, emergency_action or action),
+    }
+    record = _validated(
+        ({} if id is None else {"id": id})
+        | {
+            "scope": scope,
+            "limit": limit,
+            "unit": unit,
+            "window": window,
+            "timezone": timezone,
+            "thresholds": {
+                level: {"percent": percent, "action": what}
+                for level, (percent, what) in levels.items()
+                if percent.lower() != "none"
+            },
+            "updated_at": format_instant(int(time.time() * 1000)),
+        }
+    )
+    value = record.model_dump_json(exclude_none=True).encode()
+    async with open_writer(find_settings(data_dir), Topic.CONTROL) as writer:
+        await writer.write(f"{BUDGET_KEY_PREFIX}{record.id}".encode(), value)
+    if json:
+        print_json(record.model_dump(mode="json", exclude_none=True))
+    else:
+        _print(record)
+
+
+def _validated(given: dict[str, Any]) -> BudgetRecord:
+    try:
+        return BudgetRecord.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        text = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"this is no budget: {f'{path}: ' if path else ''}{text}.") from None
+
+
+def _print(record: BudgetRecord) -> None:
+    print_line(f"id         {record.id}")
+    print_line(f"scope      {record.scope}")
+    print_line(f"limit      {record.limit} {record.unit} per {record.window.value}, {record.timezone}")
+    print_line(f"thresholds {_thresholds(record)}")
+
+
+def _thresholds(record: BudgetRecord) -> str:
+    given = {name: getattr(record.thresholds, name) for name in ("warning", "critical", "emergency")}
+    return ", ".join(f"{name} {t.percent} % {t.action.value}" for name, t in given.items() if t is not None)
+
+
+@app.command(name="list", help_epilogue=examples("tollgate budget list", "tollgate budget list --json"))
+async def list_budgets(*, json: AsJson = False, data_dir: DataDir = None) -> None:
+    """List all budgets, by scope."""
+    records = sorted((await read_budgets(find_settings(data_dir))).values(), key=lambda r: (r.scope, r.id))
+    if json:
+        print_json([record.model_dump(mode="json", exclude_none=True) for record in records])
+    elif records:
+        rows = [(r.id, r.scope, r.limit, r.unit, r.window.value, _thresholds(r), r.updated_at) for r in records]
+        print_table(("ID", "SCOPE", "LIMIT", "UNIT", "WINDOW", "THRESHOLDS", "UPDATED"), rows, right=(2,))
+    else:
+        say("There is no budget yet: set one with `tollgate budget set SCOPE --limit 100`.")
+
+
+@app.command(name="remove", help_epilogue=examples("tollgate budget remove user/u-42:month:usd"))
+async def remove_budget(id: str, *, json: AsJson = False, data_dir: DataDir = None) -> None:  # noqa: A002
+    """Remove a budget by its id (see `tollgate budget list`). What it blocked is free at once. Exit 1 when unknown."""
+    settings = find_settings(data_dir)
+    key = f"{BUDGET_KEY_PREFIX}{id}"
+    if key not in await read_latest(settings, Topic.CONTROL, lambda found: found == key.encode()):
+        raise AnswerIsNoError(f"there is no budget {id!r}: see `tollgate budget list`.")
+    async with open_writer(settings, Topic.CONTROL) as writer:
+        await writer.write(key.encode(), None)
+    if json:
+        print_json({"removed": id})
+    else:
+        print_line(f"removed {id}")
+
+
+async def read_budgets(settings: Settings) -> dict[str, BudgetRecord]:
+    """All valid budgets by id. One that is not valid is said on stderr and left out, as the worker does."""
+    found: dict[str, BudgetRecord] = {}
+    prefix = BUDGET_KEY_PREFIX.encode()
+    for key, value in (await read_latest(settings, Topic.CONTROL, lambda key: key.startswith(prefix))).items():
+        try:
+            record = BudgetRecord.model_validate_json(value)
+        except ValidationError as error:
+            say(f"the budget {key.removeprefix(BUDGET_KEY_PREFIX)!r} is not valid: {error.errors()[0]['msg']}")
+            continue
+        found[record.id] = record
+    return found

@@ -1,0 +1,70 @@
+"""May this call go ahead? The contract's rules for readers of flags, without any I/O."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.outputs import Flag, FlagState
+
+_STRICTNESS: Final = {FlagState.OK: 0, FlagState.WARNING: 1, FlagState.BLOCKED: 2, FlagState.STOPPED: 3}
+# By a flag's `reason`; whatever else blocks is a limit of a user or scope.
+_HTTP_STATUS: Final = {"usage_limit_exceeded": 429, "spending_stopped": 503}
+_LIMIT_EXCEEDED: Final = "usage_limit_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer for one call.
+
+    `state` is the strictest of its scopes' states. When the call is blocked, `http_status` and `error` are what to
+    answer (429 `usage_limit_exceeded` or 503 `spending_stopped`); else they are None. `scope` and `flag` are those
+    that decided, None when no scope has a flag in force. `flag.action` is `downgrade` where a cheaper model is due.
+    """
+
+    allowed: bool
+    state: FlagState
+    http_status: int | None = None
+    error: str | None = None
+    scope: str | None = None
+    flag: Flag | None = None
+
+
+ALLOWED: Final = Decision(allowed=True, state=FlagState.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFlag:
+    """A flag with its end in milliseconds. In force in `[since, until)`; without `until` for good."""
+
+    flag: Flag
+    until_ms: int | None
+
+    @classmethod
+    def of(cls, flag: Flag) -> "HeldFlag":
+        """Parse the end once."""
+        return cls(flag, None if flag.until is None else parse_instant(flag.until))
+
+    def in_force(self, now_ms: int) -> bool:
+        """Whether the flag says anything at this instant: at `until` exactly it does not any more."""
+        return self.flag.state is not FlagState.OK and (self.until_ms is None or now_ms < self.until_ms)
+
+
+def decide(flags: Iterable[HeldFlag], now_ms: int) -> Decision:
+    """The decision for a call whose scopes have these flags. Of several that block, a company-wide stop comes first,
+    then the strictest state, then the one that lasts longest.
+    """
+    found = max((held for held in flags if held.in_force(now_ms)), key=_rank, default=None)
+    if found is None:
+        return ALLOWED
+    flag = found.flag
+    if not flag.blocked:
+        return Decision(allowed=True, state=flag.state, scope=flag.scope, flag=flag)
+    error = flag.reason if flag.reason in _HTTP_STATUS else _LIMIT_EXCEEDED
+    return Decision(False, flag.state, _HTTP_STATUS[error], error, flag.scope, flag)
+
+
+def _rank(held: HeldFlag) -> tuple[bool, bool, int, float]:
+    flag = held.flag
+    lasts = float("inf") if held.until_ms is None else held.until_ms
+    return flag.blocked, flag.reason == "spending_stopped", _STRICTNESS[flag.state], lasts

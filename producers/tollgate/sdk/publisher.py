@@ -1,0 +1,144 @@
+"""Usage events from a service to Kafka."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Self
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from tollgate.schemas.instants import format_instant, to_ms
+from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.topics import Topic, topic_name
+from tollgate.schemas.usage_codec import EventData, decode_usage_event
+from tollgate.schemas.usage_limits import EVENT_TYPE, SPEC_VERSION
+from tollgate.sdk.errors import InvalidEventError, UnavailableError
+
+_FIELDS: Final = frozenset(EventData.__struct_fields__)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def new_id() -> str:
+    """An event id that no other event has: 12 hex digits of the time in milliseconds, then 80 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+class UsagePublisher:
+    """Records usage. Use as `async with UsagePublisher(...) as usage:`.
+
+    The producer is idempotent, so its own retries are counted once; events of a user stay in order, because their key
+    is the user id. Further keyword arguments go to aiokafka's producer: security, client id.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        source: str,
+        topic_prefix: str = "tollgate.",
+        timeout_seconds: float = 10,
+        **kafka: Any,
+    ) -> None:
+        self._source = source
+        self._topic = topic_name(Topic.USAGE, topic_prefix)
+        self._timeout_seconds = timeout_seconds
+        self._options = {
+            "linger_ms": 5,
+            **kafka,
+            "bootstrap_servers": bootstrap_servers,
+            "acks": "all",
+            "enable_idempotence": True,
+        }
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. UnavailableError when Kafka does not answer in time."""
+        producer = AIOKafkaProducer(**self._options)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await producer.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            await producer.stop()
+            raise UnavailableError(f"Kafka cannot be reached: {type(error).__name__}") from error
+        self._producer = producer
+
+    async def stop(self) -> None:
+        """Send what is on its way and close the connection."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.stop()
+
+    async def record(
+        self,
+        *,
+        user: str,
+        usage: Mapping[str, int | str],
+        provider: str | None = None,
+        model: str | None = None,
+        time: datetime | str | None = None,
+        id: str | None = None,  # noqa: A002 # the contract's name
+        **fields: Any,
+    ) -> str:
+        """Record one call and return its event id, once Kafka has stored it.
+
+        `usage` holds integers, or decimals as strings: `{"input_tokens": 1200, "video_seconds": "1.5"}`. `time` is when
+        the call happened (default: now); `fields` are the event's other names: agent, service, latency_ms, status, ….
+
+        Many calls may be recorded at once (`asyncio.gather`, tasks): they share requests to Kafka. Raises
+        InvalidEventError when the worker would refuse the event; UnavailableError when Kafka did not confirm in time:
+        the event may or may not be stored, and recording it again with the same `id` counts it once.
+        TypeError for an unknown field, and before `start`. A float is refused: there is none on the way of money.
+        """
+        event_id = id or new_id()
+        value = encode_event(
+            self._source, event_id, user, time, {"provider": provider, "model": model, "usage": usage} | fields
+        )
+        if self._producer is None:
+            raise TypeError("the publisher is not started: use `async with`, or await start()")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._producer.send_and_wait(self._topic, value, key=user.encode())
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise UnavailableError(f"Kafka did not confirm the event: {type(error).__name__}") from error
+        return event_id
+
+
+def encode_event(source: str, event_id: str, user: str, time: datetime | str | None, data: Mapping[str, Any]) -> bytes:
+    """The event as the bytes that go to Kafka. Raises like `UsagePublisher.record`."""
+    unknown = set(data) - _FIELDS
+    if unknown:
+        raise TypeError(f"not a field of a usage event: {', '.join(sorted(unknown))}")
+    value = _encode(
+        {
+            "specversion": SPEC_VERSION,
+            "type": EVENT_TYPE,
+            "source": source,
+            "id": event_id,
+            "subject": user,
+            "time": _time_text(time),
+            "data": {name: value for name, value in data.items() if value is not None},
+        }
+    )
+    event = decode_usage_event(value)
+    if isinstance(event, Refusal):
+        raise InvalidEventError(event)
+    return value
+
+
+def _time_text(given: datetime | str | None) -> str:
+    if given is None:
+        return format_instant(time.time_ns() // 1_000_000)
+    if isinstance(given, str):
+        return given
+    return format_instant(to_ms(given))
