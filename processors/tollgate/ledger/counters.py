@@ -16,7 +16,7 @@ class Counters:
     late: int = 0
     refused: dict[RefusalReason, int] = field(default_factory=lambda: dict.fromkeys(RefusalReason, 0))
     transactions: int = 0
-    transaction_seconds: float = 0.0
+    transaction_seconds: float = 0
     records_written: int = 0
 
     def refuse(self, reason: RefusalReason) -> None:

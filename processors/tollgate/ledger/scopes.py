@@ -71,9 +71,9 @@ class Scopes:
             if not spend.is_open(window):
                 self._dirty_closed[scope, window] = True
         if len(spend.closed) > 1 and len(changed) > 4:
-            for window in spend.evict(self.horizon):
+            # One batch of a backlog may span days: a window goes only when its last sum has been said.
+            for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid):
                 self._dirty_closed[scope, window] = False
-                self._unsaid.pop((scope, window), None)
 
     def set_budgets(self, budgets: BudgetBook) -> None:
         """Replace the budgets; every scope that has one now, or was told about one, is decided anew."""

@@ -3,32 +3,27 @@
 import asyncio
 import gc
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
 import faust
 import structlog
 import uvloop
-from aiokafka import TopicPartition
 from faust.web import Request, Response, View
 from yarl import URL
 
 from tollgate.domain.pricing import load_price_book
-from tollgate.ledger import Engine, Link, fatal
+from tollgate.ledger import fatal
 from tollgate.runtime.kafka import client_options, wait_for_topics
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 from tollgate.worker.control import ControlReader
+from tollgate.worker.life import REPORT_SECONDS, SESSION_SECONDS, TICK_SECONDS, Life
 from tollgate.worker.metrics import render
 from tollgate.worker.transport import LedgerApp
 
 log = structlog.get_logger("tollgate.worker")
-
-# How often a lane notices that a window has ended, and the group learns how far the ledger is.
-TICK_SECONDS = 0.25
-REPORT_SECONDS = 1.0
 
 
 def run(settings: Settings) -> int:
@@ -65,7 +60,9 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         settings.application,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")],
         **_security(settings),
-        canonical_url=f"http://{settings.worker_host}:{port}",
+        # The assignor knows a member by this URL and refuses a static member that returns with another, so it is made
+        # of the worker's id. Nothing connects to it.
+        canonical_url=f"http://{settings.worker_id}",
         web_bind=settings.worker_host,
         web_port=port,
         # Probes answer while the loop is busy counting a backlog.
@@ -78,7 +75,7 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         consumer_group_instance_id=settings.worker_id,
         consumer_max_fetch_size=4 << 20,
         broker_max_poll_records=5_000,
-        broker_session_timeout=10.0,
+        broker_session_timeout=SESSION_SECONDS,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=60.0,
         stream_wait_empty=False,
@@ -115,33 +112,10 @@ def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> No
 
         app.agent(channel, name=f"tollgate.worker.{topic.value}")(unreachable)
 
-    async def start_engine() -> Engine:
-        """Read every budget and price before the first record, and follow them from then on."""
-        policy = await control.read_all()
-        link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
-        engine = app.engine = Engine(link, policy)
-        app.add_future(control.follow(engine.set_policy))
-        return engine
-
-    async def acquire(_sender: Any, **_: Any) -> None:
-        try:
-            engine = app.engine or await start_engine()
-            await engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in app.consumer.assignment())
-        except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
-            fatal("the assigned partitions could not be recovered", error)
-
-    async def tick() -> None:
-        if app.engine is not None:
-            app.engine.tick()
-            app.engine.checkpoint()
-
-    async def report() -> None:
-        if app.engine is not None and app.engine.ready:
-            await app.consumer._thread.report(app.engine.committed_offsets())  # noqa: SLF001 # the thread is ours
-
-    app.on_rebalance_complete.connect(acquire)
-    app.timer(TICK_SECONDS)(tick)
-    app.timer(REPORT_SECONDS)(report)
+    life = Life(app, settings, control)
+    app.on_rebalance_complete.connect(life.acquire)
+    app.timer(TICK_SECONDS)(life.tick)
+    app.timer(REPORT_SECONDS)(life.report)
 
 
 def _add_pages(app: LedgerApp) -> None:

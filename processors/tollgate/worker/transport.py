@@ -6,6 +6,7 @@ never enters its streams, tables or commits.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
             lane.must_seek = False
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
+        self.app.wake()
         # No batch may be applied any more; what was applied is committed while the group waits for us.
         self.stop_flow()
         if self.app.engine is not None:
@@ -109,6 +111,19 @@ class LedgerApp(faust.App):  # type: ignore[misc] # Faust ships no types
 
     # Made with the first assignment, when Kafka is known to answer; no record is fetched before.
     engine: Engine | None = None
+
+    _awake_at: float | None = None
+
+    def wake(self) -> None:
+        """Called several times a second. A process that slept through its session must not come back.
+
+        Another worker may own its partitions and its id by now. The producers are fenced, so nothing could be
+        counted twice; but by joining again under the same id the sleeper would push its successor out.
+        """
+        now = time.monotonic()
+        if self._awake_at is not None and now - self._awake_at > self.conf.broker_session_timeout:
+            fatal(f"this process slept for {now - self._awake_at:.0f} s, longer than its session in the group")
+        self._awake_at = now
 
     def _new_transport(self) -> LedgerTransport:
         return LedgerTransport(self.conf.broker_consumer, self)

@@ -1,0 +1,71 @@
+"""What the worker does besides counting: acquire partitions, notice time, report, and end when it must not go on."""
+
+import math
+import time
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+
+from tollgate.ledger import Engine, Link, fatal
+from tollgate.runtime.kafka import client_options
+from tollgate.runtime.settings import Settings
+from tollgate.worker.control import ControlReader
+from tollgate.worker.transport import LedgerApp
+
+# How often a lane notices that a window has ended, and the group learns how far the ledger is.
+TICK_SECONDS: Final = 0.25
+REPORT_SECONDS: Final = 1.0
+
+# A member that the group has not heard of for so long is replaced.
+SESSION_SECONDS: Final = 10.0
+
+# A worker without an assignment for so long is stuck: aiokafka logs an error of its coordinator and waits for ever.
+UNASSIGNED_SECONDS_MAX: Final = 120.0
+
+
+class Life:
+    """The timers and rebalance handler of one worker."""
+
+    def __init__(self, app: LedgerApp, settings: Settings, control: ControlReader) -> None:
+        self._app = app
+        self._settings = settings
+        self._control = control
+        self._assigned_at = time.monotonic()
+
+    async def acquire(self, _sender: Any, **_: Any) -> None:
+        """Own what the group has assigned. Reading goes on only after this returns."""
+        self._assigned_at = math.inf
+        try:
+            engine = self._app.engine or await self._start_engine()
+            await engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in self._app.consumer.assignment())
+        except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
+            fatal("the assigned partitions could not be recovered", error)
+        self._assigned_at = time.monotonic()
+
+    async def _start_engine(self) -> Engine:
+        """Read every budget and price before the first record, and follow them from then on."""
+        settings = self._settings
+        policy = await self._control.read_all()
+        link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
+        engine = self._app.engine = Engine(link, policy)
+        self._app.add_future(self._control.follow(engine.set_policy))
+        return engine
+
+    async def tick(self) -> None:
+        """Let lanes notice the time, and notice ourselves when we slept or wait for ever."""
+        self._app.wake()
+        engine = self._app.engine
+        now = time.monotonic()
+        if engine is not None:
+            engine.tick()
+            engine.checkpoint()
+        if engine is not None and engine.ready:
+            self._assigned_at = now
+        elif now - self._assigned_at > UNASSIGNED_SECONDS_MAX:
+            fatal(f"no partitions were assigned for {UNASSIGNED_SECONDS_MAX:.0f} s")
+
+    async def report(self) -> None:
+        """Tell the group how far the ledger is, for lag tools."""
+        engine = self._app.engine
+        if engine is not None and engine.ready:
+            await self._app.consumer._thread.report(engine.committed_offsets())  # noqa: SLF001 # the thread is ours
