@@ -3,7 +3,7 @@
 Money is in 10⁻¹² USD, usage in 10⁻⁹ units, both as integers of any size; nothing is ever rounded here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tollgate.domain.windows import Horizon, day_start, month_start
@@ -72,7 +72,7 @@ class ScopeSpend:
         `held_kinds` is `Horizon.held_kinds` of the hour: 4 counts in all windows, 1 in lifetime alone.
         """
         self.lifetime.add(amount)
-        if held_kinds == 4 and hour_start_ms == self.hour_start:
+        if held_kinds == 4 and hour_start_ms == self.hour_start and self._is_newest(hour_start_ms):
             # The common case: an event of the current hour.
             self.hour.add(amount)
             self.day.add(amount)
@@ -91,6 +91,12 @@ class ScopeSpend:
         if held_kinds >= 4:
             self._add_hour(hour_start_ms, amount, changed)
         return changed
+
+    def _is_newest(self, hour_start_ms: int) -> bool:
+        """Whether the open day and month are the hour's own. They are newer when late events, counted by a partition
+        whose clock is ahead, opened them without an hour.
+        """
+        return day_start(hour_start_ms) == self.day_start and month_start(hour_start_ms) == self.month_start
 
     def _add_hour(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
         changed.append((WindowKind.HOUR, start))
@@ -152,9 +158,9 @@ class ScopeSpend:
             return start == self.day_start
         return kind is WindowKind.LIFETIME or start == self.month_start
 
-    def evict(self, horizon: Horizon) -> list[WindowKey]:
-        """Forget closed windows that are no longer held; returns them, so that their rows can be deleted."""
-        gone = [window for window in self.closed if not horizon.holds(*window)]
+    def evict(self, horizon: Horizon, is_needed: Callable[[WindowKey], bool] = lambda _: False) -> list[WindowKey]:
+        """Forget closed windows that are neither held nor needed any more; returns them, so that their rows can go."""
+        gone = [window for window in self.closed if not horizon.holds(*window) and not is_needed(window)]
         for window in gone:
             del self.closed[window]
         return gone

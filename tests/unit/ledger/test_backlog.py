@@ -1,0 +1,55 @@
+"""What a worker that was down for days, or whose partitions lag, must not lose."""
+
+from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.spend import ScopeSpend, Spend
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon
+from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.scopes import Scopes
+from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.topics import Topic
+
+# 2026-11-21T10:00:00Z
+TEN_MS = 1_795_255_200_000
+
+
+def one() -> Spend:
+    return Spend(cost_picousd=5, events=1)
+
+
+def test_every_hour_of_a_backlog_of_a_week_is_written_once_even_when_it_is_no_longer_held() -> None:
+    horizon = Horizon()
+    scopes = Scopes(0, Topic.USER_STATE, horizon, BudgetBook())
+    hours = range(7 * 24)
+    for hour in hours:
+        horizon.advance(TEN_MS + hour * HOUR_MS)
+        scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, one())
+    outbox = Outbox()
+    scopes.write(outbox, len(hours), TEN_MS + 7 * DAY_MS)
+    keys = [key for key, _, _ in outbox.to(Topic.SPEND, 0) if key is not None and b"|hour|" in key]
+    assert len(keys) == len(set(keys)) == 168
+
+
+def test_windows_of_a_backlog_are_forgotten_once_they_have_been_written() -> None:
+    horizon = Horizon()
+    scopes = Scopes(0, Topic.USER_STATE, horizon, BudgetBook())
+    for hour in range(7 * 24):
+        horizon.advance(TEN_MS + hour * HOUR_MS)
+        scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, one())
+        scopes.write(Outbox(), 1, TEN_MS + hour * HOUR_MS)
+    hours = [start for kind, start in scopes.spend["user/u1"].closed if kind is WindowKind.HOUR]
+    assert len(hours) == 72
+
+
+def test_a_day_that_was_opened_by_a_partition_ahead_does_not_take_the_spend_of_the_day_before() -> None:
+    # The clock of one partition is days ahead of the other's: for it 10:00 and the next day are no longer held by hour.
+    scope = ScopeSpend(TEN_MS)
+    scope.add(TEN_MS, 3, one())
+    scope.add(TEN_MS + DAY_MS, 3, one())
+    scope.add(TEN_MS, 4, one())
+    day = TEN_MS - 10 * HOUR_MS
+    found = scope.window(WindowKind.DAY, day)
+    assert found is not None
+    assert found.events == 2
+    later = scope.window(WindowKind.DAY, day + DAY_MS)
+    assert later is not None
+    assert later.events == 1
