@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ log = structlog.get_logger("tollgate.worker")
 def run(settings: Settings) -> int:
     """Count usage events until SIGTERM; returns the exit status. Waits for Kafka and the topics, with back-off."""
     configure_logs(settings.log_level, settings.log_format)
+    if settings.log_level != "debug":
+        # Faust tells of each of its services' starts and stops; our own lines say what an operator needs.
+        for name in ("faust", "mode", "aiohttp", "tollgate.worker.transport"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     uvloop.install()
     needed = (Topic.USAGE, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES)
     policy_reader = asyncio.run(_prepare(settings, needed))
@@ -39,6 +44,8 @@ def run(settings: Settings) -> int:
     worker = app.Worker(
         loglevel=None, override_logging=False, quiet=True, redirect_stdouts=False, workdir=Path.cwd(), loop=None
     )
+    # It writes control sequences for a terminal, also into log files.
+    worker.spinner = None
     try:
         worker.execute_from_commandline()
     except SystemExit as stop:
