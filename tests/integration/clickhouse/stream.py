@@ -33,9 +33,9 @@ class Outgoing:
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-def priced(number: int, **changes: Any) -> Outgoing:
-    """A priced event of the user `u-<number mod 5>` that cost 0.25 USD, ids `e-000000` upwards."""
-    user = f"u-{number % 5}"
+def priced(number: int, users: int = 5, **changes: Any) -> Outgoing:
+    """A priced event of the user `u-<number mod users>` that cost 0.25 USD, ids `e-000000` upwards."""
+    user = f"u-{number % users}"
     value = {
         "event_id": f"e-{number:06d}",
         "source": "chat-api",
