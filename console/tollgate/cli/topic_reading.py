@@ -41,14 +41,21 @@ async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
 
 
 async def read_batches(
-    settings: Settings, topic: Topic, *, partitions: list[int] | None = None, last: int | None = None
+    settings: Settings,
+    topic: Topic,
+    *,
+    partitions: list[int] | None = None,
+    last: int | None = None,
+    between: tuple[int, int] | None = None,
 ) -> AsyncIterator[list[ConsumerRecord]]:
     """Every committed record from the beginning (or about the `last` of each partition) to the end as of the call.
 
+    `between` cuts that down to a half-open range of offsets.
+
     Within a partition in offset order. UnreachableError when Kafka is away or falls silent for 10 s.
     """
-    if partitions is None:
-        partitions = await partitions_of(settings, topic)
+    existing = await partitions_of(settings, topic)
+    wanted = existing if partitions is None else [partition for partition in partitions if partition in existing]
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         isolation_level="read_committed",
@@ -59,10 +66,14 @@ async def read_batches(
         try:
             async with asyncio.timeout(REACH_SECONDS_MAX):
                 await consumer.start()
-                tps = [TopicPartition(settings.topic(topic), partition) for partition in partitions]
+                tps = [TopicPartition(settings.topic(topic), partition) for partition in wanted]
                 consumer.assign(tps)
                 begins = await consumer.beginning_offsets(tps)
                 ends = await consumer.end_offsets(tps)
+            for tp in tps if between is not None else ():
+                assert between is not None
+                begins[tp] = max(begins[tp], between[0])
+                ends[tp] = min(ends[tp], between[1])
             for tp in tps:
                 consumer.seek(tp, begins[tp] if last is None else max(begins[tp], ends[tp] - last))
             async for batch in _to_ends(settings, consumer, ends):
@@ -96,11 +107,15 @@ async def _to_ends(
 
 
 async def read_latest(
-    settings: Settings, topic: Topic, wanted: Callable[[bytes], bool] = lambda _key: True
+    settings: Settings,
+    topic: Topic,
+    wanted: Callable[[bytes], bool] = lambda _key: True,
+    *,
+    partitions: list[int] | None = None,
 ) -> dict[str, bytes]:
     """The latest value of each wanted key of a compacted topic; removed keys are absent."""
     latest: dict[bytes, bytes] = {}
-    async for batch in read_batches(settings, topic):
+    async for batch in read_batches(settings, topic, partitions=partitions):
         for record in batch:
             key = record.key or b""
             if not wanted(key):
@@ -110,3 +125,13 @@ async def read_latest(
             else:
                 latest[key] = record.value
     return {key.decode("utf-8", "replace"): value for key, value in latest.items()}
+
+
+async def read_one(settings: Settings, topic: Topic, partition: int, offset: int) -> ConsumerRecord | None:
+    """The committed record at this offset; None when there is none (any more)."""
+    if partition not in await partitions_of(settings, topic):
+        return None
+    found = None
+    async for batch in read_batches(settings, topic, partitions=[partition], between=(offset, offset + 1)):
+        found = next(iter(batch), found)
+    return found

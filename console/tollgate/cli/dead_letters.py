@@ -1,0 +1,184 @@
+"""`tollgate dead-letters`: what was refused, why, and sending it again."""
+
+import sys
+from hashlib import blake2b
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tollgate.cli.exits import Exit, UsageError
+from tollgate.cli.letters import Letter, Place, all_letters, newest_letters, one_letter, safe_lines, text_of
+from tollgate.cli.options import AsJson, DataDir, examples
+from tollgate.cli.output import print_json, print_line, print_table, say
+from tollgate.cli.services import find_settings
+from tollgate.cli.topic_writing import open_writer
+from tollgate.schemas.refusals import Refusal, RefusalReason
+from tollgate.schemas.topics import Topic
+from tollgate.schemas.usage_codec import decode_usage_event
+
+app = App(
+    name="dead-letters",
+    help_epilogue=examples(
+        "tollgate dead-letters list --reason conflict",
+        "tollgate dead-letters show 0:17",
+        "tollgate dead-letters replay 0:17",
+    ),
+)
+
+Reason = Annotated[RefusalReason | None, Parameter(name="--reason")]
+
+
+@app.command(
+    name="list",
+    help_epilogue=examples(
+        "tollgate dead-letters list", "tollgate dead-letters list --reason future --limit 100 --json"
+    ),
+)
+async def list_letters(
+    *, reason: Reason = None, limit: int = 20, json: AsJson = False, data_dir: DataDir = None
+) -> None:
+    """List refused records, the newest first. Their content is not shown.
+
+    Parameters
+    ----------
+    reason
+        Only those refused for this reason.
+    limit
+        How many at most.
+    """
+    if limit < 1:
+        raise UsageError("--limit is at least 1.")
+    found = await newest_letters(find_settings(data_dir), limit, reason.value if reason else None)
+    if json:
+        print_json([letter.as_json() for letter in found])
+    elif found:
+        rows = [
+            (
+                letter.place,
+                letter.header("time"),
+                letter.header("reason"),
+                letter.source,
+                letter.key_text,
+                letter.header("error"),
+            )
+            for letter in found
+        ]
+        print_table(("PLACE", "TIME", "REASON", "SOURCE", "KEY", "ERROR"), rows)
+    else:
+        say(f"There are no dead letters{f' with the reason {reason.value}' if reason else ''}.")
+
+
+@app.command(
+    help_epilogue=examples("tollgate dead-letters show 0:17", "tollgate dead-letters show 0:17 --raw > event.bin")
+)
+async def show(
+    place: str,
+    *,
+    raw: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show one refused record with its content. Control characters are escaped.
+
+    Parameters
+    ----------
+    place
+        PARTITION:OFFSET as `list` prints it.
+    raw
+        Write the record's own bytes and nothing else.
+    """
+    if raw and json:
+        raise UsageError("give --raw or --json, not both.")
+    letter = await one_letter(find_settings(data_dir), Place.parse(place))
+    if raw:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(letter.value or b"")
+        sys.stdout.buffer.flush()
+    elif json:
+        print_json(letter.as_json(with_value=True))
+    else:
+        _print(letter)
+
+
+def _print(letter: Letter) -> None:
+    print_line(f"place   {letter.place}")
+    print_line(f"reason  {letter.header('reason')}")
+    print_line(f"error   {letter.header('error')}")
+    print_line(f"source  {letter.source}, {letter.header('time')}")
+    print_line(f"key     {'(none)' if letter.key is None else text_of(letter.key)}")
+    for name, value in letter.original_headers:
+        print_line(f"header  {name}: {text_of(value)}")
+    print_line(f"value   {'(none)' if letter.value is None else f'{len(letter.value):,} bytes'}")
+    for line in safe_lines(letter.value or b"") if letter.value else ():
+        print_line(line)
+
+
+@app.command(
+    help_epilogue=examples(
+        "tollgate dead-letters replay 0:17", "tollgate dead-letters replay --reason future --dry-run"
+    )
+)
+async def replay(
+    place: str | None = None,
+    *,
+    reason: Reason = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: AsJson = False,
+    data_dir: DataDir = None,
+) -> Exit:
+    """Send refused records to the usage topic again: the same bytes, key and CloudEvents headers.
+
+    An event that was counted meanwhile is not counted again. Records that this release refuses anyway are kept back
+    and the exit status is 1; equal records are sent once.
+
+    Parameters
+    ----------
+    place
+        PARTITION:OFFSET as `list` prints it.
+    reason
+        All records refused for this reason, instead of one.
+    force
+        Send also what will be refused again.
+    dry_run
+        Only say what would be sent.
+    """
+    if (place is None) == (reason is None):
+        raise UsageError("give PARTITION:OFFSET or --reason: see `tollgate dead-letters list`.")
+    settings = find_settings(data_dir)
+    if place is not None:
+        letters = [await one_letter(settings, Place.parse(place))]
+    else:
+        assert reason is not None
+        letters = _distinct(await all_letters(settings, reason.value))
+    send, kept = [], 0
+    for letter in letters:
+        verdict = decode_usage_event(letter.value, letter.original_headers)
+        if isinstance(verdict, Refusal) and not force:
+            kept += 1
+            say(f"{letter.place} would be refused again, {verdict.reason.value}: {verdict.error}")
+        else:
+            send.append(letter)
+    if send and not dry_run:
+        async with open_writer(settings, Topic.USAGE) as writer:
+            for letter in send:
+                await writer.write(letter.key, letter.value, letter.original_headers)
+    if json:
+        places = [str(letter.place) for letter in send]
+        print_json({"replayed": 0 if dry_run else len(send), "places": places, "kept_back": kept, "dry_run": dry_run})
+    else:
+        print_line(f"{'would replay' if dry_run else 'replayed'} {len(send):,} records, kept back {kept:,}")
+    return Exit.NO if kept else Exit.OK
+
+
+def _distinct(letters: list[Letter]) -> list[Letter]:
+    """Letters of the same content once: a replay that was refused again has left a second one."""
+    seen: set[bytes] = set()
+    found = []
+    for letter in letters:
+        content = repr((letter.key, letter.original_headers)).encode() + b"\0" + (letter.value or b"")
+        digest = blake2b(content, digest_size=16).digest()
+        if digest not in seen:
+            seen.add(digest)
+            found.append(letter)
+    return found

@@ -1,0 +1,111 @@
+"""The last events of a scope: from ClickHouse, or from the end of the priced topic when ClickHouse is away."""
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from tollgate.cli.topic_reading import read_batches
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.instants import format_instant, parse_instant, to_ms
+from tollgate.schemas.outputs_codec import PricedRecord
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.topics import USAGE_PARTITIONS, Topic
+
+# What is looked at per partition when ClickHouse cannot be asked.
+_TAIL_RECORDS: Final = 5000
+_decode: Final = msgspec.json.Decoder(PricedRecord).decode
+
+# The scope's column is a parameter too: an identifier that ClickHouse itself puts in place.
+_QUERY: Final = """
+SELECT time, event_id, source, user, provider, model, agent, toString(cost_usd) AS cost_usd, price_status
+FROM usage
+WHERE {column:Identifier} = {name:String}
+  AND time >= fromUnixTimestamp64Milli({start_ms:Int64}) AND time < fromUnixTimestamp64Milli({end_ms:Int64})
+ORDER BY time DESC, event_id
+LIMIT {limit:UInt32}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastEvent:
+    """One counted event, with what it cost."""
+
+    time: str
+    event_id: str
+    source: str
+    user: str
+    provider: str
+    model: str
+    agent: str
+    cost_usd: str
+    price_status: str
+
+
+async def last_events(
+    settings: Settings, scope: str, start_ms: int, end_ms: int, limit: int
+) -> tuple[Sequence[LastEvent], str]:
+    """The newest events of the scope with `start <= time < end`, newest first, and where they were read."""
+    try:
+        if found := await asyncio.to_thread(_from_clickhouse, settings, scope, start_ms, end_ms, limit):
+            return found, "ClickHouse"
+    except (ImportError, OSError):
+        # Without the extra `clickhouse`, or without an answer, the topic has the newest events too.
+        pass
+    return await _from_topic(settings, scope, start_ms, end_ms, limit), "the priced topic"
+
+
+def _from_clickhouse(settings: Settings, scope: str, start_ms: int, end_ms: int, limit: int) -> list[LastEvent]:
+    from tollgate.sinks.clickhouse import SinkError, connect
+
+    parsed = parse_scope(scope)
+    # The company has no column; all that it counts are usage events.
+    column, name = (parsed[0].value, parsed[1]) if parsed is not None else ("kind", "usage")
+    parameters = {"column": column, "name": name, "start_ms": start_ms, "end_ms": end_ms, "limit": limit}
+    try:
+        client = connect(settings)
+        try:
+            rows: list[dict[str, Any]] = list(client.query(_QUERY, parameters=parameters).named_results())
+        finally:
+            client.close()
+    except SinkError as error:
+        raise OSError(str(error)) from error
+    return [LastEvent(**row | {"time": format_instant(to_ms(row["time"]))}) for row in rows]
+
+
+async def _from_topic(settings: Settings, scope: str, start_ms: int, end_ms: int, limit: int) -> list[LastEvent]:
+    parsed = parse_scope(scope)
+    partitions = None
+    if parsed is not None and parsed[0] is Dimension.USER:
+        partitions = [partition_of(parsed[1].encode(), USAGE_PARTITIONS)]
+    found: list[tuple[int, int, int, LastEvent]] = []
+    async for batch in read_batches(settings, Topic.PRICED, partitions=partitions, last=_TAIL_RECORDS):
+        for record in batch:
+            try:
+                priced = _decode(record.value or b"")
+            except msgspec.DecodeError:
+                continue
+            time_ms = parse_instant(priced.time)
+            if start_ms <= time_ms < end_ms and (parsed is None or getattr(priced, parsed[0].value) == parsed[1]):
+                heapq.heappush(found, (time_ms, record.partition, record.offset, _event(priced)))
+                if len(found) > limit:
+                    heapq.heappop(found)
+    return [event for *_, event in sorted(found, key=lambda item: item[:3], reverse=True)]
+
+
+def _event(priced: PricedRecord) -> LastEvent:
+    return LastEvent(
+        priced.time,
+        priced.event_id,
+        priced.source,
+        priced.user,
+        priced.provider,
+        priced.model,
+        priced.agent,
+        priced.cost_usd,
+        priced.price_status,
+    )

@@ -1,0 +1,27 @@
+"""A scope given on the command line, and where the topics keep its records."""
+
+from tollgate.cli.exits import UsageError
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.topics import DELTA_PARTITIONS, USAGE_PARTITIONS
+
+
+def checked_scope(text: str) -> str:
+    """The text if it is a scope. UsageError says what one looks like."""
+    try:
+        parse_scope(text)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+    return text
+
+
+def partitions_of_scope(scope: str) -> list[int]:
+    """The partitions of the spend and flags topics that may hold the scope.
+
+    A user's records are in the partition his events belong to; those of shared scopes come from the second stage,
+    which has fewer partitions.
+    """
+    parsed = parse_scope(scope)
+    if parsed is not None and parsed[0] is Dimension.USER:
+        return [partition_of(parsed[1].encode(), USAGE_PARTITIONS)]
+    return list(range(DELTA_PARTITIONS))

@@ -1,0 +1,154 @@
+"""`tollgate why`: why a scope is blocked, and what to do about it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from cyclopts import App
+
+from tollgate.cli.budgets import read_budgets
+from tollgate.cli.exits import Exit
+from tollgate.cli.flags import flag_json, read_flags
+from tollgate.cli.last_events import LastEvent, last_events
+from tollgate.cli.options import AsJson, DataDir, examples
+from tollgate.cli.output import print_json, print_line, print_table
+from tollgate.cli.scope_names import checked_scope
+from tollgate.cli.services import find_settings
+from tollgate.cli.standing import BudgetStanding, read_spend, standings
+from tollgate.runtime.settings import Settings
+from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.outputs import Flag, FlagState, WindowKind
+from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.sdk.decision import HeldFlag
+
+app = App(name="why", help_epilogue=examples("tollgate why user/u-42", "tollgate why global --json"))
+
+_EVENTS_SHOWN: Final = 10
+_BLOCKING: Final = (FlagState.BLOCKED, FlagState.STOPPED)
+
+
+@app.default
+async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, data_dir: DataDir = None) -> Exit:
+    """Explain why calls of SCOPE are blocked: the budget, the numbers, since when, until when, the last events.
+
+    Exit 0 when they are blocked, 1 when they are not. A stop of the whole company blocks every scope.
+
+    Parameters
+    ----------
+    scope
+        user/u-42, agent/SEO, global, ….
+    events
+        How many of the last events to show.
+    """
+    checked_scope(scope)
+    settings = find_settings(data_dir)
+    now_ms = time.time_ns() // 1_000_000
+    found = await read_flags(settings, scope)
+    # The company's flag decides for every scope that is not blocked itself.
+    if scope != GLOBAL_SCOPE and not _blocks(found.get(scope), now_ms):
+        found |= await read_flags(settings, GLOBAL_SCOPE)
+        if _blocks(found.get(GLOBAL_SCOPE), now_ms):
+            return await _explain(settings, GLOBAL_SCOPE, scope, found[GLOBAL_SCOPE], events, now_ms, json)
+    held = found.get(scope)
+    if held is not None and _blocks(held, now_ms):
+        return await _explain(settings, scope, scope, held, events, now_ms, json)
+    warned = held is not None and held.in_force(now_ms)
+    if json:
+        flag = flag_json(held, now_ms) if held is not None else None
+        state = held.flag.state.value if held is not None and warned else FlagState.OK.value
+        print_json({"scope": scope, "blocked": False, "state": state, "flag": flag})
+    elif held is not None and warned:
+        print_line(f"{scope} is not blocked: warning since {held.flag.since}, {_numbers(held.flag)}")
+    else:
+        print_line(f"{scope} is not blocked: ok")
+    return Exit.NO
+
+
+def _blocks(held: HeldFlag | None, now_ms: int) -> bool:
+    return held is not None and held.flag.blocked and held.in_force(now_ms)
+
+
+async def _explain(
+    settings: Settings, scope: str, asked: str, held: HeldFlag, limit: int, now_ms: int, json: bool
+) -> Exit:
+    flag = held.flag
+    spend = await read_spend(settings, scope)
+    budgets = standings(scope, list((await read_budgets(settings)).values()), spend, now_ms)
+    blocking = [s for s in budgets if s.threshold is not None and s.threshold.state in _BLOCKING]
+    start_ms = parse_instant(flag.window.start) if flag.window else 0
+    end_ms = held.until_ms or now_ms
+    events, where = await last_events(settings, scope, start_ms, end_ms, limit) if limit > 0 else ([], "nowhere")
+    steps = _steps(flag, blocking)
+    if json:
+        print_json(
+            {
+                "scope": asked,
+                "blocked": True,
+                "blocked_by": scope,
+                "state": flag.state.value,
+                "http_status": 503 if flag.reason == "spending_stopped" else 429,
+                "error": flag.reason,
+                "since": flag.since,
+                "until": flag.until,
+                "flag": flag_json(held, now_ms),
+                "budgets": [standing.as_json() for standing in budgets],
+                "last_events": [asdict(event) for event in events],
+                "last_events_from": where,
+                "next_steps": steps,
+            }
+        )
+        return Exit.OK
+    _print(asked, flag, blocking, events, where, steps)
+    return Exit.OK
+
+
+def _print(
+    asked: str,
+    flag: Flag,
+    blocking: list[BudgetStanding],
+    events: Sequence[LastEvent],
+    where: str,
+    steps: list[str],
+) -> None:
+    answer = "503 spending_stopped" if flag.reason == "spending_stopped" else f"429 {flag.reason}"
+    by = "" if asked == flag.scope else f", by the whole company's limit ({flag.scope})"
+    print_line(f"{asked} is {flag.state.value}{by}: services answer {answer}")
+    print_line(f"since    {flag.since}")
+    lifetime = flag.window is not None and flag.window.kind is WindowKind.LIFETIME
+    print_line(
+        f"until    {'the budget is raised: a lifetime has no end' if lifetime else flag.until or 'further notice'}"
+    )
+    print_line(f"budget   {flag.budget}: {_numbers(flag)}")
+    for standing in blocking:
+        if standing.budget.id != flag.budget:
+            print_line(f"and      {standing.budget.id}: {standing.numbers}")
+    if events:
+        print_line()
+        print_line(f"last events (from {where})")
+        rows = [(e.time, e.cost_usd, e.user, e.provider, e.model or e.agent, e.event_id) for e in events]
+        print_table(("TIME", "USD", "USER", "PROVIDER", "MODEL", "EVENT"), rows, right=(1,))
+    print_line()
+    for step in steps:
+        print_line(f"next     {step}")
+
+
+def _numbers(flag: Flag) -> str:
+    window = f" per {flag.window.kind.value}" if flag.window else ""
+    return f"{flag.spent} of {flag.limit} {flag.unit}{window}, {flag.percent} %"
+
+
+def _steps(flag: Flag, blocking: list[BudgetStanding]) -> list[str]:
+    """What a person can do, as commands to type."""
+    steps = (
+        [f"wait: it is free by itself at {flag.until}"] if flag.window and flag.window.kind.value != "lifetime" else []
+    )
+    for standing in blocking:
+        budget = standing.budget
+        command = f"tollgate budget set {flag.scope} --limit HIGHER --unit {budget.unit} --window {budget.window.value}"
+        if budget.scope == flag.scope:
+            steps.append(f"raise it above {budget.format(standing.spent)}: {command} --id '{budget.id}'")
+            steps.append(f"or remove it: tollgate budget remove '{budget.id}'")
+        else:
+            steps.append(f"give {flag.scope} a budget of its own above {budget.format(standing.spent)}: {command}")
+    return steps
