@@ -72,7 +72,7 @@ class _Count:
 
 @app.default
 async def publish(
-    file: str,
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     csv: Annotated[bool, Parameter(negative="")] = False,
     map: Annotated[tuple[str, ...], Parameter(name="--map", negative="")] = (),  # noqa: A002 # the contract's name
