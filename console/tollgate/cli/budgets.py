@@ -107,9 +107,7 @@ async def set_budget(
             "updated_at": format_instant(int(time.time() * 1000)),
         }
     )
-    value = record.model_dump_json(exclude_none=True).encode()
-    async with open_writer(find_settings(data_dir), Topic.CONTROL) as writer:
-        await writer.write(f"{BUDGET_KEY_PREFIX}{record.id}".encode(), value)
+    await write_budget(find_settings(data_dir), record)
     if json:
         print_json(record.model_dump(mode="json", exclude_none=True))
     else:
@@ -164,6 +162,13 @@ async def remove_budget(id: str, *, json: AsJson = False, data_dir: DataDir = No
         print_json({"removed": id})
     else:
         print_line(f"removed {id}")
+
+
+async def write_budget(settings: Settings, record: BudgetRecord) -> None:
+    """Set the budget and wait until Kafka has it. UnreachableError."""
+    value = record.model_dump_json(exclude_none=True).encode()
+    async with open_writer(settings, Topic.CONTROL) as writer:
+        await writer.write(f"{BUDGET_KEY_PREFIX}{record.id}".encode(), value)
 
 
 async def read_budgets(settings: Settings) -> dict[str, BudgetRecord]:

@@ -41,23 +41,15 @@ def up(
     The first start downloads the broker's jars (45 MB) from Maven Central. Data survives a restart. Without --detach
     the stack runs until Ctrl-C.
     """
-    from tollgate.embedded import (
-        AlreadyRunningError,
-        EmbeddedError,
-        PortTakenError,
-        StackPlan,
-        ensure_jars,
-        run_stack,
-        start_detached,
-    )
+    from tollgate.embedded import StackPlan, ensure_jars, run_stack, start_detached
 
     if not 1 <= workers <= 8 or not all(0 <= port <= 65535 for port in (kafka_port, clickhouse_port, console_port)):
         raise UsageError("--workers is 1 to 8 (one per partition at most) and a port 0 to 65535.")
     if console_port:
         say_error("--console-port is not used: this release has no console.")
     plan = StackPlan(data_directory(data_dir), kafka_port, clickhouse_port, workers)
-    try:
-        ensure_jars(_download_progress)
+    with embedded_errors(plan.data_dir):
+        ensure_jars(download_progress)
         if detach:
             _print_ready(start_detached(plan), plan.data_dir, as_json)
         else:
@@ -65,26 +57,16 @@ def up(
             # The roles write to their own files; a terminal shows what needs attention.
             configure_logs("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
             asyncio.run(run_stack(plan, lambda state: _print_ready(state, plan.data_dir, as_json)))
-    except AlreadyRunningError as error:
-        raise AnswerIsNoError(str(error)) from error
-    except PortTakenError as error:
-        raise UsageError(str(error)) from error
-    except EmbeddedError as error:
-        raise UnreachableError(str(error)) from error
-    except KafkaError as error:
-        raise UnreachableError(f"Kafka refused what the stack needs ({error}): read {plan.data_dir}/logs.") from error
     return Exit.OK
 
 
 def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
     """Stop the stack and wait until it is down. Nothing to stop is no error."""
-    from tollgate.embedded import EmbeddedError, stop_stack
+    from tollgate.embedded import stop_stack
 
     where = data_directory(data_dir)
-    try:
+    with embedded_errors(where):
         stopped = stop_stack(where)
-    except EmbeddedError as error:
-        raise UnreachableError(str(error)) from error
     if as_json:
         print_json({"stopped": stopped, "data_dir": str(where)})
     else:
@@ -137,7 +119,25 @@ def stack_settings_or_environment(data_dir: Path) -> Settings:
 
 
 @contextmanager
-def _download_progress(jars: int, size_bytes: int) -> Iterator[Callable[[int], None]]:
+def embedded_errors(data_dir: Path) -> Iterator[None]:
+    """Turn what the embedded stack raises on purpose into one sentence and an exit status."""
+    from tollgate.embedded import AlreadyRunningError, EmbeddedError, PortTakenError
+
+    try:
+        yield
+    except AlreadyRunningError as error:
+        raise AnswerIsNoError(str(error)) from error
+    except PortTakenError as error:
+        raise UsageError(str(error)) from error
+    except EmbeddedError as error:
+        raise UnreachableError(str(error)) from error
+    except KafkaError as error:
+        raise UnreachableError(f"Kafka refused what the stack needs ({error}): read {data_dir}/logs.") from error
+
+
+@contextmanager
+def download_progress(jars: int, size_bytes: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr for the first start's download; a line where stderr is no terminal."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     console = Console(stderr=True)

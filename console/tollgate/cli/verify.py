@@ -40,7 +40,7 @@ def verify(
     if as_json:
         print_json(report.as_json())
     else:
-        _print(report)
+        print_report(report)
     if not clickhouse:
         say("ClickHouse was not compared, because of --no-clickhouse.")
     for check in report.checks:
@@ -78,7 +78,8 @@ def _progress() -> Iterator[Progress]:
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
-def _print(report: Report) -> None:
+def print_report(report: Report) -> None:
+    """A table of the checks, and the verdict."""
     from rich.console import Console
     from rich.table import Table
 
