@@ -51,6 +51,9 @@ _PROPERTIES = {
     # A worker that joins or dies is seen at once instead of after three to ten seconds.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
+    # After a kill -9 the broker may register again only when its last session has run out: 9 s by default.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "1000",
     # A dead worker's open transaction holds up every read_committed reader until it is aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     # The stack may stand still for weeks and must then go on where it was: the largest value that is an int.
@@ -84,8 +87,7 @@ _JVM_FLAGS = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
-    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.utils.AppInfoParser=warn",
+    "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",

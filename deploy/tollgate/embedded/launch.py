@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tollgate.embedded.children import stop_child
 from tollgate.embedded.errors import AlreadyRunningError, EmbeddedError, NotReadyError
-from tollgate.embedded.role_logs import last_lines, log_path, open_log
+from tollgate.embedded.role_logs import last_words, log_path, open_log
 from tollgate.embedded.stack import CLICKHOUSE, KAFKA, PortPlan, environment, overrides, port_names, tollgate_stack
 from tollgate.embedded.stack_state import StackState, read_state, running_state, wait_until_gone
 from tollgate.embedded.supervisor import Supervisor
@@ -84,13 +85,13 @@ def start_detached(plan: StackPlan) -> StackState:
                 return state
             time.sleep(0.1)
     except BaseException:
-        process.terminate()
+        # Whoever interrupts the start may leave at once, and must leave nothing behind.
+        stop_child(process, STOP_SECONDS_MAX)
         raise
-    if process.returncode is None:
-        process.terminate()
+    stop_child(process, STOP_SECONDS_MAX)
     log_file = log_path(plan.data_dir, "supervisor")
-    words = last_lines(plan.data_dir, "supervisor").splitlines()
-    raise NotReadyError(f"The stack did not start: read {log_file}. Its last words: {words[-1] if words else 'none'}")
+    words = last_words(plan.data_dir, "supervisor")
+    raise NotReadyError(f"The stack did not start: read {log_file}. Its last words: {words}")
 
 
 def stop_stack(data_dir: Path) -> bool:
@@ -138,7 +139,7 @@ async def _prepare(settings: Settings, data_dir: Path, ports: dict[str, int]) ->
         )
         status = await migrate.wait()
     if status != 0:
-        log_file, words = log_path(data_dir, "migrate"), last_lines(data_dir, "migrate")
+        log_file, words = log_path(data_dir, "migrate"), last_words(data_dir, "migrate")
         raise NotReadyError(f"The tables could not be made (status {status}): read {log_file}. Its last words: {words}")
 
 

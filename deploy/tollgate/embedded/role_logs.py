@@ -25,12 +25,13 @@ def open_log(data_dir: Path, role: str) -> BinaryIO:
     return path.open("ab")
 
 
-def last_lines(data_dir: Path, role: str, characters: int = 600) -> str:
-    """The end of the role's log, for an error's text; empty when there is none."""
+def last_words(data_dir: Path, role: str, characters_max: int = 400) -> str:
+    """The last line of the role's log, for an error's text; `nothing` when there is none."""
     try:
         with log_path(data_dir, role).open("rb") as log:
             log.seek(0, 2)
-            log.seek(max(0, log.tell() - characters))
-            return log.read().decode("utf-8", "replace").strip()
+            log.seek(max(0, log.tell() - characters_max))
+            lines = log.read().decode("utf-8", "replace").split("\n")
     except OSError:
-        return ""
+        return "nothing"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")

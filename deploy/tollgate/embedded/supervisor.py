@@ -14,7 +14,7 @@ import structlog
 
 from tollgate.embedded.children import die_with_parent
 from tollgate.embedded.errors import NotReadyError
-from tollgate.embedded.role_logs import last_lines, log_path, open_log
+from tollgate.embedded.role_logs import last_words, log_path, open_log
 from tollgate.embedded.stack import Role, Stack
 from tollgate.embedded.stack_state import ProcessId, RoleState, StackState, end_leftovers, lock_data_dir
 
@@ -211,7 +211,7 @@ class Supervisor:
     def _give_up(self, role: Role, status: int) -> None:
         if self._gave_up is not None and not self._gave_up.done():
             times = self._deadlines.failures_at_start_max
-            words = last_lines(self._data_dir, role.name)
+            words = last_words(self._data_dir, role.name)
             text = f"{role.name} ended {times} times while it started, at last with status {status}"
             self._gave_up.set_exception(NotReadyError(f"{text}: read {self._log(role.name)}. Its last words: {words}"))
 

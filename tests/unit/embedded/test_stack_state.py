@@ -11,7 +11,7 @@ import pytest
 from tests.waiting import wait_until
 
 from tollgate.embedded.errors import AlreadyRunningError
-from tollgate.embedded.role_logs import LOG_BYTES_MAX, last_lines, log_path, open_log
+from tollgate.embedded.role_logs import LOG_BYTES_MAX, last_words, log_path, open_log
 from tollgate.embedded.stack_state import (
     ProcessId,
     RoleState,
@@ -128,6 +128,7 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     for content in (b"one\n", b"two\n"):
         with open_log(tmp_path, "kafka") as log:
             log.write(content)
-    assert last_lines(tmp_path, "kafka") == "one\ntwo"
-    assert last_lines(tmp_path, "kafka", 4) == "two"
-    assert last_lines(tmp_path, "nobody") == ""
+    assert log_path(tmp_path, "kafka").read_bytes() == b"one\ntwo\n"
+    assert last_words(tmp_path, "kafka") == "two"
+    assert last_words(tmp_path, "kafka", 3) == "wo"
+    assert last_words(tmp_path, "nobody") == "nothing"
