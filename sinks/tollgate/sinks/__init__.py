@@ -1,0 +1,1 @@
+"""The processes that take the worker's outputs out of Kafka."""

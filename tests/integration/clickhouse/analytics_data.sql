@@ -1,0 +1,64 @@
+-- The example behind the answers in docs/analytics.md: nine events of two months, small enough to add up by hand.
+-- Two of them are written twice, as a sink that was killed would do.
+INSERT INTO usage_events
+    (event_id, source, time, kind, user, service, provider, model, agent, campaign, status, usage, cost_usd, retail_usd,
+     price_id, price_status, source_offset, version)
+VALUES
+    ('e1', 'chat-api', '2026-10-05 10:00:00', 'usage', 'u-1', 'chat', 'openai', 'gpt-4o', 'SEO', 'autumn', 'success',
+     {'input_tokens': 1000000, 'cached_input_tokens': 400000, 'output_tokens': 100000}, 3, 5, 'p1', 'priced', 1, 1),
+    ('e2', 'img-api', '2026-10-20 10:00:00', 'usage', 'u-2', 'images', 'openai', 'dall-e-3', 'DESIGN', 'autumn', 'success',
+     {'images': 10}, 0.4, 1, 'p2', 'priced', 2, 1),
+    ('e3', 'chat-api', '2026-11-02 10:00:00', 'usage', 'u-1', 'chat', 'openai', 'gpt-4o', 'SEO', 'holiday', 'success',
+     {'input_tokens': 2000000, 'cached_input_tokens': 500000, 'output_tokens': 200000}, 6.5, 10, 'p1', 'priced', 3, 1),
+    ('e4', 'video-api', '2026-11-03 10:00:00', 'usage', 'u-1', 'video', 'runway', 'gen-3-alpha-turbo', '', 'holiday',
+     'success', {'video_seconds': 20}, 1, 2, 'p3', 'priced', 4, 1),
+    ('e5', 'img-api', '2026-11-04 10:00:00', 'usage', 'u-2', 'images', 'openai', 'dall-e-3', 'DESIGN', 'holiday', 'success',
+     {'images': 5}, 0.2, 0.5, 'p2', 'priced', 5, 1),
+    ('e6', 'chat-api', '2026-11-10 10:00:00', 'usage', 'u-3', 'chat', 'openai', 'gpt-9', '', '', 'success',
+     {'input_tokens': 100000, 'output_tokens': 10000}, 2, 3, 'p4', 'unpriced', 6, 1),
+    ('e7', 'chat-api', '2026-11-11 10:00:00', 'usage', 'u-2', 'chat', 'openai', 'gpt-4o', '', '', 'error',
+     {}, 0, 0, 'p1', 'priced', 7, 1),
+    ('e8', 'chat-api', '2026-11-12 10:00:00', 'usage', 'u-1', 'chat', 'openai', 'gpt-4o', 'SEO', '', 'rate_limited',
+     {'input_tokens': 500000}, 0.1, 0, 'p1', 'priced', 8, 1),
+    ('e9', 'tts-api', '2026-11-21 10:00:00', 'usage', 'u-4', 'speech', 'elevenlabs', 'tts', '', '', 'success',
+     {'characters': 1000}, 0.3, 0, 'p5', 'priced', 9, 1);
+
+INSERT INTO usage_events SELECT * FROM usage_events WHERE event_id IN ('e3', 'e5');
+
+INSERT INTO spend_records
+    (scope, window, window_start, window_end, timezone, spent_usd, events, updated_at, source_offset)
+VALUES
+    ('global', 'month', '2026-10-01 00:00:00', '2026-11-01 00:00:00', 'UTC', 3.4, 2, '2026-10-20 10:00:00', 1),
+    ('global', 'month', '2026-11-01 00:00:00', '2026-12-01 00:00:00', 'UTC', 9.8, 6, '2026-11-12 10:00:00', 2),
+    ('user/u-1', 'month', '2026-11-01 00:00:00', '2026-12-01 00:00:00', 'UTC', 7.6, 3, '2026-11-12 10:00:00', 3),
+    ('user/u-2', 'month', '2026-11-01 00:00:00', '2026-12-01 00:00:00', 'UTC', 0.2, 2, '2026-11-11 10:00:00', 4),
+    ('user/u-3', 'month', '2026-11-01 00:00:00', '2026-12-01 00:00:00', 'UTC', 2, 1, '2026-11-10 10:00:00', 5),
+    ('user/u-4', 'month', '2026-11-01 00:00:00', '2026-12-01 00:00:00', 'UTC', 0.3, 1, '2026-11-21 10:00:00', 6);
+
+INSERT INTO spend_records
+    (scope, window, window_start, window_end, timezone, spent_usd, events, updated_at, source_offset)
+VALUES
+    ('global', 'month', '2026-11-01 00:00:00', '2026-12-01 00:00:00', 'UTC', 10.1, 7, '2026-11-21 10:00:00', 7);
+
+INSERT INTO budget_records
+    (id, scope, `limit`, unit, window, timezone, warning_percent, critical_percent, critical_action, removed, source_offset)
+VALUES
+    ('user/*:month:usd', 'user/*', 4, 'usd', 'month', 'UTC', 80, 100, 'block', false, 1),
+    ('user/*:month:usd', 'user/*', 5, 'usd', 'month', 'UTC', 80, 100, 'block', false, 2),
+    ('user/u-3:month:usd', 'user/u-3', 4, 'usd', 'month', 'UTC', 80, 100, 'block', false, 3);
+
+INSERT INTO flag_records
+    (scope, state, blocked, action, reason, budget, window, window_start, window_end, timezone, `limit`, unit, spent,
+     percent, since, until, revision, source_offset)
+VALUES
+    ('user/u-1', 'blocked', true, 'block', 'usage_limit_exceeded', 'user/*:month:usd', 'month', '2026-11-01 00:00:00',
+     '2026-12-01 00:00:00', 'UTC', 5, 'usd', 6.5, 130, '2026-11-02 10:00:01', '2026-12-01 00:00:00', 1, 1),
+    ('user/u-1', 'blocked', true, 'block', 'usage_limit_exceeded', 'user/*:month:usd', 'month', '2026-11-01 00:00:00',
+     '2026-12-01 00:00:00', 'UTC', 5, 'usd', 7.6, 152, '2026-11-02 10:00:01', '2026-12-01 00:00:00', 2, 2);
+
+INSERT INTO dead_letter_records
+    (time, reason, error, source_topic, source_partition, source_offset, key, value, dead_letter_offset)
+VALUES
+    ('2026-11-05 10:00:00', 'negative_usage', 'data.usage.images: must not be negative', 'tollgate.usage', 2, 7, 'u-2', '{}', 0),
+    ('2026-11-06 10:00:00', 'negative_usage', 'data.usage.images: must not be negative', 'tollgate.usage', 2, 9, 'u-2', '{}', 1),
+    ('2026-11-07 10:00:00', 'not_json', 'not JSON', 'tollgate.usage', 3, 1, 'u-5', 'hello', 2);
