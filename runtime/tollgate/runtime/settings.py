@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     console_port: int = Field(0, ge=0, le=65535)
     worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
+    sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")
     worker_id: str = Field("worker-0", description="unique and stable name of this worker in the group")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"

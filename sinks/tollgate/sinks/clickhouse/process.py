@@ -57,6 +57,8 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics = SinkMetrics()
+    if settings.sink_port:
+        metrics.serve(settings.worker_host, settings.sink_port)
     await ClickHouseSink(settings, stop=stop, metrics=metrics).serve()
 
 

@@ -105,13 +105,12 @@ class Threshold(_Record):
 
 
 class BudgetRecord(_Record):
-    id: str
     scope: str
     limit: str
     unit: str = "usd"
     window: str = "month"
     timezone: str = "UTC"
-    thresholds: dict[str, Threshold] = msgspec.field(default_factory=dict)
+    thresholds: dict[str, Threshold | None] = msgspec.field(default_factory=dict)
     updated_at: str | None = None
 
 
@@ -122,7 +121,6 @@ class Rate(_Record):
 
 
 class PriceRecord(_Record):
-    id: str
     provider: str | None = ""
     model: str | None = ""
     agent: str | None = ""
@@ -236,21 +234,26 @@ def _budget_line(record: ConsumerRecord) -> bytes:
     budget = _budget.decode(record.value)
     row = msgspec.structs.asdict(budget)
     for level, threshold in row.pop("thresholds").items():
-        if level in ("warning", "critical", "emergency"):
+        if threshold is not None and level in ("warning", "critical", "emergency"):
             row[f"{level}_percent"] = threshold.percent
             row[f"{level}_action"] = threshold.action
-    return _encode(row | {"removed": False} | _place(record))
+    return _encode(row | {"removed": False} | _identity(record))
 
 
 def _price_line(record: ConsumerRecord) -> bytes:
     if record.value is None:
         return _removal(record)
     price = _price.decode(record.value)
-    return _encode(msgspec.structs.asdict(price) | {"removed": False} | _place(record))
+    return _encode(msgspec.structs.asdict(price) | {"removed": False} | _identity(record))
 
 
 def _removal(record: ConsumerRecord) -> bytes:
-    return _encode({"id": _key_text(record).partition("/")[2], "removed": True} | _place(record))
+    return _encode({"removed": True} | _identity(record))
+
+
+def _identity(record: ConsumerRecord) -> dict[str, str | int]:
+    """The id is the key's: Kafka keeps one record of a key, whatever its value says."""
+    return {"id": _key_text(record).partition("/")[2], **_place(record)}
 
 
 def _dead_letter_rows(records: Sequence[ConsumerRecord]) -> Encoded:
