@@ -54,7 +54,7 @@ class ScopeSpend:
     *closed* and has a row of its own, so that the row written with every batch stays small.
     """
 
-    __slots__ = ("closed", "day", "day_start", "hour", "hour_start", "lifetime", "month", "month_start")
+    __slots__ = ("_open", "closed", "day", "day_start", "hour", "hour_start", "lifetime", "month", "month_start")
 
     def __init__(self, hour_start_ms: int) -> None:
         self.lifetime = Spend()
@@ -65,24 +65,20 @@ class ScopeSpend:
         self.month_start = month_start(hour_start_ms)
         self.month = Spend()
         self.closed: dict[WindowKey, Spend] = {}
+        self._open: list[WindowKey] | None = None
 
     def add(self, hour_start_ms: int, held_kinds: int, amount: Spend) -> list[WindowKey]:
         """Count `amount`, spent in that hour, in the windows that hold it; returns those that changed or closed.
 
+        The result is the list of `open_windows` itself when just those changed.
+
         `held_kinds` is `Horizon.held_kinds` of the hour: 4 counts in all windows, 1 in lifetime alone.
         """
-        self.lifetime.add(amount)
         if held_kinds == 4 and hour_start_ms == self.hour_start and self._is_newest(hour_start_ms):
             # The common case: an event of the current hour.
-            self.hour.add(amount)
-            self.day.add(amount)
-            self.month.add(amount)
-            return [
-                LIFETIME,
-                (WindowKind.HOUR, hour_start_ms),
-                (WindowKind.DAY, self.day_start),
-                (WindowKind.MONTH, self.month_start),
-            ]
+            self._add_to_open(amount)
+            return self.open_windows()
+        self.lifetime.add(amount)
         changed = [LIFETIME]
         if held_kinds >= 2:
             self._add_month(month_start(hour_start_ms), amount, changed)
@@ -91,6 +87,30 @@ class ScopeSpend:
         if held_kinds >= 4:
             self._add_hour(hour_start_ms, amount, changed)
         return changed
+
+    def _add_to_open(self, amount: Spend) -> None:
+        """`Spend.add` to all four open windows, in one walk over the usage."""
+        cost, retail, events = amount.cost_picousd, amount.retail_picousd, amount.events
+        usage = []
+        for spend in (self.lifetime, self.hour, self.day, self.month):
+            spend.cost_picousd += cost
+            spend.retail_picousd += retail
+            spend.events += events
+            usage.append(spend.usage_nano)
+        for dimension, nano in amount.usage_nano.items():
+            for sums in usage:
+                sums[dimension] = sums.get(dimension, 0) + nano
+
+    def open_windows(self) -> list[WindowKey]:
+        """Lifetime and the newest hour, day and month, which share a row. The list is kept: do not change it."""
+        if self._open is None:
+            self._open = [
+                LIFETIME,
+                (WindowKind.HOUR, self.hour_start),
+                (WindowKind.DAY, self.day_start),
+                (WindowKind.MONTH, self.month_start),
+            ]
+        return self._open
 
     def _is_newest(self, hour_start_ms: int) -> bool:
         """Whether the open day and month are the hour's own. They are newer when late events, counted by a partition
@@ -129,6 +149,7 @@ class ScopeSpend:
             self._closed_window(WindowKind.MONTH, start).add(amount)
 
     def _close(self, kind: WindowKind, start: int, spend: Spend, changed: list[WindowKey]) -> None:
+        self._open = None
         # A scope's very first window may close empty, when its first event was counted elsewhere: nothing to keep.
         if spend.events:
             self.closed[kind, start] = spend

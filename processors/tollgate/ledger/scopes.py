@@ -66,8 +66,12 @@ class Scopes:
             self._undecided[scope] = None
         changed = spend.add(hour_start_ms, held_kinds, amount)
         sequence = self._sequence + 1
+        unsaid = self._unsaid
         for window in changed:
-            self._unsaid.setdefault((scope, window), sequence)
+            unsaid.setdefault((scope, window), sequence)
+        if changed is spend.open_windows():
+            return
+        for window in changed:
             if not spend.is_open(window):
                 self._dirty_closed[scope, window] = True
         if len(spend.closed) > 1 and len(changed) > 4:

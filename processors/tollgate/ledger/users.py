@@ -10,7 +10,6 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
-from tollgate.domain.spend import Spend
 from tollgate.domain.windows import HOUR_MS, Horizon
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.identities import IdentityIndex, Seen, pack
@@ -19,13 +18,14 @@ from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.shared import Delta, DeltaBatch, encode_deltas
+from tollgate.ledger.sums import BatchSums
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal, RefusalReason
-from tollgate.schemas.scopes import GLOBAL_SCOPE, SHARED_DIMENSIONS
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.topics import DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint, identity_digest
@@ -36,7 +36,8 @@ FUTURE_MS_MAX: Final = 5 * 60 * 1000
 # A record of identities or deltas stays far below the broker's limit for one record.
 _ROWS_PER_RECORD: Final = 10_000
 
-SharedKey = tuple[str, str, str, str, str, str, str, str, int, int]
+# What a name is prefixed with to make a scope: users first, and `global` last, which is its own name.
+_PREFIXES: Final = (*(f"{dimension.value}/" for dimension in Dimension), "")
 
 
 class UserStage:
@@ -74,8 +75,7 @@ class UserStage:
         self._letters: list[OutRecord] = []
         self._forwards: list[tuple[int, OutRecord]] = []
         self._new_identities: list[tuple[bytes, Seen]] = []
-        self._user_cells: dict[tuple[str, int, int], Spend] = {}
-        self._shared_cells: dict[SharedKey, Spend] = {}
+        self._sums = BatchSums()
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
         if offsets is None:
@@ -132,7 +132,7 @@ class UserStage:
         self._identities.compact(self.horizon.clock_ms // 1000)
 
     def _count(self, record: ConsumerRecord, event: EventRecord, time_ms: int) -> None:
-        """Price the event, add it to its user's and its shared cells, and make its priced record."""
+        """Price the event, put it into the columns to be summed, and make its priced record."""
         data = event.data
         quote = self._price(data, time_ms)
         cost, retail, status = quote.cost_picousd, quote.retail_picousd, quote.status
@@ -144,29 +144,23 @@ class UserStage:
             held = self.horizon.held_kinds(hour)
             self._counters.late += 1
         user = event.subject
-        user_key = (user, hour, held)
-        mine = self._user_cells.get(user_key)
-        if mine is None:
-            mine = self._user_cells[user_key] = Spend()
-        shared_key = (
-            data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature, data.product,
-            hour, held,
-        )  # fmt: skip # in the order of SHARED_DIMENSIONS
-        shared = self._shared_cells.get(shared_key)
-        if shared is None:
-            shared = self._shared_cells[shared_key] = Spend()
-        mine.cost_picousd += cost
-        mine.events += 1
-        shared.cost_picousd += cost
-        shared.events += 1
-        if retail:
-            mine.retail_picousd += retail
-            shared.retail_picousd += retail
-        my_usage, shared_usage = mine.usage_nano, shared.usage_nano
+        sums = self._sums
+        number = len(sums.names)
+        # In the order of Dimension, and then the scope that every event adds to.
+        names = (
+            user, data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature,
+            data.product, GLOBAL_SCOPE,
+        )  # fmt: skip
+        sums.names.append(names)
+        sums.times.append((hour, held))
+        sums.costs_picousd.append(cost)
+        sums.retails_picousd.append(retail)
         for dimension, given in data.usage.items():
-            amount = given * NANO if isinstance(given, int) else parse_amount(given)
-            my_usage[dimension] = my_usage.get(dimension, 0) + amount
-            shared_usage[dimension] = shared_usage.get(dimension, 0) + amount
+            column = sums.usage.get(dimension)
+            if column is None:
+                column = sums.usage[dimension] = ([], [])
+            column[0].append(number)
+            column[1].append(given * NANO if isinstance(given, int) else parse_amount(given))
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
@@ -226,27 +220,20 @@ class UserStage:
         for first in range(0, len(self._new_identities), _ROWS_PER_RECORD):
             rows = pack(self._new_identities[first : first + _ROWS_PER_RECORD])
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
-        for (user, hour, held), spend in self._user_cells.items():
-            self.scopes.add(f"user/{user}", hour, held, spend)
-        self._write_deltas(outbox)
+        self._write_sums(outbox)
         self._unpriced.write(outbox, now_ms)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 
-    def _write_deltas(self, outbox: Outbox) -> None:
-        """Sum what the batch adds to each shared scope, and address it to the partition that owns the scope."""
-        sums: dict[tuple[str, int, int], Spend] = {}
-        for (*names, hour, held), spend in self._shared_cells.items():
-            scopes = [f"{d.value}/{name}" for d, name in zip(SHARED_DIMENSIONS, names, strict=True) if name]
-            for scope in (GLOBAL_SCOPE, *scopes):
-                key = (scope, hour, held)
-                total = sums.get(key)
-                if total is None:
-                    total = sums[key] = Spend()
-                total.add(spend)
+    def _write_sums(self, outbox: Outbox) -> None:
+        """Add the batch to its users, and address its sums for shared scopes to the partitions that own them."""
         batches: dict[int, list[Delta]] = {}
-        for (scope, hour, held), s in sums.items():
-            delta = Delta(scope, hour, held, s.cost_picousd, s.retail_picousd, s.events, s.usage_nano)
+        for position, name, hour, held, spend in self._sums.by_name():
+            scope = _PREFIXES[position] + name
+            if position == 0:
+                self.scopes.add(scope, hour, held, spend)
+                continue
+            delta = Delta(scope, hour, held, spend.cost_picousd, spend.retail_picousd, spend.events, spend.usage_nano)
             batches.setdefault(self._owner(scope), []).append(delta)
         for partition, deltas in batches.items():
             records = outbox.to(Topic.DELTAS, partition)

@@ -92,6 +92,9 @@ class WindowKind(StrEnum):
     MONTH = "month"
     LIFETIME = "lifetime"
 
+    # Equal to its string and hashed alike; enum's own hash is a Python function, too slow for a key of every sum.
+    __hash__ = str.__hash__
+
 
 class FlagState(StrEnum):
     """The current decision for a scope. Services refuse calls in the last two."""

@@ -1,0 +1,92 @@
+"""The sums of a batch: what its events add to each name of each dimension, in each hour.
+
+An event names up to nine scopes and hardly two events of a batch name the same nine, so adding it to each of them in
+Python would cost more than all else. Events are therefore kept as columns, and summed a dimension at a time by numpy
+on 64-bit integers; a column whose sum might not fit is summed as Python integers instead, exactly as well.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tollgate.domain.spend import Spend
+
+_INT64_MAX: Final = 2**63 - 1
+
+Codes = npt.NDArray[np.intp]
+
+
+class BatchSums:
+    """Events since the last `clear`. `names` of one event are in the order that `by_name` gives back by position."""
+
+    __slots__ = ("costs_picousd", "names", "retails_picousd", "times", "usage")
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, ...]] = []
+        self.times: list[tuple[int, int]] = []
+        self.costs_picousd: list[int] = []
+        self.retails_picousd: list[int] = []
+        # Per usage dimension: which events report it, and how much in 10⁻⁹ units.
+        self.usage: dict[str, tuple[list[int], list[int]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def by_name(self) -> Iterator[tuple[int, str, int, int, Spend]]:
+        """Position of the dimension, name, start of the hour, held kinds, and the sum of all events that share these.
+
+        Events without a name in a dimension are left out of it. An amount of zero that was reported is in the sum.
+        """
+        if not self.names:
+            return
+        time_codes, times = _codes(self.times)
+        costs, retails = _exact(self.costs_picousd), _exact(self.retails_picousd)
+        usage = [(dim, np.array(events, np.intp), _exact(amounts)) for dim, (events, amounts) in self.usage.items()]
+        for position, column in enumerate(zip(*self.names, strict=True)):
+            codes, names = _codes(column)
+            groups: Sequence[int] = range(len(names))
+            if len(times) > 1:
+                # Of all pairs of name and time only those that occur become groups.
+                pairs, codes = np.unique(codes * len(times) + time_codes, return_inverse=True)
+                groups = pairs.tolist()
+            count = len(groups)
+            spends = [
+                Spend(*sums)
+                for sums in zip(
+                    _sum(costs, codes, count),
+                    _sum(retails, codes, count),
+                    np.bincount(codes, minlength=count).tolist(),
+                    strict=True,
+                )
+            ]
+            for dimension, events, amounts in usage:
+                theirs = codes[events]
+                totals = _sum(amounts, theirs, count)
+                for group in np.unique(theirs).tolist():
+                    spends[group].usage_nano[dimension] = totals[group]
+            for group, spend in zip(groups, spends, strict=True):
+                name_code, time_code = divmod(group, len(times))
+                if names[name_code]:
+                    yield (position, names[name_code], *times[time_code], spend)
+
+
+def _codes(column: Sequence[Any]) -> tuple[Codes, list[Any]]:
+    """Each value as the position of its first occurrence among the distinct values, and these."""
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in column], np.intp), list(known)
+
+
+def _exact(values: list[int]) -> npt.NDArray[Any]:
+    """The values as 64-bit integers, or as Python's own when all of them together might exceed 63 bits."""
+    fits = max(values, default=0) * len(values) <= _INT64_MAX
+    return np.array(values, np.int64 if fits else object)
+
+
+def _sum(values: npt.NDArray[Any], codes: Codes, count: int) -> list[int]:
+    """The sum of the values of each code from 0 to `count` - 1."""
+    totals = np.zeros(count, values.dtype)
+    np.add.at(totals, codes, values)
+    found: list[int] = totals.tolist()
+    return found
