@@ -5,7 +5,7 @@ Python would cost more than all else. Events are therefore kept as columns, and 
 on 64-bit integers; a column whose sum might not fit is summed as Python integers instead, exactly as well.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -74,8 +74,12 @@ class BatchSums:
 
 def _codes(column: Sequence[Any]) -> tuple[Codes, list[Any]]:
     """Each value as the position of its first occurrence among the distinct values, and these."""
-    known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(value, len(known)) for value in column], np.intp), list(known)
+    values = list(dict.fromkeys(column))
+    if len(values) == 1:
+        return np.zeros(len(column), np.intp), values
+    positions = {value: position for position, value in enumerate(values)}
+    # Written so that the loop over the events is not one of Python's: this is half of what a batch's sums cost.
+    return np.fromiter(map(positions.__getitem__, column), np.intp, len(column)), values
 
 
 def _exact(values: list[int]) -> npt.NDArray[Any]:
