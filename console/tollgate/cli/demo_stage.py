@@ -1,0 +1,51 @@
+"""What both stories of the demo need: the screen, the stack's settings, and how to show an alert."""
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.client import Client
+
+from tollgate.cli.exits import UnreachableError
+from tollgate.demo import Screen
+from tollgate.runtime.settings import Settings
+from tollgate.sinks.alerts import Alert, render_text
+from tollgate.sinks.clickhouse import SinkError, connect
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the story is told and played. `program` and `options` are how its watcher calls this program."""
+
+    screen: Screen
+    settings: Settings
+    program: str
+    options: tuple[str, ...] = ()
+
+    def command(self, *words: str) -> str:
+        """A command line for this stack, to be copied as it is."""
+        return shlex.join([self.program, *words, *self.options])
+
+    @asynccontextmanager
+    async def clickhouse(self) -> AsyncIterator[Client]:
+        """A client, closed at the end. UnreachableError."""
+        try:
+            client = await asyncio.to_thread(connect, self.settings)
+        except SinkError as error:
+            raise UnreachableError(f"{error}: see `tollgate doctor`.") from None
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def show_alert(self, alert: Alert) -> None:
+        """The message for people, as the alert sink makes it from this record."""
+        settings = self.settings
+        if settings.slack_webhook_url or (settings.slack_bot_token and settings.slack_channel):
+            how = "posted by the alert sink, and edited as it changes"
+        else:
+            how = "preview; set TOLLGATE_SLACK_BOT_TOKEN and TOLLGATE_SLACK_CHANNEL to post it"
+        self.screen.line("Slack", f"({how})")
+        self.screen.block(render_text(alert).splitlines(), "| ")

@@ -1,0 +1,30 @@
+"""The story that `tollgate demo` tells: a month of history, three services, and a user who overspends."""
+
+from tollgate.demo.history import DAYS, ID_PREFIX, OVERSPENDER, USERS, HistoryEvent, days_before, events_of
+from tollgate.demo.offers import OFFERS
+from tollgate.demo.outputs import Outputs, Total, clickhouse_total, until
+from tollgate.demo.screen import Screen, dollars
+from tollgate.demo.services import SERVICES, Clips, Crossing, Service, Tally, refused_others
+
+__all__ = [
+    "DAYS",
+    "ID_PREFIX",
+    "OFFERS",
+    "OVERSPENDER",
+    "SERVICES",
+    "USERS",
+    "Clips",
+    "Crossing",
+    "HistoryEvent",
+    "Outputs",
+    "Screen",
+    "Service",
+    "Tally",
+    "Total",
+    "clickhouse_total",
+    "days_before",
+    "dollars",
+    "events_of",
+    "refused_others",
+    "until",
+]

@@ -1,0 +1,48 @@
+"""Calm, aligned lines for the person who watches: a label or the time in the first column, the news in the second."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, TextIO
+
+_INDENT: Final = 10
+_COLOURS: Final = {"WARNING": "33", "BLOCKED": "31;1", "equal": "32", "DIFFERENT": "31;1", "free again": "32"}
+_WORDS: Final = re.compile("|".join(_COLOURS))
+
+
+def dollars(picousd: int) -> str:
+    """`104_203_700_000_000` → `$104.20`: whole cents, rounded down, so that $99.999 does not read as $100."""
+    whole, cents = divmod(picousd // 10**10, 100)
+    return f"${whole:,}.{cents:02d}"
+
+
+class Screen:
+    """Writes lines to a stream, at once. Text from outside must be made safe for a terminal before it comes here."""
+
+    def __init__(self, stream: TextIO, colourful: bool) -> None:
+        self._stream = stream
+        self._colourful = colourful
+
+    def line(self, label: str, text: str = "") -> None:
+        """One line under a label; without one it continues what stands above."""
+        words = _WORDS.sub(lambda word: f"\x1b[{_COLOURS[word[0]]}m{word[0]}\x1b[0m", text) if self._colourful else text
+        head = f"\x1b[1m{label:<{_INDENT}}\x1b[0m" if self._colourful and label else f"{label:<{_INDENT}}"
+        self._write(f"{head}{words}")
+
+    def news(self, text: str) -> None:
+        """One line with the time of day where it is read."""
+        self.line(f"{datetime.now().astimezone():%H:%M:%S}", text)
+
+    def block(self, lines: Iterable[str], prefix: str = "") -> None:
+        """Lines without a label, as they are."""
+        for line in lines:
+            self._write(f"{'':<{_INDENT}}{prefix}{line}")
+
+    def gap(self) -> None:
+        """An empty line between two steps."""
+        self._write("")
+
+    def _write(self, line: str) -> None:
+        self._stream.write(f"{line.rstrip()}\n")
+        # The story is told while it happens, through a pipe as well.
+        self._stream.flush()
