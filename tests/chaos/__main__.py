@@ -12,14 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.chaos.run import Plan, run
+from tests.support.services import Service
 
-from tollgate.embedded.children import start_child, stop_child, wait_for
-from tollgate.embedded.kafka import is_ready
-from tollgate.embedded.ports import HOST, accepts_connections, free_ports
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings, load_settings
-
-START_SECONDS_MAX = 90
 
 
 def main() -> int:
@@ -51,26 +47,13 @@ def main() -> int:
 
 
 def _services(stack: ExitStack, directory: Path) -> Settings:
-    kafka_port, controller_port, clickhouse_port = free_ports(3)
-    kafka = f"{HOST}:{kafka_port}"
-    ports = {"kafka": ["--port", str(kafka_port), "--controller-port", str(controller_port)]}
-    ports["clickhouse"] = ["--port", str(clickhouse_port)]
-    for name, arguments in ports.items():
-        argv = [sys.executable, "-m", "tollgate.embedded", name, "--data-dir", str(directory / name), *arguments]
-        with (directory / f"{name}.log").open("wb") as output:
-            process = start_child(argv, output)
-        stack.callback(stop_child, process)
-
-        def ready(name: str = name) -> bool:
-            if name == "kafka":
-                return accepts_connections(kafka_port) and asyncio.run(is_ready(kafka))
-            return accepts_connections(clickhouse_port)
-
-        if not wait_for(process, ready, START_SECONDS_MAX):
-            raise SystemExit(f"{name} did not start: {(directory / f'{name}.log').read_text(errors='replace')[-2000:]}")
+    kafka, clickhouse = Service("kafka", directory), Service("clickhouse", directory)
+    for service in (kafka, clickhouse):
+        stack.callback(service.stop)
+        service.start()
     return load_settings(
-        kafka_bootstrap_servers=kafka,
-        clickhouse_url=f"http://{HOST}:{clickhouse_port}",
+        kafka_bootstrap_servers=kafka.address,
+        clickhouse_url=f"http://{clickhouse.address}",
         data_dir=directory / "data",
         topic_prefix="chaos.",
         application="chaos",

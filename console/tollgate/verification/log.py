@@ -8,7 +8,12 @@ from typing import Final, Generic, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    UnknownTopicOrPartitionError,
+)
 
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
@@ -29,6 +34,7 @@ class Log:
         self._open = AsyncExitStack()
         self._consumer: AIOKafkaConsumer
         self._admin: AIOKafkaAdminClient
+        self._idle: list[AIOKafkaConsumer] = []
         self._partitions: dict[Topic, list[int]] = {}
 
     async def __aenter__(self) -> Self:
@@ -74,7 +80,11 @@ class Log:
         A transaction's markers have offsets too, and nobody commits past them, so the last record is looked for.
         """
         tps = await self._topic_partitions(topic)
-        committed = await self._admin.list_consumer_group_offsets(group, partitions=tps)
+        try:
+            committed = await self._admin.list_consumer_group_offsets(group, partitions=tps)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            # A young or just restarted broker does not know yet what groups have read.
+            committed = {}
         at = {tp: max(committed[tp].offset if tp in committed else 0, 0) for tp in tps}
         unread = {tp for tp in tps if at[tp] < ends[tp.partition]}
         self._consumer.assign(list(unread))
@@ -97,7 +107,9 @@ class Log:
         tp = TopicPartition(self.settings.topic(topic), partition)
         if start >= end:
             return
-        async with self._new_consumer() as consumer:
+        # A new connection costs a tenth of a second, and there are many partitions.
+        consumer = self._idle.pop() if self._idle else await self._open.enter_async_context(self._new_consumer())
+        try:
             consumer.assign([tp])
             consumer.seek(tp, start)
             while await consumer.position(tp) < end:
@@ -105,6 +117,8 @@ class Log:
                 batch = [record for record in fetched.get(tp, ()) if record.offset < end]
                 if batch:
                     yield batch
+        finally:
+            self._idle.append(consumer)
 
     async def _topic_partitions(self, topic: Topic) -> list[TopicPartition]:
         return [TopicPartition(self.settings.topic(topic), partition) for partition in await self.partitions(topic)]
