@@ -91,7 +91,7 @@ async def drain(settings: Settings, count: int, policy: BatchPolicy) -> float:
 def clickhouse_server(directory: Path) -> Iterator[str]:
     """The URL of an embedded server. It ends with the block."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "tollgate.embedded.clickhouse_server", "--data-dir", str(directory / "clickhouse")]
+    command = [sys.executable, "-m", "tollgate.embedded", "clickhouse", "--data-dir", str(directory / "clickhouse")]
     with (directory / "clickhouse.log").open("wb") as log:
         process = start_child([*command, "--port", str(port)], log)
     try:

@@ -136,6 +136,30 @@ async def test_an_insert_whose_answer_was_lost_is_repeated_without_effect(tables
     assert query(tables, TOTALS) == TOTALS_OF_200
 
 
+async def test_an_unknown_error_about_one_row_rejects_that_row_alone(tables: Settings) -> None:
+    (port,) = free_ports(1)
+    with Door(tables.clickhouse_url, port, Way.ODD_ABOUT_POISON) as door:
+        async with sink(through(tables, door.url), SMALL_BATCHES):
+            await publish(tables, *(priced(number) for number in range(200)), priced(500, request_id="poison"))
+            await everything_committed(tables)
+    assert query(tables, TOTALS) == TOTALS_OF_200
+    assert query(tables, "SELECT value LIKE '%poison%', error FROM dead_letters") == [
+        (1, "ClickHouse refused it with code 4711 (unknown)")
+    ]
+
+
+async def test_an_unknown_error_about_every_row_rejects_none(tables: Settings) -> None:
+    (port,) = free_ports(1)
+    with Door(tables.clickhouse_url, port, Way.ODD) as door:
+        async with sink(through(tables, door.url), SMALL_BATCHES):
+            await publish(tables, *(priced(number) for number in range(200)))
+            await eventually(lambda: turned_away(door, 10))
+            door.way = Way.OPEN
+            await shows(tables, TOTALS, TOTALS_OF_200)
+            await everything_committed(tables)
+    assert query(tables, "SELECT count() FROM dead_letters") == [(0,)]
+
+
 async def inserted(door: Door, count: int) -> bool:
     return door.inserted >= count
 
