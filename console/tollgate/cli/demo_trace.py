@@ -62,7 +62,7 @@ async def play_trace(stage: Stage, trace: Path) -> None:
     )
     async with Outputs(stage.settings) as outputs:
         said, found = await _counted(stage, outputs, published)
-        screen.line("", f"Kafka says       {said} in this month's and earlier windows")
+        screen.line("", f"Kafka says       {said}, the sum of its months")
         screen.line("", f"ClickHouse says  {found}, {'equal' if said == found else 'DIFFERENT'}")
         await _show_flag(stage, outputs)
     await _verify(stage)

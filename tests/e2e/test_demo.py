@@ -1,0 +1,84 @@
+"""`tollgate demo` as its watcher runs it: what it tells, its exit status, and that it leaves no process behind."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.support.tollgate_cli import Tollgate
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+# 200 calls of the shape of the Azure trace: 400,990 × 0.0000025 + 40,198 × 0.00001 = 1.404455 USD.
+SAMPLE = Path(__file__).with_name("trace_sample.csv")
+
+
+class Watched:
+    """The demo in a directory of its own; whatever it starts carries a mark in its environment."""
+
+    def __init__(self, directory: Path) -> None:
+        self._mark = uuid.uuid4().hex
+        self.data_dir = directory / "data"
+        self.tollgate = Tollgate({"TOLLGATE_DEMO_MARK": self._mark}, directory)
+
+    def left(self) -> list[str]:
+        """The command lines of the processes that still run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("TOLLGATE_DEMO_MARK") == self._mark:
+                    found.append(" ".join(process.cmdline())[:200])
+            except psutil.Error:
+                # It ended meanwhile, or is not ours.
+                continue
+        return found
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def test_a_month_is_counted_a_user_is_blocked_and_nothing_is_left_running(watched: Watched) -> None:
+    ran = watched.tollgate.ok("demo", "--seconds", "5", "--data-dir", str(watched.data_dir))
+    assert re.search(r"ClickHouse says {2}12,[0-9]{3} events .* USD, equal", ran.out), ran.out
+    assert re.search(r"u-4812 .* WARNING .* of \$5\.00", ran.out), ran.out
+    assert re.search(r"u-4812 {2}100\.00 % {2}BLOCKED {2}\$5\.00 of \$5\.00 {2}[0-9]+ ms after", ran.out), ran.out
+    assert "429 usage_limit_exceeded" in ran.out
+    assert "Slack     (preview;" in ran.out
+    assert "CRITICAL · day budget at 100 % · user/u-4812" in ran.out
+    assert f"why user/u-4812 --data-dir {watched.data_dir}" in ran.out
+    assert "\x1b" not in ran.out
+    assert "Traceback" not in ran.err
+    assert watched.left() == []
+
+
+def test_a_trace_costs_what_its_tokens_cost_and_is_verified(watched: Watched) -> None:
+    ran = watched.tollgate.ok("demo", "--trace", str(SAMPLE), "--data-dir", str(watched.data_dir))
+    assert "200 events published" in ran.out
+    assert "Kafka says       200 events  1.404455 USD" in ran.out
+    assert "ClickHouse says  200 events  1.404455 USD, equal" in ran.out
+    assert "none: user/trace is free" in ran.out
+    assert "Everything is equal: 200 events, 1.404455 USD." in ran.out
+    assert watched.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_stack_starts_leaves_nothing_running(watched: Watched, number: signal.Signals) -> None:
+    argv = [str(Path(sys.executable).with_name("tollgate")), "demo", "--data-dir", str(watched.data_dir)]
+    process = subprocess.Popen(
+        argv, env=watched.tollgate.environment(), cwd=watched.tollgate.directory, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(watched.left()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; the data stays in data" in out
+    assert watched.left() == []
