@@ -36,6 +36,9 @@ FUTURE_MS_MAX: Final = 5 * 60 * 1000
 # A record of identities or deltas stays far below the broker's limit for one record.
 _ROWS_PER_RECORD: Final = 10_000
 
+# So many events are decoded and then counted: few enough to be in the processor's cache when they are counted.
+_CHUNK: Final = 256
+
 # What a name is prefixed with to make a scope: users first, and `global` last, which is its own name.
 _PREFIXES: Final = (*(f"{dimension.value}/" for dimension in Dimension), "")
 
@@ -99,6 +102,11 @@ class UserStage:
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
+        for first in range(0, len(records), _CHUNK):
+            self._apply_chunk(records[first : first + _CHUNK])
+        self._identities.compact(self.horizon.clock_ms // 1000)
+
+    def _apply_chunk(self, records: Sequence[ConsumerRecord]) -> None:
         read: list[tuple[ConsumerRecord, EventRecord]] = []
         digests: list[bytes] = []
         for record in records:
@@ -129,7 +137,6 @@ class UserStage:
             recent[digest] = seen
             new_identities.append((digest, seen))
             count(record, event, time_ms)
-        self._identities.compact(self.horizon.clock_ms // 1000)
 
     def _count(self, record: ConsumerRecord, event: EventRecord, time_ms: int) -> None:
         """Price the event, put it into the columns to be summed, and make its priced record."""
