@@ -105,6 +105,8 @@ class Lane:
             enable_auto_commit=False,
             max_partition_fetch_bytes=8 * _BATCH_BYTES,
             max_poll_records=20_000,
+            # At the end of a partition the broker would hold the fetch for half a second, and recovery with it.
+            fetch_max_wait_ms=20,
         )
         await consumer.start()
         try:
