@@ -25,7 +25,8 @@ app = App(
     ),
 )
 
-Reason = Annotated[RefusalReason | None, Parameter(name="--reason")]
+# A name as it is in the records: an enumeration would be offered with dashes.
+Reason = Annotated[str | None, Parameter(name="--reason")]
 
 
 @app.command(
@@ -48,7 +49,8 @@ async def list_letters(
     """
     if limit < 1:
         raise UsageError("--limit is at least 1.")
-    found = await newest_letters(find_settings(data_dir), limit, reason.value if reason else None)
+    _check_reason(reason)
+    found = await newest_letters(find_settings(data_dir), limit, reason)
     if json:
         print_json([letter.as_json() for letter in found])
     elif found:
@@ -65,7 +67,7 @@ async def list_letters(
         ]
         print_table(("PLACE", "TIME", "REASON", "SOURCE", "KEY", "ERROR"), rows)
     else:
-        say(f"There are no dead letters{f' with the reason {reason.value}' if reason else ''}.")
+        say(f"There are no dead letters{f' with the reason {reason}' if reason else ''}.")
 
 
 @app.command(
@@ -98,6 +100,11 @@ async def show(
         print_json(letter.as_json(with_value=True))
     else:
         _print(letter)
+
+
+def _check_reason(reason: str | None) -> None:
+    if reason is not None and reason not in list(RefusalReason):
+        raise UsageError(f"--reason {reason!r} is none of {', '.join(RefusalReason)}.")
 
 
 def _print(letter: Letter) -> None:
@@ -145,12 +152,13 @@ async def replay(
     """
     if (place is None) == (reason is None):
         raise UsageError("give PARTITION:OFFSET or --reason: see `tollgate dead-letters list`.")
+    _check_reason(reason)
     settings = find_settings(data_dir)
     if place is not None:
         letters = [await one_letter(settings, Place.parse(place))]
     else:
         assert reason is not None
-        letters = _distinct(await all_letters(settings, reason.value))
+        letters = _distinct(await all_letters(settings, reason))
     send, kept = [], 0
     for letter in letters:
         verdict = decode_usage_event(letter.value, letter.original_headers)

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from tollgate.sdk.errors import UnavailableError
 
 log = logging.getLogger("tollgate.sdk")
 
-_POLL_MS: Final = 1000
+_POLL_MS: Final = 200
 _RETRY_SECONDS: Final = 1.0
 _DIMENSIONS: Final = frozenset(dimension.value for dimension in Dimension)
 
@@ -50,6 +50,7 @@ class FlagReader:
             "isolation_level": "read_committed",
             "enable_auto_commit": False,
             "group_id": None,
+            "auto_offset_reset": "earliest",
         }
         self._now_ms = now_ms
         self._flags: dict[str, HeldFlag] = {}
@@ -69,10 +70,11 @@ class FlagReader:
                 # Asking for one topic by name may create it; the list does not.
                 if self._topic not in await consumer.topics():
                     raise UnavailableError(f"there is no topic {self._topic}: run `tollgate topics apply`")
-                tps = [TopicPartition(self._topic, p) for p in consumer.partitions_for_topic(self._topic) or ()]
-                consumer.assign(tps)
-                await consumer.seek_to_beginning(*tps)
-                ends = await consumer.end_offsets(tps)
+                # Without a group this means every partition, those that are added later too.
+                consumer.subscribe([self._topic])
+                while not consumer.assignment():
+                    await self._read_some(consumer)
+                ends = await consumer.end_offsets(consumer.assignment())
                 # By position: compaction and transaction markers leave holes in the offsets.
                 while any([await consumer.position(tp) < end for tp, end in ends.items()]):
                     await self._read_some(consumer)
