@@ -92,13 +92,14 @@ class UserStage:
 
     def set_policy(self, policy: Policy) -> None:
         self._price = policy.new_pricer().price
+        self._unpriced.is_stale = True
         self.scopes.set_budgets(policy.budgets)
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)
 
     def pending(self) -> int:
-        return self._applied or int(self.scopes.has_pending())
+        return self._applied or int(self.scopes.has_pending() or self._unpriced.is_stale)
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
@@ -144,7 +145,7 @@ class UserStage:
         quote = self._price(data, time_ms)
         cost, retail, status = quote.cost_picousd, quote.retail_picousd, quote.status
         if status == UNPRICED:
-            self._unpriced.note(data.provider, data.model, quote.price_id)
+            self._unpriced.note(data, quote.price_id)
         hour = time_ms - time_ms % HOUR_MS
         held = 4
         if hour < self.horizon.hours_from:
@@ -228,7 +229,7 @@ class UserStage:
             rows = pack(self._new_identities[first : first + _ROWS_PER_RECORD])
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
         self._write_sums(outbox)
-        self._unpriced.write(outbox, now_ms)
+        self._unpriced.write(outbox, now_ms, self._price)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 

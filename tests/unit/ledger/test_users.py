@@ -13,8 +13,8 @@ from tollgate.ledger import Counters, Policy
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.shared import SharedStage
 from tollgate.ledger.users import UserStage
-from tollgate.schemas.control import BudgetRecord
-from tollgate.schemas.outputs import PricedEvent, SpendRecord
+from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.outputs import Alert, PricedEvent, SpendRecord
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import Topic
 
@@ -212,6 +212,35 @@ def test_an_unknown_model_is_counted_marked_and_alerted_once() -> None:
     again = bench.restarted()
     again.send(event("e4", USER, data=unknown))
     assert values(again.write(), Topic.ALERTS) == []
+
+
+def test_the_alert_for_an_unknown_model_resolves_when_its_price_arrives() -> None:
+    bench = Bench()
+    unknown = {"provider": "openai", "model": "gpt-99-nobody-knows"}
+    bench.send(event("e1", USER, data=unknown))
+    (fired,) = values(bench.write(), Topic.ALERTS)
+    price = PriceRecord.model_validate(
+        {
+            "provider": "openai",
+            "model": "gpt-99-nobody-knows",
+            "rates": [{"dimension": d, "usd": "1", "per": "1000000"} for d in ("input_tokens", "output_tokens")],
+            "effective_from": "2026-11-01T00:00:00Z",
+            "source": "test",
+        }
+    )
+    book = BOOK.with_prices([price])
+    bench = bench.restarted()
+    bench.stage.set_policy(Policy(BudgetBook(), lambda: Pricer(book)))
+    assert bench.stage.pending()
+    (resolved,) = values(bench.write(TIME_MS + 1), Topic.ALERTS)
+    assert (fired["key"], fired["level"]) == (resolved["key"], "warning")
+    assert (resolved["level"], resolved["revision"] > fired["revision"]) == ("resolved", True)
+    Alert.model_validate(resolved)
+    assert not bench.stage.pending()
+    bench.send(event("e2", USER, data=unknown))
+    (priced,) = values(bench.write(), Topic.PRICED)
+    # 1,000 + 100 tokens at 1 USD per million.
+    assert (priced["price_status"], priced["cost_usd"]) == ("priced", "0.0011")
 
 
 def test_a_budget_blocks_in_the_batch_that_crosses_it() -> None:
