@@ -17,7 +17,7 @@ READY_SECONDS_MAX = 60
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment that gives a child these settings, and no other ones of Tollgate."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    own = {n: v for n, v in os.environ.items() if not n.startswith("TOLLGATE_") or n == "TOLLGATE_TEST_RUN"}
     for name, value in settings.model_dump(exclude_unset=True).items():
         if value is not None:
             own[f"TOLLGATE_{name.upper()}"] = (

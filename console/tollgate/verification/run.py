@@ -57,6 +57,8 @@ class _Verification:
         self._flags: Latest[dict[str, Any]] = Latest(log, Topic.FLAGS, _flag)
 
     async def run(self, clickhouse: bool) -> Report:
+        # Asked first: without it there is no use in waiting for the sink.
+        tables = Tables(await asyncio.to_thread(connect, self._settings)) if clickhouse else None
         started_at = await self._log.ends(Topic.USAGE)
         if not await self._caught_up(self._settings.application, Topic.USAGE, "the worker"):
             return self._report
@@ -68,8 +70,8 @@ class _Verification:
         prices, budgets = await self._control()
         await self._recount(prices, started_at)
         recounted = await self._outputs(prices, budgets)
-        if clickhouse:
-            await self._clickhouse(recounted, prices)
+        if tables is not None:
+            await self._clickhouse(tables, recounted, prices)
         self._report.events = self._totals.all.events
         self._report.cost_usd = plain(self._totals.all.cost_picousd, USD_DECIMALS)
         return self._report
@@ -207,14 +209,13 @@ class _Verification:
             self._read_to[partition] = max(end, self._read_to[partition])
         return self._later.windows(low) if self._later.all.events else low
 
-    async def _clickhouse(self, recounted: Recounted, prices: Prices) -> None:
+    async def _clickhouse(self, tables: Tables, recounted: Recounted, prices: Prices) -> None:
         group = f"{self._settings.application}-sink-clickhouse"
         before = dict(self._spend.places)
         for topic in (Topic.PRICED, Topic.SPEND):
             if not await self._caught_up(group, topic, "the ClickHouse sink"):
                 return
         self._progress("asking ClickHouse", 0, 0)
-        tables = Tables(await asyncio.to_thread(connect, self._settings))
         usage = await asyncio.to_thread(tables.usage, self._begins, self._cut)
         user_months = await asyncio.to_thread(tables.user_months, self._begins, self._cut)
         rows = await asyncio.to_thread(tables.spend)
