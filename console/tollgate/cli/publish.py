@@ -1,6 +1,7 @@
 """`tollgate publish`: usage events from a file or a pipe to Kafka."""
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -113,6 +114,8 @@ async def publish(
     reader = _reader(csv, map, set, delimiter, source)
     target_ms = _target(shift_time)
     settings = None if dry_run else find_settings(data_dir)
+    # A pipe may keep us waiting where no cancellation can reach, so Ctrl-C must raise at once.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     count = _Count()
     started = time.monotonic()
     shift_ms = 0
