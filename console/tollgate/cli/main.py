@@ -30,7 +30,7 @@ MOUNTS: Final = (
         "demo:demo",
         "all",
         "Start everything on this machine and play a month of history and live traffic.",
-        ("tollgate demo",),
+        ("tollgate demo", "tollgate demo --trace trace.csv --data-dir /tmp/trace"),
     ),
     Mount(
         "up",
