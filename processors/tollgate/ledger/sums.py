@@ -49,7 +49,7 @@ class BatchSums:
             groups: Sequence[int] = range(len(names))
             if len(times) > 1:
                 # Of all pairs of name and time only those that occur become groups.
-                pairs, codes = np.unique(codes * len(times) + time_codes, return_inverse=True)
+                pairs, codes = _occurring(codes * len(times) + time_codes, len(names) * len(times))
                 groups = pairs.tolist()
             count = len(groups)
             spends = [
@@ -80,6 +80,18 @@ def _codes(column: Sequence[Any]) -> tuple[Codes, list[Any]]:
     positions = {value: position for position, value in enumerate(values)}
     # Written so that the loop over the events is not one of Python's: this is half of what a batch's sums cost.
     return np.fromiter(map(positions.__getitem__, column), np.intp, len(column)), values
+
+
+def _occurring(codes: Codes, most: int) -> tuple[Codes, Codes]:
+    """The codes that occur, in ascending order, and each code as its position among them. All are below `most`."""
+    if most > 4 * len(codes):
+        values, positions = np.unique(codes, return_inverse=True)
+        return values, positions
+    # Counting is several times faster than sorting where there are not many more possible codes than events.
+    values = np.flatnonzero(np.bincount(codes, minlength=most))
+    place = np.empty(most, np.intp)
+    place[values] = np.arange(len(values))
+    return values, place[codes]
 
 
 def _exact(values: list[int]) -> npt.NDArray[Any]:

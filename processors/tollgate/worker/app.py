@@ -81,7 +81,8 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         # A worker that is killed and restarted under the same id takes its partitions back without a rebalance.
         consumer_group_instance_id=settings.worker_id,
         consumer_max_fetch_size=4 << 20,
-        broker_max_poll_records=5_000,
+        # All that was fetched, up to 4 MiB a partition: the larger a batch, the fewer rows are written per event.
+        broker_max_poll_records=None,
         broker_session_timeout=SESSION_SECONDS,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=60.0,
