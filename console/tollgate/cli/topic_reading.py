@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 
 from tollgate.cli.exits import UnreachableError
 from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka, unreachable_kafka
@@ -18,20 +19,27 @@ _POLL_MS = 500
 _FETCH_BYTES_MAX = 4 * 1024 * 1024
 
 
-async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
-    """The topic's partitions. UnreachableError when Kafka does not answer within 10 s or has no such topic.
+async def ask_kafka(settings: Settings) -> ClusterMetadata:
+    """The brokers and topics of the cluster. UnreachableError when Kafka does not answer within 10 s.
 
-    Never creates the topic, as asking for it by name would on a broker that creates topics by itself.
+    Clients wait far longer by themselves, so a command asks this first.
     """
     async with reaching_kafka(settings):
         client = AIOKafkaClient(**client_options(settings))
         try:
             async with asyncio.timeout(REACH_SECONDS_MAX):
                 await client.bootstrap()
-                metadata = await client.fetch_all_metadata()
+                return await client.fetch_all_metadata()
         finally:
             await client.close()
-    found: set[int] | None = metadata.partitions_for_topic(settings.topic(topic))
+
+
+async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
+    """The topic's partitions. UnreachableError when Kafka does not answer within 10 s or has no such topic.
+
+    Never creates the topic, as asking for it by name would on a broker that creates topics by itself.
+    """
+    found: set[int] | None = (await ask_kafka(settings)).partitions_for_topic(settings.topic(topic))
     if not found:
         raise UnreachableError(
             f"Kafka at {settings.kafka_bootstrap_servers} has no topic {settings.topic(topic)}: create the topics with "
