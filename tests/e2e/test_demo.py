@@ -4,13 +4,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.support.tollgate_cli import Tollgate
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -74,9 +74,7 @@ def test_a_signal_while_the_stack_starts_leaves_nothing_running(watched: Watched
     process = subprocess.Popen(
         argv, env=watched.tollgate.environment(), cwd=watched.tollgate.directory, stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while len(watched.left()) < 3 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: len(watched.left()) >= 3, 60, "the start of the stack")
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
