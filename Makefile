@@ -15,8 +15,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/tollgate demo
 
+# The tests keep what they write in build/, and only of those that failed.
 test: setup
-	$(BIN)/python -m pytest
+	mkdir -p build
+	PYTEST_DEBUG_TEMPROOT=build $(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff check .
