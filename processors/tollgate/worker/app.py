@@ -18,6 +18,7 @@ from tollgate.ledger import fatal
 from tollgate.runtime.kafka import client_options, wait_for_topics
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topics_admin import apply_topics
 from tollgate.schemas.topics import Topic
 from tollgate.worker.control import ControlReader
 from tollgate.worker.life import REPORT_SECONDS, SESSION_SECONDS, TICK_SECONDS, Life
@@ -27,8 +28,15 @@ from tollgate.worker.transport import LedgerApp
 log = structlog.get_logger("tollgate.worker")
 
 
+# The status of a process whose settings or topics only a person can mend.
+EXIT_CONFIGURATION = 2
+
+
 def run(settings: Settings) -> int:
-    """Count usage events until SIGTERM; returns the exit status. Waits for Kafka and the topics, with back-off."""
+    """Count usage events until SIGTERM; returns the exit status. Waits for Kafka and the topics, with back-off.
+
+    Returns 2 at once when a topic has the wrong number of partitions: events would go to owners they do not have.
+    """
     configure_logs(settings.log_level, settings.log_format)
     if settings.log_level != "debug":
         # Faust tells of each of its services' starts and stops; our own lines say what an operator needs.
@@ -36,8 +44,10 @@ def run(settings: Settings) -> int:
             logging.getLogger(name).setLevel(logging.WARNING)
     uvloop.install()
     needed = (Topic.USAGE, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES)
-    policy_reader = asyncio.run(_prepare(settings, needed))
-    app = build_app(settings, policy_reader)
+    control = asyncio.run(_prepare(settings, needed))
+    if control is None:
+        return EXIT_CONFIGURATION
+    app = build_app(settings, control)
     # Millions of small long-lived objects make full collections long; what is young is still collected.
     gc.freeze()
     gc.set_threshold(200_000, 20, 1_000)
@@ -53,8 +63,15 @@ def run(settings: Settings) -> int:
     return 0
 
 
-async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlReader:
+async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlReader | None:
+    """Wait for Kafka; None when a topic has another number of partitions than users' homes are computed with."""
     await wait_for_topics(settings, needed)
+    report = await apply_topics(settings, dry_run=True)
+    wrong = [outcome for outcome in report.topics if outcome.action == "mismatch"]
+    for outcome in wrong:
+        log.error("a topic is not as specified; the worker does not start", topic=outcome.topic, detail=outcome.detail)
+    if wrong:
+        return None
     return ControlReader(settings, load_price_book(settings.price_book))
 
 

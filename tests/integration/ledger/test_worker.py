@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from tests.waiting import eventually
 from tollgate.embedded.children import stop_child
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topics_admin import apply_topics, delete_topics
 from tollgate.schemas.outputs import Alert, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import Topic
+from tollgate.schemas.topics import TOPIC_SPECS, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -124,6 +126,21 @@ async def test_a_second_worker_shares_the_work_and_its_end_loses_nothing(setting
             second.kill()
         await send(settings, events(1_000, "d"))
         await counted(settings, ("14", 4_000))
+
+
+async def test_a_topic_with_another_number_of_partitions_is_refused_at_start(
+    settings: Settings, tmp_path: Path
+) -> None:
+    await delete_topics(settings)
+    other = [replace(s, partitions=4) if s.topic is Topic.USAGE else s for s in TOPIC_SPECS]
+
+    async def recreated() -> bool:
+        return (await apply_topics(settings, specs=other)).ok
+
+    await eventually(recreated, 30, "the topics")
+    with working(settings, tmp_path / "worker.log") as process:
+        assert await asyncio.to_thread(process.wait, 30) == 2
+    assert "partitions" in (tmp_path / "worker.log").read_text()
 
 
 async def test_an_orderly_end_leaves_exit_status_0(settings: Settings, tmp_path: Path) -> None:
