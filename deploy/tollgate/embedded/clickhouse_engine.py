@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tollgate.embedded.clickhouse_inbox import Inbox
 from tollgate.embedded.clickhouse_statement import Statement, refuse_deduplication_token
 from tollgate.embedded.errors import QueryError
 
@@ -28,7 +29,8 @@ SESSION_NOT_FOUND = 372
 SESSION_IS_LOCKED = 373
 
 _CODE = re.compile(r"Code: (\d+)\.")
-_PYTHON_PREFIX = re.compile(r"^Streaming insert \w+ failed: ")
+# The engine says it twice when it reads a file.
+_TWICE = re.compile(r"^(Code: \d+\. DB::Exception: )\1")
 # Formats of the Python library alone, which answer with an object instead of bytes.
 _PYTHON_FORMATS = frozenset({"arrowtable", "dataframe", "datastore"})
 
@@ -71,9 +73,10 @@ class _Session:
 class Engine:
     """All queries of one data directory. Thread-safe; queries of different connections run in parallel."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, inbox: Inbox) -> None:
         import chdb
 
+        self._inbox = inbox
         self._connect: Callable[[], Any] = partial(chdb.connect, str(data_dir))
         # Holds the engine open: without any connection it would shut down after every request.
         self._root = self._connect()
@@ -115,16 +118,7 @@ class Engine:
             if assignments:
                 connection.query("SET " + ", ".join(assignments))
             if statement.data is not None:
-                with connection.send_insert(statement.sql, statement.data_format) as stream:
-                    if statement.data:
-                        stream.append(statement.data)
-                    done = stream.finish()
-                return Answer(
-                    b"",
-                    written_rows=done.rows_written,
-                    written_bytes=done.bytes_written,
-                    elapsed_ns=round(done.elapsed * 1e9),
-                )
+                return self._insert(connection, statement, statement.data)
             result = connection.query(statement.sql, query.output_format)
             return Answer(
                 result.bytes() or b"",
@@ -139,6 +133,25 @@ class Engine:
             if query.session and query.settings:
                 # A request's settings are its own; those that the session's own SET statements made stay.
                 connection.query("SET " + ", ".join(f"{name} = DEFAULT" for name in query.settings))
+
+    def _insert(self, connection: Any, statement: Statement, data: bytes) -> Answer:
+        """Insert rows that came with their statement.
+
+        From a file, because chDB's own streaming insert reports success when rows could be read but not written:
+        measured on a full disk, 120,000 rows were acknowledged and 44,000 were there. Rows in the statement's text are
+        no way either: the engine ends them at the first empty line, in binary data too.
+        """
+        with self._inbox.keep(data) as path:
+            result = connection.query(
+                f"{statement.sql}\nFROM INFILE {_quote(path)} COMPRESSION 'none'\n"
+                f"{statement.settings}\nFORMAT {statement.data_format}"
+            )
+        return Answer(
+            b"",
+            written_rows=result.rows_written(),
+            written_bytes=result.bytes_written(),
+            elapsed_ns=round(result.elapsed() * 1e9),
+        )
 
     @contextmanager
     def _connection(self, query: Query) -> Iterator[Any]:
@@ -181,7 +194,7 @@ class Engine:
     def _error(self, error: Exception) -> QueryError:
         if isinstance(error, QueryError):
             return error
-        text = _PYTHON_PREFIX.sub("", str(error)).strip()
+        text = _TWICE.sub(r"\1", str(error).strip())
         code = _CODE.search(text)
         if "(version " not in text:
             text += f" (version {self.version} (embedded))"

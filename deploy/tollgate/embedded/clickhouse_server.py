@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from tollgate.embedded.clickhouse_engine import Answer, Engine, Query
+from tollgate.embedded.clickhouse_inbox import Inbox
 from tollgate.embedded.clickhouse_request import build_query, form_parameters, request_parameters
 from tollgate.embedded.errors import QueryError
 from tollgate.embedded.http_bodies import BadBodyError, BodyTooLargeError, compress, decompress, read_body
@@ -29,7 +30,7 @@ from tollgate.runtime.settings import load_settings
 
 logger = structlog.get_logger(__name__)
 
-# The body, the statement and the engine's copy are in memory together, so one insert may cost three times this.
+# The body, its rows and their copy for the engine are in memory together, so one insert may cost three times this.
 BODY_BYTES_MAX = 256 * 1024 * 1024
 # How long a connection may stand still, and how long running queries may take after SIGTERM.
 IDLE_SECONDS_MAX = 600
@@ -53,7 +54,7 @@ _STATUS_BY_CODE = {
     229: 413,  # QUERY_IS_TOO_LARGE
     307: 413,  # TOO_MANY_BYTES, here: the body
     271: 400,  # CANNOT_DECOMPRESS, here: the body
-    344: 400,  # SUPPORT_IS_DISABLED, here: a setting that this server does not take
+    344: 400,  # SUPPORT_IS_DISABLED, here: what this server does not take
     48: 501,  # NOT_IMPLEMENTED
     **dict.fromkeys((76, 209, 439), 503),
 }
@@ -295,7 +296,7 @@ def serve(data_dir: Path, port: int) -> int:
         except OSError:
             logger.error("data directory is in use by another server", data_dir=str(data_dir))
             return 3
-        engine = Engine(data_dir / "data")
+        engine = Engine(data_dir / "data", Inbox(data_dir / "inbox"))
         try:
             server = ClickHouseServer(engine, port)
         except OSError as error:

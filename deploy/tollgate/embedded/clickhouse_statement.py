@@ -12,6 +12,7 @@ from tollgate.embedded.errors import QueryError
 
 SYNTAX_ERROR = 62
 SUPPORT_IS_DISABLED = 344
+NOT_IMPLEMENTED = 48
 
 # In ClickHouse's lexer: comments in three styles, quoted text with `\` escapes and doubled quotes, here-documents.
 _TOKEN = re.compile(
@@ -26,6 +27,7 @@ _BEFORE_DATA = re.compile(rb"[ \t\f\v]*(?:\r?\n)?")
 _READING = frozenset(
     {b"SELECT", b"WITH", b"FROM", b"SHOW", b"DESC", b"DESCRIBE", b"EXISTS", b"EXPLAIN", b"CHECK", b"WATCH", b"KILL"}
 )
+_LOCAL_FILES = frozenset({(b"FROM", b"INFILE"), (b"INTO", b"OUTFILE")})
 _DEDUPLICATION_TOKEN = re.compile(rb"\binsert_deduplication_token\s*=\s*'[^']", re.IGNORECASE)
 
 
@@ -33,6 +35,7 @@ _DEDUPLICATION_TOKEN = re.compile(rb"\binsert_deduplication_token\s*=\s*'[^']", 
 class Statement:
     """One statement. `data` is None unless it is an INSERT that brings its rows with it, in `data_format`.
 
+    Then `sql` ends before its SETTINGS clause, and that is in `settings`: a source of rows must come between the two.
     `has_result` tells a statement that answers with rows, perhaps none, from one that only does something;
     `output_format` is what its own FORMAT clause asks for.
     """
@@ -43,6 +46,7 @@ class Statement:
     output_format: str | None = None
     data: bytes | None = None
     data_format: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,15 @@ class _Token:
 
 
 def parse_statement(text: bytes) -> Statement:
-    """The one statement in what a client sent. Raises QueryError when there is none, or more than one."""
+    """The one statement in what a client sent.
+
+    Raises QueryError when there is none, or more than one, or when it would have the server read or write a local file.
+    """
     first = next((token for token in _tokens(text) if token.upper not in (b"(", b";")), None)
     if first is None:
         raise QueryError(SYNTAX_ERROR, "Code: 62. DB::Exception: Syntax error: Empty query. (SYNTAX_ERROR)")
     if first.upper == b"INSERT":
-        return _parse_insert(text, first.end)
+        return _parse_insert(text, first)
     return _parse_other(text, first)
 
 
@@ -92,65 +99,100 @@ def _tokens(text: bytes, start: int = 0) -> Iterator[_Token]:
             depth += 1
 
 
-def _parse_insert(text: bytes, start: int) -> Statement:
+def _statement_tokens(text: bytes, start: int = 0) -> Iterator[_Token]:
+    """Tokens, each told to be no local file of the server and nothing that begins a second statement."""
+    before = last = b""
+    ended_at = None
+    for token in _tokens(text, start):
+        if token.upper == b";" and token.depth == 0:
+            ended_at = token.start if ended_at is None else ended_at
+        elif ended_at is not None:
+            raise QueryError(
+                SYNTAX_ERROR,
+                f"Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed): failed at position "
+                f"{ended_at + 1} (end of query). (SYNTAX_ERROR)",
+            )
+        if token.kind == "quoted" and (before, last) in _LOCAL_FILES and token.upper[:1] in (b"'", b"$"):
+            # In ClickHouse it is the client that reads or writes this file; the engine would take the server's.
+            clause = f"{before.decode()} {last.decode()}"
+            raise QueryError(
+                SUPPORT_IS_DISABLED,
+                f"Code: 344. DB::Exception: The embedded server does not take {clause}: files are the client's, so "
+                "send rows in the request and take them from the answer. (SUPPORT_IS_DISABLED)",
+            )
+        before, last = last, token.upper
+        yield token
+
+
+def _parse_insert(text: bytes, first: _Token) -> Statement:
     """Split `INSERT [INTO] [TABLE] [FUNCTION] name [(columns)] [SETTINGS …] FORMAT name|VALUES` from its data."""
-    tokens = _tokens(text, start)
-    name_seen = reads_query = reads_input = False
+    tokens = _statement_tokens(text, first.end)
+    name_seen = False
+    settings_start = None
+    last = b""
     for token in tokens:
+        after_point = last == b"."
+        last = token.upper
         if token.kind == "quoted":
             name_seen = True
-        if token.kind != "word":
+        if token.kind != "word" or after_point:
             continue
         if not name_seen:
             name_seen = token.upper not in (b"INTO", b"TABLE", b"FUNCTION")
+        elif token.upper in (b"SELECT", b"WITH") or (token.upper == b"FROM" and token.depth == 0):
+            return _parse_other(text, first)
+        elif token.depth != 0:
             continue
-        if token.upper == b"INPUT":
-            reads_input = True
-        if token.depth != 0 and token.upper not in (b"SELECT", b"WITH"):
-            continue
-        if token.upper in (b"SELECT", b"WITH", b"FROM"):
-            reads_query = True
-        elif token.upper == b"VALUES" and not reads_query:
-            return _insert(text, token.start, token.end, "Values")
-        elif token.upper == b"FORMAT" and (reads_input or not reads_query):
+        elif token.upper == b"SETTINGS" and settings_start is None:
+            settings_start = token.start
+        elif token.upper == b"VALUES":
+            return _insert(text, settings_start, token.start, token.end, "Values")
+        elif token.upper == b"FORMAT":
             name = next(tokens, None)
             if name is not None and name.kind == "word":
-                return _insert(text, token.start, name.end, text[name.start : name.end].decode())
-    if reads_query:
-        return Statement(_sql(text), "INSERT")
-    return _insert(text, len(text), len(text), "Values")
+                data_format = text[name.start : name.end].decode()
+                return _insert(text, settings_start, token.start, name.end, data_format)
+    return _insert(text, settings_start, len(text), len(text), "Values")
 
 
-def _insert(text: bytes, statement_end: int, keyword_end: int, data_format: str) -> Statement:
-    head = text[:statement_end]
-    if _DEDUPLICATION_TOKEN.search(head):
+def _insert(text: bytes, settings_start: int | None, head_end: int, keyword_end: int, data_format: str) -> Statement:
+    if _DEDUPLICATION_TOKEN.search(text[:head_end]):
         refuse_deduplication_token({"insert_deduplication_token": "given"})
     after = _BEFORE_DATA.match(text, keyword_end)
     data_start = after.end() if after else keyword_end
-    return Statement(_sql(head), "INSERT", data=text[data_start:], data_format=data_format)
+    sql_end = head_end if settings_start is None else settings_start
+    return Statement(
+        _sql(text[:sql_end]),
+        "INSERT",
+        data=text[data_start:],
+        data_format=data_format,
+        settings=_sql(text[sql_end:head_end]),
+    )
 
 
 def _parse_other(text: bytes, first: _Token) -> Statement:
     """Find the statement's end and its own FORMAT clause."""
     output_format = None
     format_next = False
-    ended_at = None
-    for token in _tokens(text):
+    end = len(text)
+    last = b""
+    for token in _statement_tokens(text):
         if token.upper == b";" and token.depth == 0:
-            ended_at = token.start if ended_at is None else ended_at
+            end = min(end, token.start)
             continue
-        if ended_at is not None:
+        if first.upper == b"INSERT" and last == b"INPUT" and token.upper == b"(":
             raise QueryError(
-                SYNTAX_ERROR,
-                f"Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed): failed at position "
-                f"{ended_at + 1} (end of query). (SYNTAX_ERROR)",
+                NOT_IMPLEMENTED,
+                "Code: 48. DB::Exception: The embedded server does not take INSERT … SELECT … FROM input(): insert the "
+                "rows into a temporary table of a session and select from it. (NOT_IMPLEMENTED)",
             )
+        last = token.upper
         if format_next and token.kind == "word":
             output_format = text[token.start : token.end].decode("utf-8", "replace")
-        format_next = token.depth == 0 and token.upper == b"FORMAT" and token.kind == "word"
+        # An INSERT answers with nothing.
+        format_next = token.depth == 0 and token.upper == b"FORMAT" and first.upper != b"INSERT"
     verb = first.upper.decode("utf-8", "replace")
-    sql = _sql(text if ended_at is None else text[:ended_at])
-    return Statement(sql, verb, has_result=first.upper in _READING, output_format=output_format)
+    return Statement(_sql(text[:end]), verb, has_result=first.upper in _READING, output_format=output_format)
 
 
 def _sql(text: bytes) -> str:

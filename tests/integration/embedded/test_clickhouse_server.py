@@ -120,6 +120,10 @@ def test_a_session_keeps_its_temporary_table_and_others_do_not_see_it(clickhouse
         ("SELECT toUInt8('x')", 6, 400),
         ("SELECT throwIf(1)", 395, 500),
         ("SELECT 1 FORMAT NoSuchFormat", 73, 404),
+        ("INSERT INTO t FROM INFILE '/etc/hostname' FORMAT LineAsString", 344, 400),
+        ("SELECT 1 INTO OUTFILE 'tollgate-outfile'", 344, 400),
+        ("INSERT INTO t SELECT a FROM input('a Int8') FORMAT CSV\n1", 48, 501),
+        ("INSERT INTO t SELECT 1; SELECT 2", 62, 400),
     ],
 )
 def test_a_failed_query_has_clickhouses_code_text_and_status(clickhouse: str, sql: str, code: int, status: int) -> None:

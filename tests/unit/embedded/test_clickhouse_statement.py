@@ -13,7 +13,8 @@ from tollgate.embedded.errors import QueryError
         (b"INSERT INTO t FORMAT CSV\r\n1,2\n", "INSERT INTO t ", "CSV", b"1,2\n"),
         (b'insert into t (a, b) format JSONEachRow {"a":1}', "insert into t (a, b) ", "JSONEachRow", b'{"a":1}'),
         (b"INSERT INTO t VALUES (1, 'FORMAT x')", "INSERT INTO t ", "Values", b"(1, 'FORMAT x')"),
-        (b"INSERT INTO t SETTINGS a = 'FORMAT' FORMAT TSV\n", "INSERT INTO t SETTINGS a = 'FORMAT' ", "TSV", b""),
+        (b"INSERT INTO d.format FORMAT CSV\n1", "INSERT INTO d.format ", "CSV", b"1"),
+        (b"INSERT INTO t", "INSERT INTO t", "Values", b""),
         (b"INSERT INTO t FORMAT Native\n\x01\x00\xff--", "INSERT INTO t ", "Native", b"\x01\x00\xff--"),
         (b"-- why\nINSERT INTO `format` FORMAT CSV\n1", "-- why\nINSERT INTO `format` ", "CSV", b"1"),
         (b"INSERT INTO values VALUES (1)", "INSERT INTO values ", "Values", b"(1)"),
@@ -23,18 +24,70 @@ from tollgate.embedded.errors import QueryError
             "TSV",
             b"1",
         ),
-        (
-            b"INSERT INTO t SELECT a FROM input('a Int8') FORMAT CSV\n1",
-            "INSERT INTO t SELECT a FROM input('a Int8') ",
-            "CSV",
-            b"1",
-        ),
     ],
 )
 def test_an_insert_ends_where_its_data_begins(text: bytes, sql: str, data_format: str, data: bytes) -> None:
     statement = parse_statement(text)
     assert (statement.sql, statement.data_format, statement.data) == (sql, data_format, data)
     assert not statement.has_result
+
+
+@pytest.mark.parametrize(
+    ("text", "sql", "settings", "data"),
+    [
+        (b"INSERT INTO t SETTINGS a = 'FORMAT' FORMAT TSV\n1", "INSERT INTO t ", "SETTINGS a = 'FORMAT' ", b"1"),
+        (b"INSERT INTO t (a, settings) settings a=1,\nb=2 VALUES (1)", "INSERT INTO t (a, settings) ", None, b"(1)"),
+        (b"INSERT INTO d.settings SETTINGS a=1 VALUES (1)", "INSERT INTO d.settings ", "SETTINGS a=1 ", b"(1)"),
+        (b"INSERT INTO settings VALUES (1)", "INSERT INTO settings ", "", b"(1)"),
+    ],
+)
+def test_an_inserts_settings_are_taken_apart(text: bytes, sql: str, settings: str | None, data: bytes) -> None:
+    statement = parse_statement(text)
+    expected = "settings a=1,\nb=2 " if settings is None else settings
+    assert (statement.sql, statement.settings, statement.data) == (sql, expected, data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV",
+        b"insert into t (a) from -- why\n infile $$/etc/passwd$$ compression 'none' format CSV",
+        b"SELECT 1 INTO OUTFILE 'a'",
+        b"(SELECT 1 INTO /**/ OUTFILE 'a' TRUNCATE FORMAT CSV)",
+        b"INSERT INTO t SELECT 1 INTO OUTFILE 'a'",
+    ],
+)
+def test_the_servers_files_are_refused(text: bytes) -> None:
+    with pytest.raises(QueryError, match="files are the client's") as caught:
+        parse_statement(text)
+    assert caught.value.code == 344
+
+
+@pytest.mark.parametrize(
+    "text", [b"SELECT * FROM infile", b'SELECT * FROM infile "x"', b"INSERT INTO t FORMAT CSV\nFROM INFILE 'x'\n"]
+)
+def test_what_only_looks_like_a_file_is_taken(text: bytes) -> None:
+    assert parse_statement(text).verb in ("SELECT", "INSERT")
+
+
+def test_rows_through_input_are_refused_before_their_data_is_read() -> None:
+    with pytest.raises(QueryError, match="does not take INSERT … SELECT … FROM input") as caught:
+        parse_statement(b"INSERT INTO t SELECT a FROM input('a Int8') FORMAT RowBinary\n\x01;\x02")
+    assert caught.value.code == 48
+    assert parse_statement(b"INSERT INTO t SELECT input FROM u").data is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"INSERT INTO t SELECT 1; DROP TABLE t",
+        b"INSERT INTO t; DROP TABLE t",
+        b"INSERT INTO t; DROP TABLE u FORMAT CSV",
+    ],
+)
+def test_an_insert_begins_no_second_statement(text: bytes) -> None:
+    with pytest.raises(QueryError, match="Multi-statements are not allowed"):
+        parse_statement(text)
 
 
 def test_an_insert_from_a_query_brings_no_data() -> None:
