@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tollgate.embedded.clickhouse_rows import rows_path
+from tollgate.embedded.clickhouse_inbox import Inbox
 from tollgate.embedded.clickhouse_statement import Statement, refuse_deduplication_token
 from tollgate.embedded.errors import QueryError
 
@@ -73,9 +73,10 @@ class _Session:
 class Engine:
     """All queries of one data directory. Thread-safe; queries of different connections run in parallel."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, inbox: Inbox) -> None:
         import chdb
 
+        self._inbox = inbox
         self._connect: Callable[[], Any] = partial(chdb.connect, str(data_dir))
         # Holds the engine open: without any connection it would shut down after every request.
         self._root = self._connect()
@@ -136,17 +137,14 @@ class Engine:
     def _insert(self, connection: Any, statement: Statement, data: bytes) -> Answer:
         """Insert rows that came with their statement.
 
-        As from a file, because chDB's own streaming insert reports success when rows could be read but not written:
+        From a file, because chDB's own streaming insert reports success when rows could be read but not written:
         measured on a full disk, 120,000 rows were acknowledged and 44,000 were there. Rows in the statement's text are
         no way either: the engine ends them at the first empty line, in binary data too.
         """
-        # One thread parses 500 MB/s; more of them cost the same insert half as much again (measured on two cores).
-        settings = "SETTINGS input_format_parallel_parsing = 0"
-        if statement.settings:
-            settings += ", " + statement.settings
-        with rows_path(data) as path:
+        with self._inbox.keep(data) as path:
             result = connection.query(
-                f"{statement.sql}\nFROM INFILE '{path}' COMPRESSION 'none'\n{settings}\nFORMAT {statement.data_format}"
+                f"{statement.sql}\nFROM INFILE {_quote(path)} COMPRESSION 'none'\n"
+                f"{statement.settings}\nFORMAT {statement.data_format}"
             )
         return Answer(
             b"",

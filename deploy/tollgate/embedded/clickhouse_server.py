@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from tollgate.embedded.clickhouse_engine import Answer, Engine, Query
+from tollgate.embedded.clickhouse_inbox import Inbox
 from tollgate.embedded.clickhouse_request import build_query, form_parameters, request_parameters
 from tollgate.embedded.errors import QueryError
 from tollgate.embedded.http_bodies import BadBodyError, BodyTooLargeError, compress, decompress, read_body
@@ -29,7 +30,7 @@ from tollgate.runtime.settings import load_settings
 
 logger = structlog.get_logger(__name__)
 
-# The body, its rows and the engine's columns are in memory together, so one insert may cost three times this.
+# The body, its rows and their copy for the engine are in memory together, so one insert may cost three times this.
 BODY_BYTES_MAX = 256 * 1024 * 1024
 # How long a connection may stand still, and how long running queries may take after SIGTERM.
 IDLE_SECONDS_MAX = 600
@@ -295,7 +296,7 @@ def serve(data_dir: Path, port: int) -> int:
         except OSError:
             logger.error("data directory is in use by another server", data_dir=str(data_dir))
             return 3
-        engine = Engine(data_dir / "data")
+        engine = Engine(data_dir / "data", Inbox(data_dir / "inbox"))
         try:
             server = ClickHouseServer(engine, port)
         except OSError as error:

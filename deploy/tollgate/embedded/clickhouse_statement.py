@@ -35,7 +35,7 @@ _DEDUPLICATION_TOKEN = re.compile(rb"\binsert_deduplication_token\s*=\s*'[^']", 
 class Statement:
     """One statement. `data` is None unless it is an INSERT that brings its rows with it, in `data_format`.
 
-    Then `sql` ends before its SETTINGS clause, and what that assigns is in `settings`: the rows' source stands between.
+    Then `sql` ends before its SETTINGS clause, and that is in `settings`: a source of rows must come between the two.
     `has_result` tells a statement that answers with rows, perhaps none, from one that only does something;
     `output_format` is what its own FORMAT clause asks for.
     """
@@ -128,7 +128,7 @@ def _parse_insert(text: bytes, first: _Token) -> Statement:
     """Split `INSERT [INTO] [TABLE] [FUNCTION] name [(columns)] [SETTINGS …] FORMAT name|VALUES` from its data."""
     tokens = _statement_tokens(text, first.end)
     name_seen = False
-    settings: _Token | None = None
+    settings_start = None
     last = b""
     for token in tokens:
         after_point = last == b"."
@@ -143,29 +143,30 @@ def _parse_insert(text: bytes, first: _Token) -> Statement:
             return _parse_other(text, first)
         elif token.depth != 0:
             continue
-        elif token.upper == b"SETTINGS" and settings is None:
-            settings = token
+        elif token.upper == b"SETTINGS" and settings_start is None:
+            settings_start = token.start
         elif token.upper == b"VALUES":
-            return _insert(text, settings, token.start, token.end, "Values")
+            return _insert(text, settings_start, token.start, token.end, "Values")
         elif token.upper == b"FORMAT":
             name = next(tokens, None)
             if name is not None and name.kind == "word":
                 data_format = text[name.start : name.end].decode()
-                return _insert(text, settings, token.start, name.end, data_format)
-    return _insert(text, settings, len(text), len(text), "Values")
+                return _insert(text, settings_start, token.start, name.end, data_format)
+    return _insert(text, settings_start, len(text), len(text), "Values")
 
 
-def _insert(text: bytes, settings: _Token | None, head_end: int, keyword_end: int, data_format: str) -> Statement:
+def _insert(text: bytes, settings_start: int | None, head_end: int, keyword_end: int, data_format: str) -> Statement:
     if _DEDUPLICATION_TOKEN.search(text[:head_end]):
         refuse_deduplication_token({"insert_deduplication_token": "given"})
     after = _BEFORE_DATA.match(text, keyword_end)
     data_start = after.end() if after else keyword_end
+    sql_end = head_end if settings_start is None else settings_start
     return Statement(
-        _sql(text[: settings.start if settings else head_end]),
+        _sql(text[:sql_end]),
         "INSERT",
         data=text[data_start:],
         data_format=data_format,
-        settings=_sql(text[settings.end : head_end]).strip() if settings else "",
+        settings=_sql(text[sql_end:head_end]),
     )
 
 

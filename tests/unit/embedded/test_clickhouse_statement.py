@@ -35,20 +35,16 @@ def test_an_insert_ends_where_its_data_begins(text: bytes, sql: str, data_format
 @pytest.mark.parametrize(
     ("text", "sql", "settings", "data"),
     [
-        (b"INSERT INTO t SETTINGS a = 'FORMAT' FORMAT TSV\n1", "INSERT INTO t ", "a = 'FORMAT'", b"1"),
-        (
-            b"INSERT INTO t (a, settings) settings a=1,\nb=2 VALUES (1)",
-            "INSERT INTO t (a, settings) ",
-            "a=1,\nb=2",
-            b"(1)",
-        ),
-        (b"INSERT INTO d.settings SETTINGS a=1 VALUES (1)", "INSERT INTO d.settings ", "a=1", b"(1)"),
+        (b"INSERT INTO t SETTINGS a = 'FORMAT' FORMAT TSV\n1", "INSERT INTO t ", "SETTINGS a = 'FORMAT' ", b"1"),
+        (b"INSERT INTO t (a, settings) settings a=1,\nb=2 VALUES (1)", "INSERT INTO t (a, settings) ", None, b"(1)"),
+        (b"INSERT INTO d.settings SETTINGS a=1 VALUES (1)", "INSERT INTO d.settings ", "SETTINGS a=1 ", b"(1)"),
         (b"INSERT INTO settings VALUES (1)", "INSERT INTO settings ", "", b"(1)"),
     ],
 )
-def test_an_inserts_settings_are_taken_apart(text: bytes, sql: str, settings: str, data: bytes) -> None:
+def test_an_inserts_settings_are_taken_apart(text: bytes, sql: str, settings: str | None, data: bytes) -> None:
     statement = parse_statement(text)
-    assert (statement.sql, statement.settings, statement.data) == (sql, settings, data)
+    expected = "settings a=1,\nb=2 " if settings is None else settings
+    assert (statement.sql, statement.settings, statement.data) == (sql, expected, data)
 
 
 @pytest.mark.parametrize(
