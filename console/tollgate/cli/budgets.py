@@ -150,7 +150,7 @@ async def list_budgets(*, json: AsJson = False, data_dir: DataDir = None) -> Non
 
 
 @app.command(name="remove", help_epilogue=examples("tollgate budget remove user/u-42:month:usd"))
-async def remove_budget(id: str, *, json: AsJson = False, data_dir: DataDir = None) -> None:  # noqa: A002
+async def remove_budget(id: str, *, json: AsJson = False, data_dir: DataDir = None) -> None:  # noqa: A002 # its name in --help
     """Remove a budget by its id (see `tollgate budget list`). What it blocked is free at once. Exit 1 when unknown."""
     settings = find_settings(data_dir)
     key = f"{BUDGET_KEY_PREFIX}{id}"
