@@ -5,6 +5,8 @@
 
 import asyncio
 import os
+import runpy
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -19,6 +21,14 @@ from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics, delete_topics
 
 START_SECONDS_MAX = 90
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_sessionstart() -> None:
+    """Bring the compiled core up to date with its sources, where there is a compiler: both cores are tested."""
+    fault = runpy.run_path(str(ROOT / "native" / "build.py"))["build"]()
+    if fault is not None and shutil.which("cargo"):
+        raise pytest.UsageError(f"no compiled core: {fault}")
 
 
 @pytest.fixture(scope="session")
