@@ -111,6 +111,7 @@ class BudgetBook:
             else:
                 self._exact.setdefault(budget.scope, []).append(budget)
         self.is_empty = not (self._exact or self._patterns)
+        self.has_patterns = bool(self._patterns)
 
     def for_scope(self, scope: str) -> list[Budget]:
         """The budgets that apply to this scope, exact ones first."""

@@ -5,8 +5,10 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -16,6 +18,7 @@ from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend, WindowKey
 from tollgate.domain.windows import Horizon
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import WindowKind
@@ -26,11 +29,14 @@ from tollgate.schemas.topics import Topic
 SPEND_RECORDS_MIN: Final = 400
 SPEND_RECORDS_SHARE: Final = 8
 
-# A changed pattern budget may concern every user of a partition; this many are decided per transaction.
+# Scopes that were spent in, or whose window ended, are decided at once: this many per transaction.
 DECISIONS_MAX: Final = 5_000
 
+# A changed pattern budget, or a restart, concerns every scope of a partition. They are looked through behind those,
+# this many per transaction: about 10 ms in which nothing else is counted.
+SWEPT_MAX: Final = 1_000
+
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 _decode_standing = msgspec.json.Decoder(Standing).decode
 
 
@@ -42,11 +48,16 @@ class Scopes:
         self._state = state
         self._budgets = budgets
         self.horizon = horizon
-        self.spend: dict[str, ScopeSpend] = {}
-        self._standings: dict[str, Standing] = {}
+        self.spend = ScopeTable()
+        # As their state rows: decisions are few, and a million objects would be many.
+        self._standings: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
         self._dirty_closed: dict[tuple[str, WindowKey], bool] = {}
         self._undecided: dict[str, None] = {}
+        # Scopes still to be looked through, taken from the end.
+        self._swept: list[str] = []
+        # Keys of rows that nobody needs any more.
+        self._expired: list[bytes] = []
         self._due: list[tuple[int, str]] = []
         self._due_at: dict[str, int] = {}
         # Windows whose spend record is behind, oldest first, with the transaction in which they fell behind.
@@ -58,9 +69,10 @@ class Scopes:
 
     def add(self, scope: str, hour_start_ms: int, held_kinds: int, amount: Spend) -> None:
         """Count an amount that was spent in that hour; see `ScopeSpend.add`."""
-        spend = self.spend.get(scope)
+        spend = self.spend.take(scope)
         if spend is None:
-            spend = self.spend[scope] = ScopeSpend(hour_start_ms)
+            spend = ScopeSpend(hour_start_ms)
+            self.spend.add(scope, spend)
         self._dirty[scope] = None
         if not self._budgets.is_empty and self._budgets.covers(scope):
             self._undecided[scope] = None
@@ -82,8 +94,9 @@ class Scopes:
     def set_budgets(self, budgets: BudgetBook) -> None:
         """Replace the budgets; every scope that has one now, or was told about one, is decided anew."""
         self._budgets = budgets
-        self._undecided.update(dict.fromkeys(self._standings))
-        self._undecided.update(dict.fromkeys(scope for scope in self.spend if budgets.covers(scope)))
+        self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
+        # Scopes that were told something come first: a budget may have been raised or removed.
+        self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
 
     def tick(self, now_ms: int) -> None:
         """Bring back the scopes whose window has ended or whose alert has numbers to tell."""
@@ -95,7 +108,7 @@ class Scopes:
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
-        return bool(self._dirty or self._undecided or self._unsaid)
+        return bool(self._dirty or self._undecided or self._unsaid or self._swept or self._expired)
 
     def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
         """Move everything pending into the outbox; returns what the offset row must remember for recovery."""
@@ -109,35 +122,50 @@ class Scopes:
     def _write_decisions(self, outbox: Outbox, now_ms: int) -> None:
         for scope in list(islice(self._undecided, DECISIONS_MAX)):
             del self._undecided[scope]
-            spend = self.spend.get(scope)
-            found = positions(self._budgets.for_scope(scope), spend, now_ms)
-            decision = decide(scope, found, spend, self._standings.get(scope), now_ms)
-            if decision.due_ms is not None and self._due_at.get(scope) != decision.due_ms:
-                self._due_at[scope] = decision.due_ms
-                heapq.heappush(self._due, (decision.due_ms, scope))
-            if not decision.changed:
-                continue
-            self._standings[scope] = decision.standing
-            outbox.to(self._state, self._partition).append(
-                (f"d|{scope}".encode(), _encode(decision.standing), NO_HEADERS)
-            )
-            if decision.flag is not None:
-                outbox.to(Topic.FLAGS, self._partition).append((scope.encode(), _encode(decision.flag), NO_HEADERS))
-            for alert in decision.alerts:
-                outbox.to(Topic.ALERTS, 0).append((alert["key"].encode(), _encode(alert), NO_HEADERS))
+            self._decide(scope, outbox, now_ms)
+        left = SWEPT_MAX
+        while self._swept and left:
+            scope = self._swept.pop()
+            if scope in self._standings or self._budgets.covers(scope):
+                self._decide(scope, outbox, now_ms)
+                left -= 1
+
+    def _decide(self, scope: str, outbox: Outbox, now_ms: int) -> None:
+        row = self._standings.get(scope)
+        budgets = self._budgets.for_scope(scope)
+        spend = self.spend.find(scope)
+        standing = _decode_standing(row) if row is not None else None
+        decision = decide(scope, positions(budgets, spend, now_ms), spend, standing, now_ms)
+        if decision.due_ms is not None and self._due_at.get(scope) != decision.due_ms:
+            self._due_at[scope] = decision.due_ms
+            heapq.heappush(self._due, (decision.due_ms, scope))
+        if not decision.changed:
+            return
+        row = self._standings[scope] = _encode(decision.standing)
+        outbox.to(self._state, self._partition).append((f"d|{scope}".encode(), row, NO_HEADERS))
+        if decision.flag is not None:
+            outbox.to(Topic.FLAGS, self._partition).append((scope.encode(), _encode(decision.flag), NO_HEADERS))
+        for alert in decision.alerts:
+            outbox.to(Topic.ALERTS, 0).append((alert["key"].encode(), _encode(alert), NO_HEADERS))
 
     def _write_state(self, outbox: Outbox) -> None:
-        if not self._dirty:
+        expired, self._expired[-SWEPT_MAX:] = self._expired[-SWEPT_MAX:], ()
+        if not (self._dirty or expired):
             return
         rows = outbox.to(self._state, self._partition)
+        rows += [(key, None, NO_HEADERS) for key in expired]
         sequence = self._sequence
         for scope in self._dirty:
-            rows.append((f"s|{scope}".encode(), _encode([sequence, *self.spend[scope].open_row()]), NO_HEADERS))
+            spend = self.spend.take(scope)
+            assert spend is not None, f"{scope} was changed and is gone"
+            rows.append((f"s|{scope}".encode(), _encode(spend.open_row(sequence)), NO_HEADERS))
         for (scope, window), kept in self._dirty_closed.items():
             kind, start = window
-            closed = self.spend[scope].closed.get(window) if kept else None
-            row = _encode([sequence, *closed.row()]) if closed is not None else None
+            spend = self.spend.take(scope)
+            packed = spend.closed.get(window) if kept and spend is not None else None
+            row = with_sequence(sequence, packed) if packed is not None else None
             rows.append((f"w|{kind.value}|{start}|{scope}".encode(), row, NO_HEADERS))
+        self.spend.settle(self._dirty)
         self._dirty = {}
         self._dirty_closed = {}
 
@@ -149,37 +177,68 @@ class Scopes:
         for scope, window in list(islice(self._unsaid, most)):
             del self._unsaid[scope, window]
             kind, start = window
-            spend = self.spend[scope].window(kind, start)
+            held = self.spend.find(scope)
+            spend = held.window(kind, start) if held is not None else None
             if spend is not None:
                 key = f"{scope}|{_written(window)[0]}".encode()
                 records.append((key, _encode(_spend_value(scope, window, spend, updated_at)), NO_HEADERS))
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
-        """Take back the latest rows of the state topic, and with the offset row's numbers what readers still miss."""
+        """Take back the latest rows of the state topic, and with the offset row's numbers what readers still miss.
+
+        Nothing is decoded, so that a million scopes take a second. Rows of windows past the horizon are left out, and
+        deleted from the topic little by little.
+        """
         self._sequence = offsets["sequence"]
         self.horizon.advance(offsets["clock_ms"])
         said = offsets["said"]
-        closed: dict[str, dict[WindowKey, Spend]] = {}
+        unsaid: list[tuple[int, str, WindowKey]] = []
+        windows: dict[str, WindowKey] = {}
         for key, value in rows.items():
-            tag, _, rest = key.partition("|")
+            tag, rest = key[0], key[2:]
             if tag == "s":
-                sequence, *row = _decode(value)
-                spend = self.spend[rest] = ScopeSpend.from_open_row(row)
+                self.spend.restore_open(rest, value)
+                sequence = sequence_of(value)
                 if sequence > said:
-                    self._unsaid.update({(rest, window): sequence for window in spend.windows()})
+                    unsaid += [(sequence, rest, window) for window in self._windows(rest)]
             elif tag == "w":
                 kind, start, scope = rest.split("|", 2)
-                sequence, *row = _decode(value)
-                window = (WindowKind(kind), int(start))
-                closed.setdefault(scope, {})[window] = Spend.from_row(row)
+                window = windows.get(name := kind + start)
+                if window is None:
+                    window = windows[name] = (WindowKind(kind), int(start))
+                sequence = sequence_of(value)
                 if sequence > said:
-                    self._unsaid[scope, window] = sequence
+                    unsaid.append((sequence, scope, window))
+                elif not self.horizon.holds(*window):
+                    self._expired.append(key.encode())
+                    continue
+                self.spend.restore_closed(scope, window, without_sequence(value))
             elif tag == "d":
-                self._standings[rest] = _decode_standing(value)
-        for scope, windows in closed.items():
-            self.spend[scope].closed = windows
+                self._standings[rest] = value
+        # The first of them says up to where all was said: a successor of this process relies on it.
+        unsaid.sort(key=itemgetter(0))
+        self._unsaid = {(scope, window): sequence for sequence, scope, window in unsaid}
         # Time passed while nobody looked, and budgets may have changed: every decision is made again.
         self.set_budgets(self._budgets)
+
+    def _windows(self, scope: str) -> Iterator[WindowKey]:
+        spend = self.spend.find(scope)
+        return spend.windows() if spend is not None else iter(())
+
+
+def sequence_of(row: bytes) -> int:
+    """The number of the transaction that wrote a row of spend: its first element."""
+    return int(row[1 : row.index(b",")])
+
+
+def with_sequence(sequence: int, packed: bytes) -> bytes:
+    """The state row of a closed window: `[5,1,[]]` from 5 and `[1,[]]`."""
+    return b"[%d,%b" % (sequence, packed[1:])
+
+
+def without_sequence(row: bytes) -> bytes:
+    """The inverse of `with_sequence`, as far as the sum goes."""
+    return b"[" + row[row.index(b",") + 1 :]
 
 
 class SpendValue(msgspec.Struct, gc=False):

@@ -85,7 +85,6 @@ class UserStage:
             return
         self._unpriced.restore(rows)
         self.scopes.restore(rows, offsets)
-        self._routed.update(scope.removeprefix("user/") for scope in self.scopes.spend)
 
     def remember(self, value: bytes) -> None:
         self._identities.restore(value, self.horizon.clock_ms // 1000)

@@ -25,7 +25,7 @@ def test_an_amount_counts_in_hour_day_month_and_lifetime() -> None:
     scope.add(TEN, 4, Spend(7, 2, 1, {"images": 3}))
     for kind, start in ((WindowKind.HOUR, TEN), (WindowKind.DAY, MIDNIGHT), (WindowKind.MONTH, NOVEMBER)):
         assert cost_of(scope, kind, start) == 7
-    assert scope.lifetime.row() == [7, 2, 1, {"images": 3}]
+    assert scope.lifetime == Spend(7, 2, 1, {"images": 3})
 
 
 def test_a_new_hour_closes_the_old_one_and_keeps_the_day() -> None:

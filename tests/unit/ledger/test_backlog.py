@@ -36,7 +36,9 @@ def test_windows_of_a_backlog_are_forgotten_once_they_have_been_written() -> Non
         horizon.advance(TEN_MS + hour * HOUR_MS)
         scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, one())
         scopes.write(Outbox(), 1, TEN_MS + hour * HOUR_MS)
-    hours = [start for kind, start in scopes.spend["user/u1"].closed if kind is WindowKind.HOUR]
+    spend = scopes.spend.find("user/u1")
+    assert spend is not None
+    hours = [start for kind, start in spend.closed if kind is WindowKind.HOUR]
     assert len(hours) == 72
 
 

@@ -2,6 +2,8 @@
 
 import random
 
+from msgspec.structs import astuple
+
 from tollgate.domain.spend import Spend
 from tollgate.ledger.sums import BatchSums
 
@@ -18,7 +20,9 @@ def add(sums: BatchSums, names: tuple[str, ...], time: tuple[int, int], cost: in
 
 
 def rows(sums: BatchSums) -> dict[tuple[int, str, int, int], list[object]]:
-    found = [((position, name, hour, held), spend.row()) for position, name, hour, held, spend in sums.by_name()]
+    found = [
+        ((position, name, hour, held), list(astuple(spend))) for position, name, hour, held, spend in sums.by_name()
+    ]
     assert len(found) == len(dict(found))
     return dict(found)
 
@@ -77,4 +81,4 @@ def test_columns_give_what_adding_event_by_event_gives() -> None:
         for position, name in enumerate(names):
             if name:
                 wanted.setdefault((position, name, *time), Spend()).add(Spend(cost, 2 * cost, 1, usage))
-    assert rows(sums) == {key: spend.row() for key, spend in wanted.items()}
+    assert rows(sums) == {key: list(astuple(spend)) for key, spend in wanted.items()}
