@@ -80,7 +80,10 @@ async def read_flags(settings: Settings, scope: str | None = None) -> dict[str, 
     else:
         key = scope.encode()
         latest = await read_latest(
-            settings, Topic.FLAGS, lambda found: found == key, partitions=partitions_of_scope(scope)
+            settings,
+            Topic.FLAGS,
+            lambda found: found == key,
+            partitions=partitions_of_scope(scope, settings.usage_partitions),
         )
     found: dict[str, HeldFlag] = {}
     for name, value in latest.items():

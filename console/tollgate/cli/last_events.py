@@ -14,7 +14,7 @@ from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.outputs_codec import PricedRecord
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import Dimension, parse_scope
-from tollgate.schemas.topics import USAGE_PARTITIONS, Topic
+from tollgate.schemas.topics import Topic
 
 # What is looked at per partition when ClickHouse cannot be asked.
 _TAIL_RECORDS: Final = 5000
@@ -81,7 +81,7 @@ async def _from_topic(settings: Settings, scope: str, start_ms: int, end_ms: int
     parsed = parse_scope(scope)
     partitions = None
     if parsed is not None and parsed[0] is Dimension.USER:
-        partitions = [partition_of(parsed[1].encode(), USAGE_PARTITIONS)]
+        partitions = [partition_of(parsed[1].encode(), settings.usage_partitions)]
     found: list[tuple[int, int, int, LastEvent]] = []
     async for batch in read_batches(settings, Topic.PRICED, partitions=partitions, last=_TAIL_RECORDS):
         for record in batch:

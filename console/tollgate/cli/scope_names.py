@@ -3,7 +3,7 @@
 from tollgate.cli.exits import UsageError
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import Dimension, parse_scope
-from tollgate.schemas.topics import DELTA_PARTITIONS, USAGE_PARTITIONS
+from tollgate.schemas.topics import DELTA_PARTITIONS
 
 
 def checked_scope(text: str) -> str:
@@ -15,7 +15,7 @@ def checked_scope(text: str) -> str:
     return text
 
 
-def partitions_of_scope(scope: str) -> list[int]:
+def partitions_of_scope(scope: str, usage_partitions: int) -> list[int]:
     """The partitions of the spend and flags topics that may hold the scope.
 
     A user's records are in the partition his events belong to; those of shared scopes come from the second stage,
@@ -23,5 +23,5 @@ def partitions_of_scope(scope: str) -> list[int]:
     """
     parsed = parse_scope(scope)
     if parsed is not None and parsed[0] is Dimension.USER:
-        return [partition_of(parsed[1].encode(), USAGE_PARTITIONS)]
+        return [partition_of(parsed[1].encode(), usage_partitions)]
     return list(range(DELTA_PARTITIONS))

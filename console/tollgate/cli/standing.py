@@ -64,7 +64,10 @@ async def read_spend(settings: Settings, scope: str) -> dict[tuple[str, str], Sp
     """The scope's spend by window kind and start, `("month", "2026-11-01T00:00:00Z")`."""
     prefix = f"{scope}|".encode()
     latest = await read_latest(
-        settings, Topic.SPEND, lambda key: key.startswith(prefix), partitions=partitions_of_scope(scope)
+        settings,
+        Topic.SPEND,
+        lambda key: key.startswith(prefix),
+        partitions=partitions_of_scope(scope, settings.usage_partitions),
     )
     found: dict[tuple[str, str], SpendRecord] = {}
     for key, value in latest.items():

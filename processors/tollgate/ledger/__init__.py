@@ -2,7 +2,22 @@
 
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.engine import Engine
-from tollgate.ledger.lane import Lane, Link, fatal
+from tollgate.ledger.faults import fault_points
+from tollgate.ledger.kafka_log import KafkaLog
+from tollgate.ledger.lane import Lane
+from tollgate.ledger.link import Link, fatal, partitions_of_lane
 from tollgate.ledger.policy import Policy
+from tollgate.ledger.source import Source
 
-__all__ = ["Counters", "Engine", "Lane", "Link", "Policy", "fatal"]
+__all__ = [
+    "Counters",
+    "Engine",
+    "KafkaLog",
+    "Lane",
+    "Link",
+    "Policy",
+    "Source",
+    "fatal",
+    "fault_points",
+    "partitions_of_lane",
+]

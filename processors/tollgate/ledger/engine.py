@@ -1,20 +1,27 @@
 """All lanes of one process: which partitions it owns, and the steady loop of count and commit."""
 
 import asyncio
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 
 from aiokafka import TopicPartition
 
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.lane import Lane, Link
+from tollgate.ledger.lane import Lane
+from tollgate.ledger.link import Link, partitions_of_lane
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.shared import SharedStage
+from tollgate.ledger.source import Source
 from tollgate.ledger.stage import Stage
 from tollgate.ledger.users import UserStage
 from tollgate.schemas.topics import Topic
 
 # A lane may run ahead of its open transaction by this many records before fetching waits for it.
 AHEAD_MAX = 20_000
+
+LaneKey = tuple[Topic, int]
+Recovered = Callable[[Lane], Awaitable[None]]
 
 
 class Engine:
@@ -24,65 +31,138 @@ class Engine:
         self._link = link
         self._policy = policy
         self.counters = Counters()
-        self.lanes: dict[TopicPartition, Lane] = {}
-        self.ready = False
-        self._stages = {link.topic_name(t): t for t in (Topic.USAGE, Topic.DELTAS)}
+        # What may be read, and the lane it belongs to. A partition is here once its state is recovered.
+        self.sources: dict[TopicPartition, tuple[Source, Lane]] = {}
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._recoveries: dict[LaneKey, asyncio.Task[None]] = {}
+        self._parked = False
+        self._topics = {link.topic_name(t): t for t in (Topic.USAGE, Topic.DELTAS)}
 
     @property
     def topics(self) -> frozenset[str]:
         """Full names of the topics whose records go to the lanes."""
-        return frozenset(self._stages)
+        return frozenset(self._topics)
 
-    def _new_lane(self, tp: TopicPartition) -> Lane:
-        stage: Stage
-        if self._stages[tp.topic] is Topic.USAGE:
-            stage = UserStage(tp.partition, self._policy, self.counters)
-        else:
-            stage = SharedStage(tp.partition, self._policy)
-        return Lane(stage, tp.partition, self._link, self.counters)
+    @property
+    def ready(self) -> bool:
+        """Whether every partition that is assigned is being counted."""
+        return not self._parked and not self._recoveries and bool(self._lanes)
 
-    async def acquire(self, assignment: Iterable[TopicPartition]) -> None:
-        """Own exactly the assigned partitions: release what is gone, recover what is new, side by side."""
-        wanted = {TopicPartition(*tp) for tp in assignment if tp[0] in self._stages}
-        await self.release(set(self.lanes) - wanted)
+    async def acquire(self, assignment: Iterable[TopicPartition], recovered: Recovered) -> None:
+        """Own exactly the assigned partitions. Returns when those that stayed may be read on.
+
+        What is new is recovered side by side in the background; `recovered` is awaited for each lane that is.
+        """
+        wanted = self._by_lane(assignment)
+        gone = [key for key, lane in self._lanes.items() if {s.tp for s in lane.sources} != wanted.get(key)]
+        await asyncio.gather(*(self._drop(key) for key in gone))
+        for lane in self._lanes.values():
+            lane.unpark()
+        self._parked = False
+        for key in sorted(wanted.keys() - self._lanes.keys()):
+            lane = self._lanes[key] = self._new_lane(key, wanted[key])
+            task = asyncio.get_running_loop().create_task(self._recover(key, lane, recovered))
+            self._recoveries[key] = task
+
+    async def recovered(self) -> None:
+        """Wait until everything that is assigned is recovered."""
+        while self._recoveries:
+            await asyncio.gather(*self._recoveries.values())
+
+    def _by_lane(self, assignment: Iterable[TopicPartition]) -> dict[LaneKey, set[TopicPartition]]:
+        """The assigned partitions of our topics by the lane that they are in."""
+        lanes: dict[LaneKey, set[TopicPartition]] = defaultdict(set)
+        for topic, partition in assignment:
+            if topic in self._topics:
+                lanes[self._topics[topic], partition % self._link.lanes].add(TopicPartition(topic, partition))
+        return lanes
+
+    def _new_lane(self, key: LaneKey, partitions: Iterable[TopicPartition]) -> Lane:
+        topic, number = key
+        link = self._link
+        count = link.usage_partitions if topic is Topic.USAGE else link.delta_partitions
+        numbers = sorted(tp.partition for tp in partitions)
+        if numbers != list(partitions_of_lane(number, link.lanes, count)):
+            link.fatal(
+                f"the group assigned partitions {numbers} of {topic} without the rest of lane {number}: "
+                "all workers of a group must have the same TOLLGATE_LANES and TOLLGATE_USAGE_PARTITIONS",
+                None,
+            )
+        sources = [Source(self._new_stage(topic, p), p, link) for p in numbers]
+        return Lane(f"{link.application}.{topic.value}.{number}", sources, link, self.counters)
+
+    def _new_stage(self, topic: Topic, partition: int) -> Stage:
+        link = self._link
+        if topic is Topic.USAGE:
+            return UserStage(partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions)
+        return SharedStage(partition, self._policy)
+
+    async def _recover(self, key: LaneKey, lane: Lane, recovered: Recovered) -> None:
         policy = self._policy
-        new = {tp: self._new_lane(tp) for tp in sorted(wanted - set(self.lanes))}
-        await asyncio.gather(*(lane.acquire() for lane in new.values()))
-        for lane in new.values():
+        try:
+            await lane.acquire()
             if policy is not self._policy:
-                lane.set_policy(self._policy)
-        self.lanes.update(new)
-        self.ready = True
+                self._set_policy(lane)
+            self.sources.update({source.tp: (source, lane) for source in lane.sources})
+            await recovered(lane)
+            del self._recoveries[key]
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
+            self._link.fatal(f"{lane.id} could not be recovered", error)
 
-    async def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Commit and let go of these partitions, those of them that are owned."""
-        self.ready = False
-        gone = [lane for tp in partitions if (lane := self.lanes.pop(TopicPartition(*tp), None)) is not None]
-        await asyncio.gather(*(lane.release() for lane in gone))
+    async def park(self, partitions: Iterable[TopicPartition]) -> None:
+        """Commit what was applied of these partitions; until `acquire` says whose they are, write nothing more."""
+        self._parked = True
+        parked = (self._lanes[key] for key in self._by_lane(partitions) if key in self._lanes)
+        await asyncio.gather(*(lane.park() for lane in parked))
+
+    async def _drop(self, key: LaneKey) -> None:
+        lane = self._lanes.pop(key)
+        recovery = self._recoveries.pop(key, None)
+        if recovery is not None:
+            recovery.cancel()
+            with suppress(asyncio.CancelledError):
+                await recovery
+        for source in lane.sources:
+            self.sources.pop(source.tp, None)
+        await lane.close()
+
+    async def close(self) -> None:
+        """Commit what was applied and give everything up, when the process ends in good order."""
+        await self.park(list(self.sources))
+        await asyncio.gather(*(self._drop(key) for key in list(self._lanes)))
 
     def set_policy(self, policy: Policy) -> None:
         """Replace budgets and prices for every lane; what follows from it is written with the next checkpoint."""
         self._policy = policy
-        for lane in self.lanes.values():
-            lane.set_policy(policy)
+        for lane in self._recovered_lanes():
+            self._set_policy(lane)
+
+    def _set_policy(self, lane: Lane) -> None:
+        for source in lane.sources:
+            source.stage.set_policy(self._policy)
+
+    def _recovered_lanes(self) -> Iterator[Lane]:
+        return (lane for lane in self._lanes.values() if lane.recovered)
 
     def checkpoint(self) -> None:
         """Start a transaction for each lane that has something to write and none under way."""
-        for lane in self.lanes.values():
+        for lane in self._recovered_lanes():
             lane.checkpoint()
 
     def tick(self) -> None:
-        """Let each lane notice the time."""
+        """Let each stage notice the time."""
         now_ms = self._link.now_ms()
-        for lane in self.lanes.values():
-            lane.stage.tick(now_ms)
+        for source, _ in self.sources.values():
+            source.stage.tick(now_ms)
 
     async def keep_pace(self) -> None:
         """Wait for the transactions of lanes that have run too far ahead of them."""
-        for lane in list(self.lanes.values()):
+        for lane in list(self._recovered_lanes()):
             if lane.backlog() > AHEAD_MAX:
                 await lane.settle()
 
     def committed_offsets(self) -> dict[TopicPartition, int]:
-        """Where each lane's successor would go on, for lag tools."""
-        return {lane.source: lane.committed_offset for lane in self.lanes.values() if lane.committed_offset >= 0}
+        """Where each partition's successor would go on, for lag tools."""
+        return {tp: s.committed_offset for tp, (s, _) in self.sources.items() if s.committed_offset >= 0}

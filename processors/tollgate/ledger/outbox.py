@@ -20,3 +20,7 @@ class Outbox:
     def to(self, topic: Topic, partition: int) -> list[OutRecord]:
         """The list to append to for this topic and partition."""
         return self.records.setdefault((topic, partition), [])
+
+    def count(self) -> int:
+        """How many records there are."""
+        return sum(map(len, self.records.values()))

@@ -20,6 +20,7 @@ from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics
 from tollgate.schemas.topics import Topic
+from tollgate.worker.assignor import lane_assignor
 from tollgate.worker.control import ControlReader
 from tollgate.worker.life import REPORT_SECONDS, SESSION_SECONDS, TICK_SECONDS, Life
 from tollgate.worker.metrics import render
@@ -92,6 +93,7 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         # Probes answer while the loop is busy counting a backlog.
         web_in_thread=True,
         datadir=str(data_dir),
+        PartitionAssignor=lane_assignor(settings.lanes),
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
@@ -151,7 +153,7 @@ def _add_pages(app: LedgerApp) -> None:
         engine = app.engine
         if engine is None or not engine.ready or app.rebalancing:
             return view.json({"status": "recovering"}, status=503)
-        return view.json({"status": "ready", "partitions": len(engine.lanes)})
+        return view.json({"status": "ready", "partitions": len(engine.sources)})
 
     async def metrics(view: View, _request: Request) -> Response:
         body = render(app.engine) if app.engine is not None else b""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from tollgate.ledger import Engine, Link, fatal
+from tollgate.ledger import Engine, KafkaLog, Link, fatal, fault_points
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
@@ -37,7 +37,8 @@ class Life:
         self._assigned_at = math.inf
         try:
             engine = self._app.engine or await self._start_engine()
-            await engine.acquire(TopicPartition(tp.topic, tp.partition) for tp in self._app.consumer.assignment())
+            assignment = [TopicPartition(tp.topic, tp.partition) for tp in self._app.consumer.assignment()]
+            await engine.acquire(assignment, self._app.consumer.resume_recovered)
         except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
             fatal("the assigned partitions could not be recovered", error)
         self._assigned_at = time.monotonic()
@@ -46,7 +47,15 @@ class Life:
         """Read every budget and price before the first record, and follow them from then on."""
         settings = self._settings
         policy = await self._control.read_all()
-        link = Link(client_options(settings), settings.topic, settings.application, lambda: time.time_ns() // 10**6)
+        link = Link(
+            KafkaLog(client_options(settings)),
+            settings.topic,
+            settings.application,
+            lambda: time.time_ns() // 10**6,
+            usage_partitions=settings.usage_partitions,
+            lanes=settings.lanes,
+            reached=fault_points(settings.fault_points),
+        )
         engine = self._app.engine = Engine(link, policy)
         self._app.add_future(self._control.follow(engine.set_policy))
         return engine

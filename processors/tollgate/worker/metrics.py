@@ -32,7 +32,9 @@ class LedgerCollector(Collector):
         for reason, count in c.refused.items():
             refused.add_metric([reason.value], count)
         yield refused
-        yield GaugeMetricFamily("tollgate_partitions_owned", "Lanes of this process", value=len(self._engine.lanes))
+        yield GaugeMetricFamily(
+            "tollgate_partitions_owned", "Source partitions that this process counts", value=len(self._engine.sources)
+        )
         offsets = GaugeMetricFamily(
             "tollgate_committed_offset", "Offset a successor would go on from", labels=["topic", "partition"]
         )

@@ -7,20 +7,25 @@ never enters its streams, tables or commits.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import faust
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 
-from tollgate.ledger import Engine, fatal
+from tollgate.ledger import Engine, Lane, Source, fatal
 
 log = structlog.get_logger("tollgate.worker")
+
+# How often a lane that has its state looks whether a rebalance is over.
+_REST_SECONDS: Final = 0.02
 
 
 class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust ships no types
@@ -59,23 +64,24 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
+                generation = self.app.consumer_generation_id
                 records, _ = await self._wait_next_records(1.0)
                 engine = self.app.engine
                 if engine is None:
                     continue
-                generation = self.app.consumer_generation_id
-                for tp, batch in (records or {}).items():
-                    lane = engine.lanes.get(TopicPartition(tp.topic, tp.partition))
-                    if lane is None:
-                        continue
-                    if not self.flow_active or generation != self.app.consumer_generation_id:
-                        lane.must_seek = True
-                        continue
-                    lane.apply(batch)
+                for lane, batches in _by_lane(engine, records or {}).items():
+                    for source, batch in batches:
+                        if not self.flow_active or generation != self.app.consumer_generation_id:
+                            # Asked for before a rebalance: nobody knows which seek it precedes.
+                            source.must_seek = True
+                            continue
+                        source.apply(batch)
+                        # Let transactions proceed and probes be answered between two partitions' batches.
+                        await asyncio.sleep(0)
+                    # One transaction for all that was fetched of the lane's partitions.
                     lane.checkpoint()
-                    # Let transactions proceed and probes be answered between two partitions' batches.
-                    await asyncio.sleep(0)
                 await engine.keep_pace()
+                await self._seek_dropped(engine)
         except asyncio.CancelledError:
             raise
         except self.consumer_stopped_errors as error:
@@ -86,18 +92,69 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
 
     async def perform_seek(self) -> None:
         await super().perform_seek()
-        lanes = self.app.engine.lanes if self.app.engine is not None else {}
-        for tp, lane in lanes.items():
-            await self.seek(ensure_TP(tp), lane.next_offset)
-            lane.must_seek = False
+        engine = self.app.engine
+        if engine is None:
+            return
+        recovering = {tp for tp in self.assignment() if tp.topic in engine.topics and tp not in engine.sources}
+        # Read on as soon as they have their state, in `resume_recovered`.
+        self.pause_partitions(recovering)
+        for source, _ in list(engine.sources.values()):
+            await self._seek_source(source)
+
+    async def _seek_dropped(self, engine: Engine) -> None:
+        """Fetch again what was dropped. Nothing is being fetched now, so what comes next follows the seek."""
+        if self.flow_active and not self.app.rebalancing:
+            for source, _ in list(engine.sources.values()):
+                if source.must_seek:
+                    with suppress(IllegalStateError):
+                        # Given up meanwhile; if it comes back, the rebalance ends with a seek.
+                        await self._seek_source(source)
+
+    async def resume_recovered(self, lane: Lane) -> None:
+        """Read the partitions of a lane that has its state now, once the group is at rest. Cancelled if it moves on."""
+        while True:
+            while self.app.rebalancing:  # noqa: ASYNC110 # Faust has a flag and no event
+                await asyncio.sleep(_REST_SECONDS)
+            generation = self.app.consumer_generation_id
+            try:
+                for source in lane.sources:
+                    await self._seek_source(source)
+            except IllegalStateError:
+                # The next rebalance has begun between two steps; whether the lane is still ours is seen after it.
+                if generation == self.app.consumer_generation_id and not self.app.rebalancing:
+                    raise
+            else:
+                self.resume_partitions({ensure_TP(source.tp) for source in lane.sources})
+                return
+
+    async def _seek_source(self, source: Source) -> None:
+        await self.seek(ensure_TP(source.tp), source.next_offset)
+        source.must_seek = False
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         self.app.wake()
         # No batch may be applied any more; what was applied is committed while the group waits for us.
         self.stop_flow()
         if self.app.engine is not None:
-            await self.app.engine.release(revoked)
+            await self.app.engine.park(revoked)
         await super().on_partitions_revoked(revoked)
+
+    async def on_stop(self) -> None:
+        if self.app.engine is not None:
+            self.stop_flow()
+            await self.app.engine.close()
+        await super().on_stop()
+
+
+def _by_lane(engine: Engine, records: Mapping[Any, Any]) -> dict[Lane, list[tuple[Source, Any]]]:
+    """What was fetched, lane by lane. Records of partitions that are not recovered are dropped; a seek follows."""
+    lanes: dict[Lane, list[tuple[Source, Any]]] = defaultdict(list)
+    for tp, batch in records.items():
+        owned = engine.sources.get(TopicPartition(tp.topic, tp.partition))
+        if owned is not None:
+            source, lane = owned
+            lanes[lane].append((source, batch))
+    return lanes
 
 
 class LedgerTransport(driver.Transport):  # type: ignore[misc] # Faust ships no types

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from tollgate.schemas.topics import Topic, topic_name
+from tollgate.schemas.topics import DELTA_PARTITIONS, LANES, USAGE_PARTITIONS, Topic, topic_name
 
 PREFIX = "TOLLGATE_"
 
@@ -30,6 +30,19 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: Path | None = None
     kafka_replication_factor: int = Field(1, ge=1, description="replication factor of topics that Tollgate creates")
     topic_prefix: str = Field("tollgate.", description="prefix of every topic, its final dot included")
+    usage_partitions: int = Field(
+        # Readers of flags and spend take for granted that shared scopes have no more partitions than users.
+        USAGE_PARTITIONS,
+        ge=DELTA_PARTITIONS,
+        le=1024,
+        description="partitions of the usage topic; fixed once it holds events",
+    )
+    lanes: int = Field(
+        LANES,
+        ge=1,
+        le=1024,
+        description="the usage partitions share so many transactional ids; at most so many workers",
+    )
     application: str = Field("tollgate", description="consumer groups and transactional ids start with this name")
 
     clickhouse_url: str = Field(
@@ -51,6 +64,7 @@ class Settings(BaseSettings):
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
     sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")
     worker_id: str = Field("worker-0", description="unique and stable name of this worker in the group")
+    fault_points: str = Field("", description="for tests: where a worker ends itself, see `tollgate.ledger.faults`")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
 

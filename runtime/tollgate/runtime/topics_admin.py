@@ -1,4 +1,4 @@
-"""Make a cluster's topics match `TOPIC_SPECS`, or say where they do not."""
+"""Make a cluster's topics match `topic_specs`, or say where they do not."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.topics import TOPIC_SPECS, TopicSpec
+from tollgate.schemas.topics import TOPIC_SPECS, TopicSpec, topic_specs
 
 Action = Literal["created", "altered", "unchanged", "mismatch"]
 
@@ -47,14 +47,18 @@ class TopicsReport:
 
 
 async def apply_topics(
-    settings: Settings, *, dry_run: bool = False, specs: Sequence[TopicSpec] = TOPIC_SPECS
+    settings: Settings, *, dry_run: bool = False, specs: Sequence[TopicSpec] | None = None
 ) -> TopicsReport:
     """Create missing topics and set configurations that differ; partitions are checked, never changed.
+
+    `specs` are `topic_specs` of the settings when they are not given.
 
     More partitions would move users away from their state. Configurations that the specification does not name are
     left as they are. Returns once every created topic can be written to. Raises aiokafka's KafkaError when the cluster
     cannot be reached or refuses.
     """
+    if specs is None:
+        specs = topic_specs(settings.usage_partitions)
     async with _admin(settings) as admin:
         wanted = {settings.topic(spec.topic): spec for spec in specs}
         partitions = await _partition_counts(admin, list(wanted))

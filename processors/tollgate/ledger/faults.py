@@ -1,0 +1,58 @@
+"""Fault points: places where a test can end or stop the process, to see that every step may be the last one.
+
+Off unless `TOLLGATE_FAULT_POINTS` names some: `transaction.sent=3:kill,acquire.fenced=1:stop` kills the process when it
+is at `transaction.sent` for the third time, and stops it (as SIGSTOP does) when it has fenced its first predecessor.
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+# Every point, in the order in which a process passes them.
+POINTS: Final = (
+    # Acquiring a lane: nothing done; former owners are fenced; a partition's state is read; everything is recovered.
+    "acquire.start",
+    "acquire.fenced",
+    "acquire.state_read",
+    "acquire.recovered",
+    # A transaction: open; everything handed over; everything acknowledged by the brokers; committed.
+    "transaction.begun",
+    "transaction.sent",
+    "transaction.acknowledged",
+    "transaction.committed",
+    # Giving partitions up in a rebalance: asked to; everything applied is committed.
+    "park.start",
+    "park.settled",
+)
+
+_SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+Reached = Callable[[str], None]
+
+
+def nothing_happens(point: str) -> None:
+    """What production does at a fault point."""
+
+
+def fault_points(spec: str) -> Reached:
+    """The function to call at each point. ValueError when the text is not a list of `point=number:kill|stop`."""
+    if not spec:
+        return nothing_happens
+    deeds: dict[tuple[str, int], signal.Signals] = {}
+    for part in spec.split(","):
+        point, _, deed = part.strip().partition("=")
+        number, _, name = deed.partition(":")
+        if point not in POINTS or not number.isdigit() or name not in _SIGNALS:
+            raise ValueError(f"{part!r} is no fault point; write for example transaction.sent=3:kill")
+        deeds[point, int(number)] = _SIGNALS[name]
+    times: Counter[str] = Counter()
+
+    def reached(point: str) -> None:
+        times[point] += 1
+        deed = deeds.get((point, times[point]))
+        if deed is not None:
+            os.kill(os.getpid(), deed)
+
+    return reached

@@ -1,0 +1,109 @@
+"""The ledger's log on a real Kafka, through aiokafka."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from tollgate.ledger.log import Reader
+from tollgate.ledger.outbox import OutRecord
+from tollgate.schemas.topics import RECORD_BYTES_MAX
+
+# Records become Kafka record batches of at most this size: one future to wait for, not thousands.
+_BATCH_BYTES: Final = 1 << 20
+
+# A transaction that its process left open is aborted after this time even if nobody fences it.
+_TRANSACTION_TIMEOUT_MS: Final = 30_000
+
+
+class KafkaLog:
+    """`client_options` are aiokafka's for addresses and security. Everything raises aiokafka's errors."""
+
+    def __init__(self, client_options: dict[str, Any]) -> None:
+        self._options = client_options
+
+    async def writer(self, transactional_id: str) -> "KafkaWriter":
+        producer = AIOKafkaProducer(
+            **self._options,
+            transactional_id=transactional_id,
+            acks="all",
+            # The default of 100 ms is waited for at each commit that meets its predecessor's markers.
+            retry_backoff_ms=20,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=RECORD_BYTES_MAX + _BATCH_BYTES,
+            linger_ms=0,
+        )
+        await producer.start()
+        return KafkaWriter(producer)
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Reader]:
+        consumer = AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=8 * _BATCH_BYTES,
+            max_poll_records=20_000,
+            # At the end of a partition the broker would hold the fetch for half a second, and recovery with it.
+            fetch_max_wait_ms=20,
+        )
+        await consumer.start()
+        try:
+            yield KafkaReader(consumer)
+        finally:
+            await consumer.stop()
+
+
+class KafkaWriter:
+    """See `Writer`."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def begin(self) -> None:
+        await self._producer.begin_transaction()
+
+    async def send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> "list[asyncio.Future[Any]]":
+        producer = self._producer
+        sent = []
+        batch = producer.create_batch()
+        for key, value, headers in records:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                sent.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    raise ValueError(f"a record of {len(value or b'')} bytes does not fit a batch")
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+        return sent
+
+    async def commit(self) -> None:
+        await self._producer.commit_transaction()
+
+    async def close(self) -> None:
+        await self._producer.stop()
+
+
+class KafkaReader:
+    """See `Reader`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def end(self, topic: str, partition: int) -> int:
+        tp = TopicPartition(topic, partition)
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets([tp])
+        return ends[tp]
+
+    async def read(self, topic: str, partition: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord]]:
+        consumer, tp = self._consumer, TopicPartition(topic, partition)
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(tp, timeout_ms=200)).values():
+                if records[-1].offset < end:
+                    yield records
+                else:
+                    yield [record for record in records if record.offset < end]

@@ -1,0 +1,50 @@
+"""What the ledger is connected to, and how a process ends that must not go on."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import structlog
+
+from tollgate.ledger.faults import Reached, nothing_happens
+from tollgate.ledger.log import Log
+from tollgate.schemas.topics import DELTA_PARTITIONS, LANES, USAGE_PARTITIONS, Topic
+
+log = structlog.get_logger("tollgate.ledger")
+
+FATAL_EXIT: Final = 70
+
+Fatal = Callable[[str, BaseException | None], NoReturn]
+
+
+def fatal(why: str, error: BaseException | None = None) -> NoReturn:
+    """End the process at once: memory may be ahead of the log, and only a restart can bring them together.
+
+    No clean-up may run, because Faust's orderly stop would commit what must not be committed.
+    """
+    log.critical("the worker stops and will recover from the log", why=why, error=repr(error) if error else None)
+    os._exit(FATAL_EXIT)
+
+
+@dataclass(frozen=True)
+class Link:
+    """The log, topic names, the application's name, the time, and how partitions are laid out.
+
+    `lanes` is how many lanes the partitions of a topic are dealt to; a topic with fewer partitions has one for each.
+    """
+
+    log: Log
+    topic_name: Callable[[Topic], str]
+    application: str
+    now_ms: Callable[[], int]
+    usage_partitions: int = USAGE_PARTITIONS
+    delta_partitions: int = DELTA_PARTITIONS
+    lanes: int = LANES
+    reached: Reached = nothing_happens
+    fatal: Fatal = fatal
+
+
+def partitions_of_lane(lane: int, lanes: int, partitions: int) -> range:
+    """Partitions are dealt to lanes in turn: lane 1 of 8 has 1, 9, 17, …, 57 of 64, and of 8 partitions 1 alone."""
+    return range(lane, partitions, lanes)

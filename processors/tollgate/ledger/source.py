@@ -1,0 +1,96 @@
+"""One source partition: its stage, how far it is counted, and how its state comes back from the log."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import msgspec
+from aiokafka import ConsumerRecord, TopicPartition
+
+from tollgate.ledger.link import Link
+from tollgate.ledger.log import Reader
+from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.stage import Stage
+from tollgate.schemas.topics import Topic
+
+OFFSET_ROW: Final = "o"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Source:
+    """Belongs to one lane, which commits what it applied. `apply` never waits."""
+
+    def __init__(self, stage: Stage, partition: int, link: Link) -> None:
+        self.stage = stage
+        self.partition = partition
+        self.tp = TopicPartition(link.topic_name(stage.source), partition)
+        self.next_offset = 0
+        # Where a successor would go on, or -1 when nothing was ever committed. Never ahead of the log.
+        self.committed_offset = -1
+        # Set when records were fetched but not applied: without a seek, what comes next would leave a gap.
+        self.must_seek = False
+        self._link = link
+        self._rows: dict[str, bytes] = {}
+
+    async def read_state(self, reader: Reader) -> str | None:
+        """Read the state partition; returns the transactional id of its last writer, None when there was none.
+
+        The rows are kept until `restore`, so that this may be called again when the last writer must be fenced first.
+        """
+        rows: dict[str, bytes] = {}
+        async for records in self._committed(reader, self.stage.state):
+            for record in records:
+                key = record.key.decode()
+                if record.value is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = record.value
+        self._rows = rows
+        offset_row = rows.get(OFFSET_ROW)
+        if offset_row is None:
+            return None
+        writer: str | None = msgspec.json.decode(offset_row).get("writer")
+        return writer
+
+    async def restore(self, reader: Reader) -> None:
+        """Take back the state that was read, and read what else the stage remembers."""
+        rows, self._rows = self._rows, {}
+        offset_row = rows.pop(OFFSET_ROW, None)
+        numbers = msgspec.json.decode(offset_row) if offset_row is not None else None
+        if numbers is not None:
+            self.next_offset = self.committed_offset = numbers["next"]
+        self.stage.restore(rows, numbers)
+        self._link.reached("acquire.state_read")
+        for topic in self.stage.remembered:
+            async for records in self._committed(reader, topic):
+                for record in records:
+                    self.stage.remember(record.value)
+
+    async def _committed(self, reader: Reader, topic: Topic) -> AsyncIterator[Sequence[ConsumerRecord]]:
+        name = self._link.topic_name(topic)
+        end = await reader.end(name, self.partition)
+        async for records in reader.read(name, self.partition, end):
+            yield records
+
+    def apply(self, records: Sequence[ConsumerRecord]) -> None:
+        """Count what was fetched, in memory. Records before the offset row were counted already and are skipped."""
+        if self.must_seek:
+            self._link.fatal(f"records of {self.tp} were fetched and dropped, and no seek followed", None)
+        if records[0].offset < self.next_offset:
+            records = [record for record in records if record.offset >= self.next_offset]
+            if not records:
+                return
+        self.stage.apply(records)
+        self.next_offset = records[-1].offset + 1
+
+    def write(self, outbox: Outbox, writer: str) -> bool:
+        """Move everything pending into the outbox, with the offset row; False when there was nothing to write."""
+        if not self.stage.pending():
+            return False
+        before = outbox.count()
+        numbers = self.stage.write(outbox, self._link.now_ms())
+        if outbox.count() == before and self.next_offset == self.committed_offset:
+            return False
+        row = _encode({"next": self.next_offset, **numbers, "writer": writer})
+        outbox.to(self.stage.state, self.partition).append((OFFSET_ROW.encode(), row, NO_HEADERS))
+        return True
