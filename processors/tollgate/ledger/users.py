@@ -36,6 +36,10 @@ FUTURE_MS_MAX: Final = 5 * 60 * 1000
 # A record of identities or deltas stays far below the broker's limit for one record.
 _ROWS_PER_RECORD: Final = 10_000
 
+# Says on each record of deltas what it closes: `partition:next usage offset:records of the transaction to follow`. The
+# sum of deltas says nothing of the events behind it; with this, whoever recounts knows up to where it must agree.
+COUNTED_HEADER: Final = "tollgate-counted-to"
+
 # So many events are decoded and then counted: few enough to be in the processor's cache when they are counted.
 _CHUNK: Final = 256
 
@@ -69,6 +73,7 @@ class UserStage:
         self._identities = IdentityIndex()
         self._routed: set[str] = set()
         self._delta_partition: dict[str, int] = {}
+        self._next_offset = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -102,6 +107,7 @@ class UserStage:
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
+        self._next_offset = records[-1].offset + 1
         for first in range(0, len(records), _CHUNK):
             self._apply_chunk(records[first : first + _CHUNK])
         self._identities.compact(self.horizon.clock_ms // 1000)
@@ -246,7 +252,9 @@ class UserStage:
             records = outbox.to(Topic.DELTAS, partition)
             for first in range(0, len(deltas), _ROWS_PER_RECORD):
                 batch = DeltaBatch(self.horizon.clock_ms, deltas[first : first + _ROWS_PER_RECORD])
-                records.append((None, encode_deltas(batch), NO_HEADERS))
+                to_follow = (len(deltas) - first - 1) // _ROWS_PER_RECORD
+                counted = f"{self._partition}:{self._next_offset}:{to_follow}".encode()
+                records.append((None, encode_deltas(batch), [(COUNTED_HEADER, counted)]))
 
     def _owner(self, scope: str) -> int:
         owner = self._delta_partition.get(scope)

@@ -320,6 +320,19 @@ def test_each_shared_scope_gets_one_sum_per_batch_and_global_gets_all() -> None:
     }
 
 
+def test_deltas_say_up_to_which_usage_offset_they_count_and_how_many_records_of_them_follow() -> None:
+    bench = Bench()
+    bench.send(event("e1", USER), event("e2", USER))
+    bench.send(*(event(f"m{n}", USER, data={"campaign": f"c{n}"}) for n in range(21_000)))
+    outbox = bench.write()
+    said = {}
+    for partition in (0, 1):
+        said[partition] = [headers for _, _, headers in outbox.records[Topic.DELTAS, partition]]
+    # 21,000 campaigns fall into two partitions of about 10,500, a record holding 10,000 sums.
+    for headers in said.values():
+        assert headers == [[("tollgate-counted-to", b"0:21002:1")], [("tollgate-counted-to", b"0:21002:0")]]
+
+
 def test_an_old_event_counts_in_the_windows_that_are_still_held() -> None:
     bench = Bench()
     bench.send(event("e1", USER, time="2026-11-10T10:00:00Z"))
