@@ -16,7 +16,7 @@ from tollgate.embedded.children import start_child, stop_child
 from tollgate.runtime.kafka import client_options, read_compacted, read_to_end
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import USAGE_PARTITIONS, Topic
+from tollgate.schemas.topics import Topic
 
 RUN = """
 from tollgate.runtime.settings import load_settings
@@ -63,7 +63,7 @@ async def send(
         for event in events:
             user = str(event["subject"]).encode() if isinstance(event, dict) else key
             value = json.dumps(event).encode() if isinstance(event, dict) else event
-            home = partition_of(user, USAGE_PARTITIONS) if partition is None else partition
+            home = partition_of(user, settings.usage_partitions) if partition is None else partition
             sent.append(await producer.send(topic, value, key=user, partition=home))
         await asyncio.gather(*sent)
     finally:

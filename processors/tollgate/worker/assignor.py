@@ -25,6 +25,13 @@ class LaneAssignor(PartitionAssignor):  # type: ignore[misc] # Faust ships no ty
         super().__init__(*args, **kwargs)
         self._partitions: dict[str, int] = {}
 
+    @property
+    def name(self) -> str:
+        """The group's protocol. The broker refuses members with other lanes beside those it has, and deals partitions
+        anew when the last of them returns with other lanes, instead of giving it back what it had.
+        """
+        return f"tollgate-{self.lanes}-lanes"
+
     def _get_copartitioned_groups(self, topics: set[str], cluster: Any, subscriptions: Any) -> Any:
         self._partitions = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
         by_lanes: dict[int, set[str]] = defaultdict(set)
@@ -55,6 +62,9 @@ class LaneAssignor(PartitionAssignor):  # type: ignore[misc] # Faust ships no ty
         }, "the group's leader has another number of lanes: set TOLLGATE_LANES to the same for all workers"
         super().on_assignment(ConsumerProtocolMemberAssignment(assignment.version, in_lanes, assignment.user_data))
         self._active_tps = {TP(topic, p) for topic, partitions in assignment.assignment for p in partitions}
+
+    def assigned_actives(self) -> set[TP]:
+        return self._active_tps
 
 
 def lane_assignor(lanes: int) -> type[LaneAssignor]:

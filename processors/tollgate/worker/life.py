@@ -19,7 +19,7 @@ REPORT_SECONDS: Final = 1.0
 # A member that the group has not heard of for so long is replaced.
 SESSION_SECONDS: Final = 10.0
 
-# A worker without an assignment for so long is stuck: aiokafka logs an error of its coordinator and waits for ever.
+# A worker without an assignment for so long is stuck, whatever the reason.
 UNASSIGNED_SECONDS_MAX: Final = 120.0
 
 

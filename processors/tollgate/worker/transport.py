@@ -19,6 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
+from mode import Service
 
 from tollgate.ledger import Engine, Lane, Source, fatal
 
@@ -26,6 +27,8 @@ log = structlog.get_logger("tollgate.worker")
 
 # How often a lane that has its state looks whether a rebalance is over.
 _REST_SECONDS: Final = 0.02
+# How often a member looks whether its group refuses it.
+_WATCH_SECONDS: Final = 1.0
 
 
 class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust ships no types
@@ -49,6 +52,11 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
             except KafkaError as error:
                 log.debug("the group's offsets were not updated", error=repr(error))
 
+    def group_error(self) -> BaseException | None:
+        """What keeps this member out of the group for good. aiokafka waits until a reader asks; here none does."""
+        coordinator = self._consumer._coordinator if self._consumer is not None else None  # noqa: SLF001 # no public way
+        return coordinator._pending_exception if coordinator is not None else None  # noqa: SLF001 # no public way
+
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Faust looks for stalled streams here; the ledger has none, and its own readiness says when it is stuck."""
 
@@ -60,6 +68,15 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
 
     def _new_consumer_thread(self) -> LedgerThread:
         return LedgerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task  # type: ignore[untyped-decorator] # mode ships no types
+    async def _watch_group(self) -> None:
+        # Timers of the app only run once partitions were assigned; this is for a worker that never gets any.
+        while not self.should_stop:
+            await self.sleep(_WATCH_SECONDS)
+            error = self._thread.group_error()
+            if error is not None:
+                fatal("the group does not accept this worker; all of its workers need the same TOLLGATE_LANES", error)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
