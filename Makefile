@@ -1,4 +1,4 @@
-.PHONY: setup demo test check bench bench-setup
+.PHONY: setup demo test check chaos bench bench-setup
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/mypy tests .ci/after_tests.py
 	$(BIN)/lint-imports
+
+# Faults on a whole installation under load: `make chaos SEED=7 FAULTS=200`, or MINUTES=30; BROKERS=3 for a cluster.
+# CHAOS_OPTIONS is passed on, for example CHAOS_OPTIONS="--only 'kill *'".
+chaos: setup
+	mkdir -p build
+	$(BIN)/python -m tests.chaos --log build/chaos.log $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(FAULTS),--faults $(FAULTS)) $(if $(BROKERS),--brokers $(BROKERS)) $(CHAOS_OPTIONS)
 
 # The peers that the benchmark compares with pin other versions than Tollgate does, so they live in an environment of
 # their own. BENCH_OPTIONS is passed on, for example `make bench BENCH_OPTIONS='--runs 1 worker peers'`.

@@ -22,7 +22,8 @@ Encoded = tuple[bytes, bytes]
 @contextlib.contextmanager
 def broker(directory: Path) -> Iterator[tuple[str, int]]:
     """A running broker: its address and its process id. It ends with the block."""
-    address = BrokerAddress(directory / "kafka", *free_ports(2))
+    port, controller_port = free_ports(2)
+    address = BrokerAddress(directory / "kafka", port, controller_port)
     command = [sys.executable, "-m", "tollgate.embedded", "kafka", "--data-dir", str(address.data_dir)]
     command += ["--port", str(address.port), "--controller-port", str(address.controller_port)]
     with (directory / "kafka.log").open("wb") as log:

@@ -1,18 +1,15 @@
-"""Tollgate's processes as things to kill: each is started again at once, under the same name."""
+"""Tollgate's processes as things to hurt."""
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from urllib.request import urlopen
 
-from tollgate.embedded.children import start_child, stop_child
+from tests.chaos.victim import Victim
+
 from tollgate.embedded.ports import HOST, free_ports
 from tollgate.runtime.settings import Settings
-
-READY_SECONDS_MAX = 60
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -26,63 +23,36 @@ def environment(settings: Settings) -> dict[str, str]:
     return own
 
 
-class RoleProcess:
+class RoleProcess(Victim):
     """One role, for example `RoleProcess("worker", settings, directory, worker_id="worker-1")`."""
 
     def __init__(self, role: str, settings: Settings, directory: Path, worker_id: str = "") -> None:
-        self.name = worker_id or role
-        self.log = directory / f"{self.name}.log"
-        self.kills = 0
+        super().__init__(worker_id or role, directory)
+        self._role = role
         (self._port,) = free_ports(1)
         self._environment = environment(settings)
+        # For the next start alone: at which points of the engine it is to kill or stop itself.
+        self.fault_points = ""
         if worker_id:
             self._environment |= {"TOLLGATE_WORKER_ID": worker_id, "TOLLGATE_WORKER_PORT": str(self._port)}
-        self._program = (
+
+    def command(self) -> list[str]:
+        program = (
             "from tollgate.runtime.settings import load_settings\n"
-            f"from tollgate.{role} import run\n"
+            f"from tollgate.{self._role} import run\n"
             "raise SystemExit(run(load_settings()))"
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        return [sys.executable, "-c", program]
 
-    def start(self) -> None:
-        """Start it. Call from the main thread: it dies with the thread that started it."""
-        with self.log.open("ab") as output:
-            self._process = start_child([sys.executable, "-c", self._program], output, self._environment)
-
-    def kill(self) -> None:
-        """kill -9, and start it again."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        self.kills += 1
-        self.start()
-
-    def revive(self) -> None:
-        """Start it again if it has ended by itself, as one that was fenced does."""
-        if self._process is not None and self._process.poll() is not None:
-            self.start()
-
-    def freeze(self) -> None:
-        """Stop it where it stands, as a machine without time does."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on, not knowing that time has passed."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> int:
-        """Ask it to end, and return its exit status."""
-        return stop_child(self._process) if self._process is not None else 0
+    def environment(self) -> dict[str, str]:
+        points, self.fault_points = self.fault_points, ""
+        return self._environment | ({"TOLLGATE_FAULT_POINTS": points} if points else {})
 
     async def ready(self) -> bool:
-        """Whether a worker became ready in time."""
-        for _ in range(READY_SECONDS_MAX * 10):
-            if await asyncio.to_thread(self._answers):
-                return True
-            await asyncio.sleep(0.1)
-        return False
+        """A worker is ready when it says so; a sink has no page, so it is when it runs."""
+        if self._role != "worker":
+            return self.alive and not self.frozen
+        return self.alive and await asyncio.to_thread(self._answers)
 
     def _answers(self) -> bool:
         try:

@@ -1,202 +1,173 @@
-"""One run: load, kills at seeded moments, then the proof that nothing was lost and nothing counted twice."""
+"""A run: rounds of faults under load, each followed by rest and the proof that nothing was lost or counted twice."""
 
 import asyncio
 import contextlib
-import itertools
 import json
-import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
-from tests.chaos.checker import BUDGETS, PRICES, Checker, one_message_per_alert
-from tests.chaos.roles import RoleProcess, environment
-from tests.chaos.workload import PROVIDER, Record, Workload
-from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, running
+from tests.chaos.catalogue import chosen, fault
+from tests.chaos.checker import Checker
+from tests.chaos.falsify import unseen_falsifications
+from tests.chaos.load import Load, set_prices
+from tests.chaos.roles import environment
+from tests.chaos.schedule import Deed, deeds
+from tests.chaos.services import can_mount
+from tests.chaos.truth import Truth
+from tests.chaos.victim import kept
+from tests.chaos.workload import Workload
+from tests.chaos.world import READY_SECONDS_MAX, NotMetError, Plan, Say, World
+from tests.support.slack_server import SlackServer, running
+from tests.waiting import eventually
 
-from tollgate.runtime.kafka import client_options
-from tollgate.runtime.settings import Settings, load_settings
+from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics
-from tollgate.schemas.control import BudgetRecord, PriceRecord
-from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import migrate
 
-Say = Callable[[str], None]
-
 # How long the outputs may take to come to rest after the last event.
-DRAIN_SECONDS_MAX = 120
-# A machine that is slower than the plan falls behind it; nothing else may wait for the load to catch up.
-_BATCH_MAX = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What happens. `kills` are of workers; sinks are killed beside them. `pauses` stop a worker for 13 seconds, longer
-    than the group waits, so that it comes back to partitions that another one owns."""
-
-    seed: int
-    kills: int = 10
-    workers: int = 1
-    pauses: int = 0
-    events_per_second: int = 2_000
+DRAIN_SECONDS_MAX = 180
+# So many faults may be under way at the same time.
+_AT_ONCE = 3
 
 
 @dataclass(slots=True)
 class Outcome:
     """What was done and what was found wrong."""
 
-    events: int = 0
+    rounds: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    not_met: list[str] = field(default_factory=list)
     records: int = 0
+    sent_again: int = 0
+    events: int = 0
     total_usd: str = "0"
-    kills: dict[str, int] = field(default_factory=dict)
     messages: int = 0
     seconds: float = 0
     wrong: list[str] = field(default_factory=list)
 
 
-async def run(settings: Settings, plan: Plan, directory: Path, say: Say) -> Outcome:
-    """Carry out the plan on a broker and a ClickHouse that run already."""
+async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
+    """Carry out the plan. Stops at the first round with a difference."""
     started = time.monotonic()
+    outcome = Outcome()
     async with running(SlackServer()) as slack:
-        given = settings.model_dump(exclude_unset=True)
-        given |= {"slack_bot_token": TOKEN, "slack_channel": CHANNEL, "slack_api_url": slack.api_url}
-        settings = load_settings(**given)
-        await apply_topics(settings)
-        await asyncio.to_thread(migrate, settings)
-        await _set_prices_and_budgets(settings)
-        checker = Checker()
-        outcome = Outcome()
-        roles = _roles(settings, plan, directory)
+        world = World(plan, directory, slack, say, own_disks=can_mount())
         try:
-            for role in roles:
-                role.start()
-            enough = asyncio.Event()
-            load = asyncio.create_task(_load(settings, plan, checker, enough))
-            async with _revived(roles):
-                async with asyncio.timeout(60 + 30 * (plan.kills + plan.pauses)):
-                    await _disturb(plan, roles, load, say)
-                enough.set()
-                outcome.records = await load
-                say(f"sent {outcome.records} records; {len(checker.costs)} events count for {checker.total} USD")
-                outcome.wrong += await _verified(settings, say)
-            outcome.wrong += await _checked(settings, checker)
+            with world.door:
+                await world.start_services()
+                async with kept(world.victims):
+                    await _rounds(world, outcome, started)
+                if plan.falsify and not outcome.wrong:
+                    outcome.wrong += await unseen_falsifications(world, say)
         finally:
-            outcome.wrong += [
-                f"{r.name} ended with {s}, not 0" for r in roles if (s := await asyncio.to_thread(r.stop))
-            ]
-        posted = [m.body["metadata"]["event_payload"]["alert_key"] for m in slack.messages]
-        outcome.wrong += one_message_per_alert(posted)
-        outcome.messages = len(posted)
-    outcome.events, outcome.total_usd = len(checker.costs), str(checker.total)
-    outcome.kills = {role.name: role.kills for role in roles}
-    outcome.seconds = time.monotonic() - started
+            outcome.wrong += await world.stop()
+        outcome.messages = len(slack.messages)
+    outcome.faults = dict(sorted(world.faults.items()))
+    outcome.seconds = round(time.monotonic() - started, 1)
     return outcome
 
 
-def _roles(settings: Settings, plan: Plan, directory: Path) -> list[RoleProcess]:
-    workers = [RoleProcess("worker", settings, directory, f"worker-{n}") for n in range(plan.workers)]
-    return [*workers, *(RoleProcess(f"sinks.{sink}", settings, directory) for sink in ("clickhouse", "alerts"))]
+async def _rounds(world: World, outcome: Outcome, started: float) -> None:
+    plan = world.plan
+    await apply_topics(world.settings)
+    await asyncio.to_thread(migrate, world.settings)
+    await set_prices(world.settings)
+    for scope, limit in world.budgets.items():
+        await world.set_budget(scope, limit)
+    workload = Workload(plan.seed, partitions=plan.usage_partitions, start=datetime.now(UTC))
+    truth = Truth(plan.usage_partitions, workload.start)
+    load = Load(world.settings, workload.records(), truth, plan.events_per_second)
+    checker = world.checker = Checker(world.settings, truth, world.budgets)
+    for role in (world.workers[0], world.clickhouse_sink, world.alert_sink):
+        role.start()
+    todo = deeds(plan.seed, chosen(plan.kinds, disks=can_mount()))
 
-
-async def _disturb(plan: Plan, roles: list[RoleProcess], load: "asyncio.Task[int]", say: Say) -> None:
-    """Kill workers at random moments: some while they recover, most while they count."""
-    rnd = random.Random(plan.seed)
-    workers, sinks = roles[: plan.workers], roles[plan.workers :]
-    deeds = ["kill"] * plan.kills + ["pause"] * plan.pauses
-    rnd.shuffle(deeds)
-    for number, deed in enumerate(deeds, 1):
-        victim = rnd.choice(workers)
-        while_recovering = deed == "kill" and number > 1 and rnd.random() < 0.3
-        if not while_recovering and not await victim.ready():
-            raise RuntimeError(f"{victim.name} did not become ready: {victim.log.read_text(errors='replace')[-3000:]}")
-        await asyncio.sleep(rnd.uniform(0.1, 2.5))
-        if load.done():
-            await load
-        say(f"{number}/{len(deeds)} {deed} {victim.name}{' while it recovers' if while_recovering else ''}")
-        if deed == "pause":
-            victim.freeze()
-            await asyncio.sleep(13)
-            victim.thaw()
-        else:
-            victim.kill()
-        for sink in sinks:
-            if rnd.random() < 0.3:
-                say(f"  and {sink.name}")
-                sink.kill()
-    if not all(await asyncio.gather(*(worker.ready() for worker in workers))):
-        raise RuntimeError("a worker did not come back")
-    # The survivors count under load for a moment, too.
-    await asyncio.sleep(2)
-
-
-@contextlib.asynccontextmanager
-async def _revived(roles: list[RoleProcess]) -> AsyncIterator[None]:
-    """Start what ends by itself again, as a supervisor does."""
-
-    async def keep() -> None:
-        while True:
-            for role in roles:
-                role.revive()
-            await asyncio.sleep(0.5)
-
-    keeper = asyncio.create_task(keep())
-    try:
-        yield
-    finally:
-        keeper.cancel()
-
-
-async def _load(settings: Settings, plan: Plan, checker: Checker, enough: asyncio.Event) -> int:
-    """Send records at the plan's pace until it is enough; all are awaited, for only what Kafka acknowledged counts."""
-    producer = AIOKafkaProducer(
-        **client_options(settings), acks="all", enable_idempotence=True, linger_ms=5, request_timeout_ms=60_000
-    )
-    await producer.start()
-    topic = settings.topic(Topic.USAGE)
-    records = Workload(plan.seed).records()
-    sent = 0
-    try:
-        started = time.monotonic()
-        while not enough.is_set():
-            due = int((time.monotonic() - started) * plan.events_per_second) - sent
-            batch: list[Record] = list(itertools.islice(records, min(max(due, 0), _BATCH_MAX)))
-            acknowledged = [
-                await producer.send(topic, record.value, key=record.key, partition=record.partition) for record in batch
-            ]
-            for record in batch:
-                checker.add(record)
-            sent += len(batch)
-            await asyncio.gather(*acknowledged)
-            await asyncio.sleep(0.01)
-    finally:
-        await producer.stop()
-    return sent
-
-
-async def _set_prices_and_budgets(settings: Settings) -> None:
-    records: list[tuple[str, bytes]] = []
-    for model, rates in PRICES.items():
-        price = PriceRecord.model_validate(
-            {
-                "provider": PROVIDER,
-                "model": model,
-                "rates": [{"dimension": name, "usd": usd, "per": per} for name, (usd, per) in rates.items()],
-                "effective_from": "2020-01-01T00:00:00Z",
-            }
+    def is_over() -> bool:
+        minutes = (time.monotonic() - started) / 60
+        return (plan.faults is not None and world.faults.total() >= plan.faults) or (
+            plan.minutes is not None and minutes >= plan.minutes
         )
-        records.append((f"price/{price.id}", price.model_dump_json().encode()))
-    for scope, limit in BUDGETS.items():
-        budget = BudgetRecord.model_validate({"scope": scope, "limit": limit, "updated_at": "2026-01-01T00:00:00Z"})
-        records.append((f"budget/{budget.id}", budget.model_dump_json().encode()))
-    async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
-        for key, value in records:
-            await producer.send_and_wait(settings.topic(Topic.CONTROL), value, key=key.encode())
+
+    for number in count(1):
+        begun = time.monotonic()
+        before = world.faults.total()
+        load.start()
+        await _strike(world, todo, is_over, outcome)
+        rested = time.monotonic()
+        wrong = await world.heal()
+        await load.stop()
+        wrong += await check(world, checker)
+        outcome.rounds, outcome.records, outcome.sent_again = number, load.sent, load.resent
+        outcome.events, outcome.total_usd = len(truth.counted), str(truth.total)
+        outcome.wrong += wrong
+        faults = f"{world.faults.total() - before} faults, {world.faults.total()} in all"
+        took = f"{rested - begun:.0f} s of faults, {time.monotonic() - rested:.0f} s of checks"
+        verdict = f"{len(wrong)} DIFFERENCES" if wrong else "all equal"
+        world.say(f"round {number}: {faults}; {outcome.events} events of {outcome.total_usd} USD; {took}: {verdict}")
+        if wrong or is_over():
+            return
 
 
-async def _verified(settings: Settings, say: Say) -> list[str]:
+async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[], bool], outcome: Outcome) -> None:
+    """One round of faults, a few of them at the same time."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+    before = world.faults.total()
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def do(deed: Deed) -> None:
+        try:
+            await fault(deed.kind)(world, deed)
+        except NotMetError as why:
+            world.say(f"  {deed.number} {deed.kind}: not met: {why}")
+            outcome.not_met.append(f"{deed.number} {deed.kind}: {why}")
+        else:
+            world.faults[deed.kind] += 1
+        finally:
+            slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        while world.faults.total() + len(under_way) - before < world.plan.faults_per_round and not is_over():
+            deed = next(todo)
+            await slots.acquire()
+            await asyncio.sleep(deed.wait_seconds)
+            if deed.calm:
+                await world.counts(60)
+            world.say(f"{deed.number} {deed.kind}{'' if deed.calm else ' (at once)'}")
+            task = group.create_task(do(deed))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+
+async def check(world: World, checker: Checker) -> list[str]:
+    """Everything, once the outputs are at rest."""
+    settings = world.settings
+    _, wrong = await asyncio.gather(checker.take_usage(), _verified(settings))
+    # What was forwarded meanwhile is where it belongs by now.
+    wrong += await checker.check_usage()
+    wrong += await checker.check_kafka()
+    wrong += await asyncio.to_thread(checker.check_clickhouse)
+    return wrong + await _settled(lambda: checker.check_alerts([m.body for m in world.slack.messages]))
+
+
+async def _settled(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """What is still wrong when the time is over: alerts follow by design, numbers every five seconds."""
+    wrong: list[str] = []
+
+    async def equal() -> bool:
+        wrong[:] = await look()
+        return not wrong
+
+    with contextlib.suppress(AssertionError):
+        await eventually(equal, READY_SECONDS_MAX)
+    return wrong
+
+
+async def _verified(settings: Settings) -> list[str]:
     """`tollgate verify` waits until everything is at rest, and must find all equal."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -207,17 +178,8 @@ async def _verified(settings: Settings, say: Say) -> list[str]:
     )
     output, errors = await process.communicate()
     if process.returncode == 0:
-        report = json.loads(output)
-        say(f"tollgate verify: equal, {report['events']} events, {report['cost_usd']} USD")
         return []
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        differing = [found for found in json.loads(output)["checks"] if not found["ok"]]
+        return [f"tollgate verify ended with {process.returncode}: {json.dumps(differing)[:3000]}"]
     return [f"tollgate verify ended with {process.returncode}: {errors.decode(errors='replace')[-2000:]}"]
-
-
-async def _checked(settings: Settings, checker: Checker) -> list[str]:
-    return [
-        *await checker.check_priced(settings),
-        *await checker.check_dead_letters(settings),
-        *await checker.check_spend(settings),
-        *await checker.check_flags(settings),
-        *await asyncio.to_thread(checker.check_clickhouse, settings),
-    ]

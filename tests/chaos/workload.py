@@ -1,12 +1,12 @@
 """Seeded usage events with everything that goes wrong on the way to Kafka: repeats, wrong partitions, rubbish.
 
-It knows neither prices nor sums; `checker` computes those from what is handed out here.
+It knows neither prices nor sums; `truth` computes those from what Kafka has of it.
 """
 
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,13 +15,14 @@ from tollgate.schemas.topics import USAGE_PARTITIONS
 
 PROVIDER: Final = "chaos"
 
-# How long ago an event happened at most, how often that is, and which windows it is then counted in: hours are held for
-# 72 hours, days for 62 days, months for 25. All are far from the edges, so no clock decides.
+# How long ago an event happened, from and to, and how often that is. Hours are held for 72 hours, days for 62 days,
+# months for 25: all are far from those edges, so that no clock decides which windows an event is counted in.
 _AGES: Final = (
-    (timedelta(0), timedelta(minutes=50), 85, ("hour", "day", "month", "lifetime")),
-    (timedelta(hours=1), timedelta(hours=5), 8, ("hour", "day", "month", "lifetime")),
-    (timedelta(hours=100), timedelta(hours=110), 4, ("day", "month", "lifetime")),
-    (timedelta(days=70), timedelta(days=75), 3, ("month", "lifetime")),
+    (timedelta(0), timedelta(minutes=50), 84),
+    (timedelta(hours=1), timedelta(hours=5), 8),
+    (timedelta(hours=100), timedelta(hours=110), 4),
+    (timedelta(days=70), timedelta(days=75), 3),
+    (timedelta(days=900), timedelta(days=905), 1),
 )
 _DIMENSIONS: Final = {
     "service": ("chat", "studio", "reports"),
@@ -33,24 +34,22 @@ _DIMENSIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A usage event that must be counted exactly once, and the kinds of windows it belongs to."""
+    """A usage event that must be counted exactly once."""
 
     id: str
     user: str
     time: datetime
     data: dict[str, Any]
-    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is sent. `counts` is set where an event is first sent, `refused` to the reason where it must be refused."""
+    """What is sent. `event_id` is that of the event in it, and empty for rubbish."""
 
     partition: int
     key: bytes
     value: bytes
-    counts: Event | None = None
-    refused: str | None = None
+    event_id: str = ""
 
 
 @dataclass
@@ -63,6 +62,7 @@ class Workload:
     misrouted: int = 15
     rubbish: int = 2
     conflicting: int = 2
+    partitions: int = USAGE_PARTITIONS
     start: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def records(self) -> Iterator[Record]:
@@ -74,10 +74,11 @@ class Workload:
             number += 1
             event = self._event(rnd, number)
             value = encoded(event)
-            home = partition_of(event.user.encode(), USAGE_PARTITIONS)
+            home = partition_of(event.user.encode(), self.partitions)
             lost = rnd.randrange(1000) < self.misrouted
-            partition = (home + rnd.randrange(1, USAGE_PARTITIONS)) % USAGE_PARTITIONS if lost else home
-            record = Record(partition, rnd.choice([b"", b"elsewhere"]) if lost else event.user.encode(), value, event)
+            partition = (home + rnd.randrange(1, self.partitions)) % self.partitions if lost else home
+            key = rnd.choice([b"", b"elsewhere"]) if lost else event.user.encode()
+            record = Record(partition, key, value, event.id)
             yield record
             recent.append((event, record))
             if len(recent) > 4_000:
@@ -88,12 +89,11 @@ class Workload:
                 yield self._repeat(rnd, before, sent)
             elif chance < self.repeated + self.conflicting:
                 before, sent = rnd.choice(recent)
-                if sent.key == before.user.encode():
-                    # Both are at home, so the log has the original first.
-                    other = Event(before.id, before.user, before.time, before.data | {"operation": "other"}, ())
-                    yield Record(sent.partition, sent.key, encoded(other), refused="conflict")
+                # Which of the two counts is for the log to say.
+                other = replace(before, data=before.data | {"operation": "other"})
+                yield Record(sent.partition, sent.key, encoded(other), before.id)
             elif chance < self.repeated + self.conflicting + self.rubbish:
-                yield Record(home, event.user.encode(), b'{"specversion": "1.0", ', refused="not_json")
+                yield Record(home, event.user.encode(), b'{"specversion": "1.0", ')
 
     def _repeat(self, rnd: random.Random, event: Event, sent: Record) -> Record:
         value = sent.value
@@ -101,11 +101,11 @@ class Workload:
             # A client that serialises again: other order, other white space.
             value = json.dumps(dict(reversed(json.loads(value).items())), indent=1).encode()
         if rnd.random() < 0.2:
-            return Record(rnd.randrange(USAGE_PARTITIONS), event.user.encode(), value)
-        return Record(partition_of(event.user.encode(), USAGE_PARTITIONS), event.user.encode(), value)
+            return Record(rnd.randrange(self.partitions), event.user.encode(), value, event.id)
+        return Record(partition_of(event.user.encode(), self.partitions), event.user.encode(), value, event.id)
 
     def _event(self, rnd: random.Random, number: int) -> Event:
-        newest, oldest, _, kinds = rnd.choices(_AGES, [weight for _, _, weight, _ in _AGES])[0]
+        newest, oldest, _ = rnd.choices(_AGES, [weight for _, _, weight in _AGES])[0]
         age = newest + (oldest - newest) * rnd.random()
         # Milliseconds, as the wire has them.
         time = (self.start - age).replace(microsecond=rnd.randrange(1000) * 1000)
@@ -113,7 +113,7 @@ class Workload:
         data |= {name: value for name, values in _DIMENSIONS.items() if (value := rnd.choice(values))}
         # A few users make most of the traffic, as everywhere.
         user = f"chaos-{int(self.users * rnd.random() ** 3)}"
-        return Event(f"{self.seed}-{number}", user, time, data, kinds)
+        return Event(f"{self.seed}-{number}", user, time, data)
 
 
 def _usage(rnd: random.Random) -> dict[str, Any]:
@@ -131,8 +131,16 @@ def _usage(rnd: random.Random) -> dict[str, Any]:
         return data
     if kind < 80:
         return {"model": "beta", "usage": {"images": rnd.randrange(1, 5)}}
-    if kind < 95:
+    if kind < 92:
         return {"model": "gamma", "usage": {"video_seconds": f"{rnd.randrange(1, 60)}.{rnd.randrange(1, 10**9):09d}"}}
+    if kind < 96:
+        # Nobody knows its price.
+        usage = {
+            "input_tokens": rnd.randrange(1, 900),
+            "output_tokens": rnd.randrange(90),
+            "characters": rnd.randrange(9),
+        }
+        return {"model": "omega", "usage": usage}
     return {"model": "delta", "usage": {"requests": 1}, "cost_usd": f"0.{rnd.randrange(10**12):012d}"}
 
 

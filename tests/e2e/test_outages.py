@@ -123,6 +123,7 @@ def test_an_alert_of_a_time_without_slack_is_posted_once_when_slack_is_back(sett
 
             wait_until(lambda: levels() == ["emergency"], 90, "one message")
             processes[ALERTS].kill()
+            processes[ALERTS].start()
             asyncio.run(send(here, events(1, 5)))
             wait_until(lambda: "0.021" in json.dumps(slack.messages()[0]["body"]), 60, "the message with new numbers")
             assert len(slack.messages()) == 1

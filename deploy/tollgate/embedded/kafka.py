@@ -1,7 +1,9 @@
-"""A real Apache Kafka broker on this machine: KRaft, one node that is broker and controller, 127.0.0.1 only.
+"""A real Apache Kafka broker on this machine: KRaft, each node is broker and controller, 127.0.0.1 only.
 
 `python -m tollgate.embedded kafka --data-dir D --port N --controller-port M` prepares the data directory and becomes
-the broker: the process is replaced by Java, so that its pid, its signals and its end are the broker's own.
+the broker: the process is replaced by Java, so that its pid, its signals and its end are the broker's own. It is alone
+unless `--node-id`, `--voters` and `--cluster-id` make it one of several: with three nodes every topic of Kafka's own
+has three replicas, and what is acknowledged survives any one of them.
 """
 
 import argparse
@@ -29,17 +31,9 @@ assert MESSAGE_BYTES_MAX > RECORD_BYTES_MAX
 
 _PROPERTIES = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
-    # One node: every internal topic has one replica.
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
     # Few groups and few transactional ids: 50 partitions each would only be files to open at every start.
     "offsets.topic.num.partitions": "8",
     "transaction.state.log.num.partitions": "8",
@@ -70,6 +64,19 @@ _PROPERTIES = {
     "num.recovery.threads.per.data.dir": "2",
 }
 
+# How many copies of Kafka's own topics, and how many of them must have a record before it is acknowledged.
+_REPLICATION_PROPERTIES = (
+    "default.replication.factor",
+    "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+    "share.coordinator.state.topic.replication.factor",
+)
+_IN_SYNC_PROPERTIES = (
+    "min.insync.replicas",
+    "transaction.state.log.min.isr",
+    "share.coordinator.state.topic.min.isr",
+)
+
 _JVM_FLAGS = (
     "-server",
     "-Xms256m",
@@ -95,12 +102,29 @@ _JVM_FLAGS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """Which node of which cluster a broker is. `voters` has every node's controller as `1@127.0.0.1:9093`, this one's
+    included; without any the broker is a cluster of its own. All nodes are given the same `cluster_id`."""
+
+    node_id: int = 1
+    voters: tuple[str, ...] = ()
+    cluster_id: str = ""
+
+
+def new_cluster_id() -> str:
+    """A random id as Kafka wants it: 16 bytes in base64."""
+    # Kafka's command line takes an id that begins with `-` for an option.
+    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerAddress:
     """Where one broker lives: its files and its two ports on 127.0.0.1."""
 
     data_dir: Path
     port: int
     controller_port: int
+    membership: Membership = Membership()
 
     @property
     def bootstrap_servers(self) -> str:
@@ -121,11 +145,16 @@ def java() -> Path:
 
 def write_properties(address: BrokerAddress) -> Path:
     """Write the broker's configuration into its data directory; the ports may differ from the last start's."""
+    member = address.membership
+    replicas = min(3, max(1, len(member.voters)))
     properties = _PROPERTIES | {
+        "node.id": str(member.node_id),
         "listeners": f"PLAINTEXT://{HOST}:{address.port},CONTROLLER://{HOST}:{address.controller_port}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{address.port}",
-        "controller.quorum.voters": f"1@{HOST}:{address.controller_port}",
+        "controller.quorum.voters": ",".join(member.voters) or f"{member.node_id}@{HOST}:{address.controller_port}",
         "log.dirs": str(address.data_dir / "log"),
+        **dict.fromkeys(_REPLICATION_PROPERTIES, str(replicas)),
+        **dict.fromkeys(_IN_SYNC_PROPERTIES, str(max(1, replicas - 1))),
     }
     address.data_dir.mkdir(parents=True, exist_ok=True)
     path = address.data_dir / "server.properties"
@@ -139,9 +168,7 @@ def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -
     """Format an empty data directory with Kafka's own tool; a directory that is formatted is left alone."""
     if (address.data_dir / "log" / "meta.properties").exists():
         return
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     done = subprocess.run(  # noqa: S603 # our own Java with fixed arguments
-        # Kafka's command line takes an id that begins with `-` for an option.
         [
             java(),
             *_JVM_FLAGS,
@@ -149,7 +176,7 @@ def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -
             _class_path(jars),
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster_id.replace('-', '_')}",
+            f"--cluster-id={address.membership.cluster_id or new_cluster_id()}",
             f"--config={properties}",
         ],
         capture_output=True,
@@ -207,9 +234,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--controller-port", type=int, required=True)
+    parser.add_argument("--node-id", type=int, default=1, help="number of this node in its cluster")
+    parser.add_argument("--voters", default="", help="controllers of all nodes: 1@127.0.0.1:9093,2@… (default: alone)")
+    parser.add_argument("--cluster-id", default="", help="the same for all nodes (default: a new one)")
     given = parser.parse_args(arguments)
+    voters = tuple(filter(None, given.voters.split(",")))
+    member = Membership(given.node_id, voters, given.cluster_id)
     try:
-        command = prepare(BrokerAddress(given.data_dir.absolute(), given.port, given.controller_port))
+        command = prepare(BrokerAddress(given.data_dir.absolute(), given.port, given.controller_port, member))
         os.execv(command[0], command)  # noqa: S606 # a shell would stand between the broker and its signals
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -60,7 +60,8 @@ async def apply_topics(
     if specs is None:
         specs = topic_specs(settings.usage_partitions)
     async with _admin(settings) as admin:
-        wanted = {settings.topic(spec.topic): spec for spec in specs}
+        durable = _durable(settings.kafka_replication_factor)
+        wanted = {settings.topic(spec.topic): replace(spec, configs=spec.configs | durable) for spec in specs}
         partitions = await _partition_counts(admin, list(wanted))
         present = [name for name in wanted if name in partitions]
         configs = await _configs(admin, present)
@@ -83,6 +84,14 @@ async def delete_topics(settings: Settings, specs: Sequence[TopicSpec] = TOPIC_S
         present = await _partition_counts(admin, [settings.topic(spec.topic) for spec in specs])
         if present:
             await admin.delete_topics(list(present))
+
+
+def _durable(replication_factor: int) -> dict[str, str]:
+    """With three replicas or more, a record is acknowledged once all but one have it: any one may then be lost.
+
+    Kafka's default is one, with which the only replica in step may take what it has acknowledged along.
+    """
+    return {"min.insync.replicas": str(replication_factor - 1)} if replication_factor >= 3 else {}
 
 
 @asynccontextmanager

@@ -84,6 +84,10 @@ class Door:
             upstream.request(request.command, request.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
+        except (OSError, http.client.HTTPException):
+            # ClickHouse is away: so is the door, for this request.
+            request.close_connection = True
+            return
         finally:
             upstream.close()
         if is_insert:
