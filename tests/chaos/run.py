@@ -87,9 +87,9 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
         role.start()
     todo = deeds(plan.seed, chosen(plan.kinds, disks=can_mount()))
 
-    def is_over() -> bool:
+    def is_over(under_way: int = 0) -> bool:
         minutes = (time.monotonic() - started) / 60
-        return (plan.faults is not None and world.faults.total() >= plan.faults) or (
+        return (plan.faults is not None and world.faults.total() + under_way >= plan.faults) or (
             plan.minutes is not None and minutes >= plan.minutes
         )
 
@@ -113,7 +113,7 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
             return
 
 
-async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[], bool], outcome: Outcome) -> None:
+async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[int], bool], outcome: Outcome) -> None:
     """One round of faults, a few of them at the same time."""
     slots = asyncio.Semaphore(_AT_ONCE)
     before = world.faults.total()
@@ -131,9 +131,12 @@ async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[], bool
             slots.release()
 
     async with asyncio.TaskGroup() as group:
-        while world.faults.total() + len(under_way) - before < world.plan.faults_per_round and not is_over():
-            deed = next(todo)
+        while True:
             await slots.acquire()
+            striking = len(under_way)
+            if world.faults.total() + striking - before >= world.plan.faults_per_round or is_over(striking):
+                return
+            deed = next(todo)
             await asyncio.sleep(deed.wait_seconds)
             if deed.calm:
                 await world.counts(60)
