@@ -1,19 +1,18 @@
 """`tollgate verify`: proof that every number of the system follows from the usage topic."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tollgate.cli.exits import Exit, UnreachableError
 from tollgate.cli.options import AsJson, DataDir
-from tollgate.cli.output import is_colourful, print_json, safe, say, say_error
+from tollgate.cli.output import print_json, safe, say, say_error
 from tollgate.cli.services import find_settings, reaching_kafka
+from tollgate.cli.verify_progress import showing
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
-from tollgate.verification import Progress, Report
+from tollgate.verification import Report
 from tollgate.verification import verify as run_verification
 
 
@@ -28,15 +27,17 @@ def verify(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Recompute everything from the usage topic and compare: priced events, dead letters, spend, flags and ClickHouse.
+    """Recompute all from the usage topic and compare: priced events, dead letters, state, spend, flags, ClickHouse.
 
-    Exit 0 only when all are equal to the last digit, 1 when they are not (the first difference is printed), 3 when
-    Kafka or ClickHouse cannot be reached.
+    Events may keep arriving: everything is compared as of one cut. Exit 0 only when all are equal to the last digit, 1
+    when they are not (the first scope and window that differs is printed, with the events behind it), 3 when Kafka or
+    ClickHouse cannot be reached. What does not fit into memory goes to a temporary directory: about 40 bytes for each
+    event of the largest partition, and the records of state and spend.
     """
     settings = find_settings(data_dir)
     # The clients would log each attempt; the sentence at the end says it.
     configure_logs("error")
-    report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse))
+    report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse, quiet=as_json))
     if as_json:
         print_json(report.as_json())
     else:
@@ -47,13 +48,15 @@ def verify(
         if not check.ok:
             more = f" ({check.differences - 1} more)" if check.differences > 1 else ""
             say_error(f"{check.name}: {check.difference}{more}")
+    for line in report.lines():
+        say(line)
     return Exit.OK if report.ok else Exit.NO
 
 
-async def _verify(settings: Settings, wait_seconds: float, *, clickhouse: bool) -> Report:
+async def _verify(settings: Settings, wait_seconds: float, *, clickhouse: bool, quiet: bool) -> Report:
     from tollgate.sinks.clickhouse import SinkError
 
-    with _progress() as progress:
+    with showing(quiet) as progress:
         try:
             async with reaching_kafka(settings):
                 return await run_verification(settings, wait_seconds, clickhouse=clickhouse, progress=progress)
@@ -61,21 +64,6 @@ async def _verify(settings: Settings, wait_seconds: float, *, clickhouse: bool) 
             raise UnreachableError(
                 f"{error}: start the stack with `tollgate up`, or set TOLLGATE_CLICKHOUSE_URL."
             ) from None
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    if not is_colourful():
-        yield lambda _what, _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
 def print_report(report: Report) -> None:

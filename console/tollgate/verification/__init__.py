@@ -1,6 +1,7 @@
 """Recomputes everything from the usage topic and compares it with what the system says."""
 
-from tollgate.verification.report import Check, Report
-from tollgate.verification.run import Progress, verify
+from tollgate.verification.report import Check, EventFault, FirstDifference, Report
+from tollgate.verification.run import verify
+from tollgate.verification.snapshot import Progress
 
-__all__ = ["Check", "Progress", "Report", "verify"]
+__all__ = ["Check", "EventFault", "FirstDifference", "Progress", "Report", "verify"]

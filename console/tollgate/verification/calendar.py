@@ -5,6 +5,7 @@ Written again, without the ledger's arithmetic, so that the two check each other
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 
 KINDS = ("hour", "day", "month", "lifetime")
 
@@ -51,21 +52,33 @@ def end_of(kind: str, start: datetime) -> datetime:
     return start + (timedelta(hours=1) if kind == "hour" else timedelta(days=1))
 
 
+# What an event is counted in, from the one that is held longest.
+NESTED: Final = ("lifetime", "month", "day", "hour")
+
+
 @lru_cache(maxsize=65_536)
-def held_kinds(hour_ms: int, clock_ms: int) -> tuple[str, ...]:
-    """The kinds of windows that an event of this hour is counted in while the partition's clock is in that hour."""
-    moment, now = instant(hour_ms), instant(clock_ms)
-    held = ["lifetime"]
-    month, oldest = start_of("month", moment), start_of("month", now)
+def held_kinds(hour_ms: int, clock_ms: int) -> int:
+    """How many of `NESTED` an event of this hour is counted in while the partition's clock is in that hour."""
+    moment = instant(hour_ms)
+    return 1 + sum(is_held(kind, start_of(kind, moment), clock_ms) for kind in NESTED[1:])
+
+
+def is_held(kind: str, start: datetime, clock_ms: int) -> bool:
+    """Whether the window of this kind that starts then is still held while the clock is in the hour `clock_ms`."""
+    now = instant(hour_of(clock_ms))
+    if kind == "hour":
+        return start >= now - HOURS_HELD
+    if kind == "day":
+        return start >= start_of("day", now) - DAYS_HELD
+    return kind == "lifetime" or start >= _oldest_month(now.year, now.month)
+
+
+@lru_cache(maxsize=64)
+def _oldest_month(year: int, month: int) -> datetime:
+    oldest = datetime(year, month, 1, tzinfo=UTC)
     for _ in range(MONTHS_HELD):
         oldest = (oldest - timedelta(days=1)).replace(day=1)
-    if month >= oldest:
-        held.append("month")
-    if start_of("day", moment) >= start_of("day", now) - DAYS_HELD:
-        held.append("day")
-    if moment >= start_of("hour", now) - HOURS_HELD:
-        held.append("hour")
-    return tuple(held)
+    return oldest
 
 
 @lru_cache(maxsize=65_536)

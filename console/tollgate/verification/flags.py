@@ -1,19 +1,21 @@
-"""The flags topic against the budgets, evaluated on the recomputed spend as of now."""
+"""The flags topic against the budgets, evaluated as of now on the spend that the state has, which is recounted too."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from tollgate.schemas.control import BudgetRecord
 from tollgate.verification.calendar import end_of, instant, milliseconds, start_of, text
 from tollgate.verification.report import Check
-from tollgate.verification.spend import Recounted
 from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, Sum, plain, scaled
+from tollgate.verification.view import View
 
 Flag = dict[str, Any]
 
-_STATES: Final = ("ok", "warning", "blocked", "stopped")
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 # The state that an action means for services, and how strict it is.
 _STATE_OF: Final = {"alert": "warning", "downgrade": "warning", "block": "blocked", "stop": "stopped"}
 _STRICTNESS: Final = ("alert", "downgrade", "block", "stop")
@@ -65,8 +67,10 @@ def stand(budget: BudgetRecord, scope: str, windows: dict[str, Sum], now: dateti
 
 
 def expected_flags(scope: str, budgets: Iterable[BudgetRecord], windows: dict[str, Sum], now: datetime) -> list[Flag]:
-    """What the scope's flag must say; several when budgets are equally bad and any of them may be shown."""
-    standings = [stand(budget, scope, windows, now) for budget in applying(budgets, scope)]
+    """What the scope's flag must say by the budgets that apply to it; several when budgets are equally bad and any of
+    them may be shown.
+    """
+    standings = [stand(budget, scope, windows, now) for budget in budgets]
     due = [s.action for s in standings if s.action is not None]
     if not due:
         return [{"state": "ok", "blocked": False}]
@@ -111,41 +115,55 @@ def in_force(flag: Flag | None, now_ms: int) -> Flag:
     return flag
 
 
-def compare_flags(
-    budgets: list[BudgetRecord], recounted: Recounted, found: dict[str, Flag], unreadable: list[str], now_ms: int
-) -> Check:
+class FlagsCheck(Check):
     """Every scope with a budget or a flag says what its budgets demand. A scope without a flag says ok."""
-    check = Check("flags")
-    for problem in unreadable:
-        check.differs("flag", "a readable one", problem)
-    now = instant(now_ms)
-    scopes = {key.partition("|")[0] if "|" not in key else key.rsplit("|", 2)[0] for key in recounted.high}
-    patterns = {budget.scope for budget in budgets}
-    watched = {s for s in scopes if s in patterns or s.partition("/")[0] + "/*" in patterns} | found.keys()
-    raised = agreed = 0
-    for scope in sorted(watched):
-        said = in_force(found.get(scope), now_ms)
-        expected = expected_flags(scope, budgets, recounted.low, now)
-        later = expected_flags(scope, budgets, recounted.high, now)
-        if expected[0]["state"] != "ok":
-            raised += 1
-        if any(_agree(said, flag) for flag in (*expected, *later)) or _between(said, expected[0], later[0], recounted):
-            agreed += expected[0]["state"] != "ok"
-        else:
-            check.differs(f"flag of {scope}", _shown(expected[0]), _shown(said))
-    return check.shows(f"{raised} raised", f"{agreed} raised" if check.ok else f"{check.differences} wrong")
+
+    def __init__(self, budgets: list[BudgetRecord]) -> None:
+        super().__init__("flags")
+        self._budgets = budgets
+        self._scopes = {budget.scope for budget in budgets}
+        self._raised = 0
+        self._agreed = 0
+
+    def compare(self, view: View, now_ms: int) -> None:
+        """Look at a bucket of scopes. A scope that was spent in since the cut may say what holds after any of that."""
+        windows: dict[str, list[str]] = {}
+        for key in view.state.keys() | view.moved.keys():
+            windows.setdefault(key.rsplit("|", 2)[0], []).append(key)
+        for scope in windows.keys() | view.flags.keys():
+            if scope in view.flags or scope in self._scopes or scope.partition("/")[0] + "/*" in self._scopes:
+                self._look(scope, view, windows.get(scope, []), now_ms)
+
+    def finish(self) -> Check:
+        """All scopes were shown."""
+        return self.shows(
+            f"{self._raised} raised", f"{self._agreed} raised" if self.ok else f"{self.differences} wrong"
+        )
+
+    def _look(self, scope: str, view: View, windows: list[str], now_ms: int) -> None:
+        try:
+            flag = _decode(view.flags[scope]) if scope in view.flags else None
+            said = in_force(flag, now_ms)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self.differs(f"flag of {scope}", "a readable one", type(error).__name__)
+            return
+        now = instant(now_ms)
+        budgets = applying(self._budgets, scope)
+        first: Flag | None = None
+        for version in view.versions(scope, windows):
+            demanded = expected_flags(scope, budgets, version, now)
+            if any(_agree(said, flag) for flag in demanded):
+                self._raised += said["state"] != "ok"
+                self._agreed += said["state"] != "ok"
+                return
+            first = first or demanded[0]
+        assert first is not None, "there is always the version of the cut"
+        self._raised += first["state"] != "ok"
+        self.differs(f"flag of {scope}", _shown(first), _shown(said))
 
 
 def _agree(said: Flag, expected: Flag) -> bool:
     return all(said.get(name) == value for name, value in expected.items())
-
-
-def _between(said: Flag, low: Flag, high: Flag, recounted: Recounted) -> bool:
-    """Whether a flag that events are moving may be right: its state lies between those of the two recounts."""
-    if low == high and not recounted.open_ended:
-        return False
-    at = _STATES.index(said["state"])
-    return _STATES.index(low["state"]) <= at <= _STATES.index(high["state"])
 
 
 def _shown(flag: Flag) -> str:

@@ -1,12 +1,19 @@
-"""Dead letters and forwarded records against the recount: nothing refused is lost, nothing else is refused."""
+"""Dead letters and forwarded records against the recount: nothing refused is lost, nothing else is refused.
+
+Both sides go to disk by the place they are about, and are matched a bucket of places at a time.
+"""
 
 from hashlib import sha256
+from typing import Final
 
+import msgspec
 from aiokafka import ConsumerRecord
 
 from tollgate.verification.report import Check
+from tollgate.verification.spill import Spill
 
-Place = tuple[int, int]
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(tuple[str, str, str, bytes]).decode
 
 
 def digest(value: bytes | None) -> bytes:
@@ -17,17 +24,30 @@ def digest(value: bytes | None) -> bytes:
 class LettersCheck:
     """Every refused record must be in the dead letters once, with its own bytes and the right reason."""
 
-    def __init__(self, source_topic: str, begins: dict[int, int], cut: dict[int, int]) -> None:
+    def __init__(self, spill: Spill, source_topic: str, begins: dict[int, int], cut: dict[int, int]) -> None:
         self.check = Check("dead letters")
+        self._spill = spill
         self._topic = source_topic
         self._begins = begins
         self._cut = cut
-        self._refused: dict[Place, tuple[str, bytes]] = {}
-        self._found = 0
+        self.expected = 0
+        self.found = 0
 
     def refused(self, record: ConsumerRecord, reason: str) -> None:
         """A record of the usage topic that must have been refused."""
-        self._refused[record.partition, record.offset] = (reason, digest(record.value))
+        self._add("refused", f"{record.partition}:{record.offset}", reason, digest(record.value))
+
+    def not_counted(self, record: ConsumerRecord) -> None:
+        """A valid event without a priced record: `conflict` or `either` may follow."""
+        self._add("value", f"{record.partition}:{record.offset}", "", digest(record.value))
+
+    def conflict(self, place: str) -> None:
+        """The event there says other things than the one it repeats."""
+        self._add("conflict", place, "conflict", b"")
+
+    def either(self, place: str) -> None:
+        """Nobody can tell any more whether the event there repeats another with other data."""
+        self._add("either", place, "conflict", b"")
 
     def letter(self, record: ConsumerRecord) -> None:
         """A record of the dead-letters topic. Those of other topics, or from outside the range, are not looked at."""
@@ -36,70 +56,101 @@ class LettersCheck:
             place = int(headers["source_partition"]), int(headers["source_offset"])
         except (KeyError, ValueError):
             return
-        if headers.get("source_topic") != self._topic or not self._in_range(place):
+        partition, offset = place
+        if headers.get("source_topic") != self._topic or partition not in self._cut:
             return
-        self._found += 1
-        found = (headers.get("reason", ""), digest(record.value))
-        expected = self._refused.pop(place, None)
-        where = f"usage record {place[0]}:{place[1]}"
-        if expected is None:
-            self.check.differs(where, "no (further) dead letter", f"one with reason {found[0]}")
-        elif expected[0] != found[0]:
-            self.check.differs(where, f"reason {expected[0]}", f"reason {found[0]}")
-        elif expected[1] != found[1]:
-            self.check.differs(where, "its own bytes in the dead letter", "others")
+        if self._begins[partition] <= offset < self._cut[partition]:
+            self._add("letter", f"{partition}:{offset}", headers.get("reason", ""), digest(record.value))
 
     def finish(self) -> Check:
-        """All dead letters were shown: what has none is missing."""
-        for place, (reason, _) in self._refused.items():
-            self.check.differs(f"usage record {place[0]}:{place[1]}", f"a dead letter with reason {reason}", "none")
+        """All was shown: match it."""
+        for bucket in range(self._spill.buckets):
+            places: dict[str, list[tuple[str, str, bytes]]] = {}
+            for row in self._spill.rows(bucket):
+                kind, place, reason, value = _decode(row)
+                places.setdefault(place, []).append((kind, reason, value))
+            for place, rows in places.items():
+                self._match(f"usage record {place}", rows)
         return self.check
 
-    @property
-    def found(self) -> int:
-        """How many dead letters of the range there are."""
-        return self._found
+    def _match(self, where: str, rows: list[tuple[str, str, bytes]]) -> None:
+        letters = [(reason, value) for kind, reason, value in rows if kind == "letter"]
+        due = next(((kind, reason) for kind, reason, _ in rows if kind in ("refused", "conflict", "either")), None)
+        # The bytes of an event that was counted and should not have been are not kept: its count is the fault.
+        values = {value for kind, _, value in rows if kind in ("refused", "value")}
+        self.found += len(letters)
+        self.expected += due is not None and (due[0] != "either" or bool(letters))
+        if due is None:
+            letters_due = 0
+        else:
+            letters_due = 1
+            if not letters and due[0] != "either":
+                self.check.differs(where, f"a dead letter with reason {due[1]}", "none")
+        for reason, _ in letters[letters_due:]:
+            self.check.differs(where, "no (further) dead letter", f"one with reason {reason}")
+        for reason, value in letters[:letters_due]:
+            assert due is not None
+            if reason != due[1]:
+                self.check.differs(where, f"reason {due[1]}", f"reason {reason}")
+            elif values and value not in values:
+                self.check.differs(where, "its own bytes in the dead letter", "others")
 
-    def _in_range(self, place: Place) -> bool:
-        partition, offset = place
-        return partition in self._cut and self._begins[partition] <= offset < self._cut[partition]
+    def _add(self, kind: str, place: str, reason: str, value: bytes) -> None:
+        self._spill.add(self._spill.bucket_of(place), _encode((kind, place, reason, value)))
 
 
 class ForwardsCheck:
     """Every misrouted record must stand once in its user's partition, with the same bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, spill: Spill) -> None:
         self.check = Check("forwarded records")
-        self._sent: dict[str, tuple[int, bytes]] = {}
-        self._arrived: dict[str, tuple[int, bytes]] = {}
+        self._spill = spill
 
     def sent(self, record: ConsumerRecord, home: int) -> None:
         """A record that must have been forwarded to the partition `home`."""
-        self._sent[f"{record.partition}:{record.offset}"] = (home, digest(record.value))
+        self._add("sent", f"{record.partition}:{record.offset}", home, record)
 
     def arrived(self, record: ConsumerRecord, origin: str) -> None:
         """A forwarded copy of the record at `origin`."""
-        if origin in self._arrived:
-            self.check.differs(
-                f"record {origin}", "one forwarded copy", f"another at {record.partition}:{record.offset}"
-            )
-        self._arrived[origin] = (record.partition, digest(record.value))
+        self._add("arrived", origin, record.partition, record)
 
-    def finish(self, begins: dict[int, int], expected_before: dict[int, int]) -> Check:
-        """All records were shown. A record at or after `expected_before` may be on its way still."""
-        for origin, (home, value) in self._sent.items():
+    def finish(self, begins: dict[int, int], cut: dict[int, int]) -> Check:
+        """All records before the cut were shown, and all copies that were made of them."""
+        due = copied = 0
+        for bucket in range(self._spill.buckets):
+            origins: dict[str, tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]] = {}
+            for row in self._spill.rows(bucket):
+                kind, origin, partition, value = _decode(row)
+                origins.setdefault(origin, ([], []))[kind == "arrived"].append((partition, value))
+            for origin, (sent, arrived) in origins.items():
+                due += len(sent)
+                copied += bool(sent and arrived)
+                self._match(origin, sent, arrived, begins, cut)
+        return self.check.shows(due, copied)
+
+    def _match(
+        self,
+        origin: str,
+        sent: list[tuple[str, bytes]],
+        arrived: list[tuple[str, bytes]],
+        begins: dict[int, int],
+        cut: dict[int, int],
+    ) -> None:
+        what = f"record {origin}"
+        for partition, _ in arrived[1:]:
+            self.check.differs(what, "one forwarded copy", f"another in partition {partition}")
+        if not sent:
             partition, _, offset = origin.partition(":")
-            copy = self._arrived.get(origin)
-            if copy is None:
-                if int(offset) < expected_before[int(partition)]:
-                    self.check.differs(f"record {origin}", f"a copy in partition {home}", "none")
-            elif copy != (home, value):
-                what = "other bytes" if copy[0] == home else f"partition {copy[0]}"
-                self.check.differs(f"record {origin}", f"the same bytes in partition {home}", what)
-        for origin in self._arrived.keys() - self._sent.keys():
-            partition, _, offset = origin.partition(":")
-            # Retention may have removed the original, which is older than its copy.
-            if not (partition.isdigit() and offset.isdigit() and int(offset) < begins.get(int(partition), 0)):
-                self.check.differs(f"record {origin}", "no forwarded copy of it", "one")
-        due = [o for o in self._sent if int(o.partition(":")[2]) < expected_before[int(o.partition(":")[0])]]
-        return self.check.shows(len(due), sum(origin in self._arrived for origin in due))
+            known = partition.isdigit() and offset.isdigit() and int(partition) in cut
+            # Retention may have removed the original, which is older than its copy; or it lies behind the cut.
+            if not known or begins[int(partition)] <= int(offset) < cut[int(partition)]:
+                self.check.differs(what, "no forwarded copy of it", "one")
+        elif not arrived:
+            self.check.differs(what, f"a copy in partition {sent[0][0]}", "none")
+        elif arrived[0] != sent[0]:
+            wrong = "other bytes" if arrived[0][0] == sent[0][0] else f"partition {arrived[0][0]}"
+            self.check.differs(what, f"the same bytes in partition {sent[0][0]}", wrong)
+
+    def _add(self, kind: str, origin: str, partition: int, record: ConsumerRecord) -> None:
+        row = _encode((kind, origin, str(partition), digest(record.value)))
+        self._spill.add(self._spill.bucket_of(origin), row)

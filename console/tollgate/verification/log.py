@@ -1,10 +1,9 @@
-"""Reading Kafka for a verification: where topics end, how far groups are, whole partitions, latest values by key."""
+"""Reading Kafka for a verification: where topics end, how far groups are, whole partitions."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -20,7 +19,6 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
 Offsets = dict[int, int]
-Value = TypeVar("Value")
 
 _FETCH_MS: Final = 100
 _RECORDS_MAX: Final = 5_000
@@ -33,6 +31,7 @@ class Log:
         self.settings = settings
         self._open = AsyncExitStack()
         self._consumer: AIOKafkaConsumer
+        self._uncommitted: AIOKafkaConsumer
         self._admin: AIOKafkaAdminClient
         self._idle: list[AIOKafkaConsumer] = []
         self._partitions: dict[Topic, list[int]] = {}
@@ -41,6 +40,7 @@ class Log:
         await self._open.__aenter__()
         try:
             self._consumer = await self._open.enter_async_context(self._new_consumer())
+            self._uncommitted = await self._open.enter_async_context(self._new_consumer("read_uncommitted"))
             self._admin = AIOKafkaAdminClient(**client_options(self.settings))
             self._open.push_async_callback(self._admin.close)
             await self._admin.start()
@@ -74,33 +74,46 @@ class Log:
         tps = await self._topic_partitions(topic)
         return {tp.partition: offset for tp, offset in (await self._consumer.end_offsets(tps)).items()}
 
-    async def lag(self, group: str, topic: Topic, ends: Mapping[int, int]) -> Offsets:
-        """How many offsets the group has still to read before `ends`, for the partitions where there is a record left.
+    async def tips(self, topic: Topic) -> Offsets:
+        """Where all records of each partition end now, those of transactions under way included.
 
-        A transaction's markers have offsets too, and nobody commits past them, so the last record is looked for.
+        Whatever a transaction wrote that anybody has seen committed lies before the tip of every partition it wrote to,
+        while its marker may reach one of them later than another.
         """
         tps = await self._topic_partitions(topic)
+        return {tp.partition: offset for tp, offset in (await self._uncommitted.end_offsets(tps)).items()}
+
+    async def committed(self, group: str, topic: Topic) -> Offsets:
+        """Where the group would go on reading, 0 where it has not begun."""
+        tps = await self._topic_partitions(topic)
         try:
-            committed = await self._admin.list_consumer_group_offsets(group, partitions=tps)
+            found = await self._admin.list_consumer_group_offsets(group, partitions=tps)
         except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
             # A young or just restarted broker does not know yet what groups have read.
-            committed = {}
-        at = {tp: max(committed[tp].offset if tp in committed else 0, 0) for tp in tps}
-        unread = {tp for tp in tps if at[tp] < ends[tp.partition]}
+            found = {}
+        return {tp.partition: max(found[tp].offset if tp in found else 0, 0) for tp in tps}
+
+    async def behind(self, topic: Topic, at: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
+        """How many offsets lie between `at` and `ends`, for the partitions where there is a record among them.
+
+        A transaction's markers have offsets too, and nobody counts up to them, so a record is looked for.
+        """
+        tps = await self._topic_partitions(topic)
+        unread = {tp for tp in tps if at.get(tp.partition, 0) < ends[tp.partition]}
         self._consumer.assign(list(unread))
         for tp in unread:
-            self._consumer.seek(tp, at[tp])
-        behind: Offsets = {}
+            self._consumer.seek(tp, at.get(tp.partition, 0))
+        found: Offsets = {}
         while unread:
             fetched = await self._consumer.getmany(*unread, timeout_ms=_FETCH_MS)
             for tp in list(unread):
                 end = ends[tp.partition]
                 if any(record.offset < end for record in fetched.get(tp, ())):
-                    behind[tp.partition] = end - at[tp]
+                    found[tp.partition] = end - at.get(tp.partition, 0)
                     unread.discard(tp)
                 elif await self._consumer.position(tp) >= end:
                     unread.discard(tp)
-        return behind
+        return found
 
     async def read(self, topic: Topic, partition: int, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """The committed records of `[start, end)` of one partition, in batches, in offset order."""
@@ -124,10 +137,10 @@ class Log:
         return [TopicPartition(self.settings.topic(topic), partition) for partition in await self.partitions(topic)]
 
     @asynccontextmanager
-    async def _new_consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+    async def _new_consumer(self, isolation: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
             **client_options(self.settings),
-            isolation_level="read_committed",
+            isolation_level=isolation,
             enable_auto_commit=False,
             max_partition_fetch_bytes=8 << 20,
             fetch_max_wait_ms=20,
@@ -137,42 +150,3 @@ class Log:
             yield consumer
         finally:
             await consumer.stop()
-
-
-class Latest(Generic[Value]):
-    """The latest value of each key of a compacted topic, decoded, with the partition and offset it was read from."""
-
-    def __init__(self, log: Log, topic: Topic, decode: Callable[[bytes], Value]) -> None:
-        self._log = log
-        self._topic = topic
-        self._decode = decode
-        self._next: Offsets = {}
-        self.ends: Offsets = {}
-        self.values: dict[str, Value] = {}
-        self.places: dict[str, tuple[int, int]] = {}
-        self.unreadable: list[str] = []
-
-    async def advance(self) -> None:
-        """Read on to where the topic ends now."""
-        self.ends = await self._log.ends(self._topic)
-        if not self._next:
-            self._next = await self._log.begins(self._topic)
-        await asyncio.gather(*(self._advance(partition, end) for partition, end in self.ends.items()))
-
-    async def _advance(self, partition: int, end: int) -> None:
-        async for batch in self._log.read(self._topic, partition, self._next[partition], end):
-            for record in batch:
-                self._take(record)
-        self._next[partition] = max(end, self._next[partition])
-
-    def _take(self, record: ConsumerRecord) -> None:
-        key = bytes(record.key or b"").decode("utf-8", "replace")
-        if record.value is None:
-            self.values.pop(key, None)
-            self.places.pop(key, None)
-            return
-        try:
-            self.values[key] = self._decode(record.value)
-            self.places[key] = (record.partition, record.offset)
-        except (ValueError, KeyError, TypeError) as error:
-            self.unreadable.append(f"{key[:80]}: {type(error).__name__}")

@@ -4,11 +4,13 @@ The price in force when the event was counted holds for ever, so it is found by 
 shipped books, the run-time prices in force, and those that the control topic still remembers.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tollgate.domain.pricing import Pricer, Quote, book_names, load_price_book
 from tollgate.schemas.control import PriceRecord
-from tollgate.schemas.usage_codec import EventRecord
+from tollgate.schemas.usage_codec import EventData, EventRecord
+
+__all__ = ["Prices", "Quote"]
 
 
 class Prices:
@@ -29,6 +31,12 @@ class Prices:
         if not self._pricers:
             self._pricers.append(next(self._more))
         return self._pricers[0].price(event.data, event.time_ms)
+
+    def quoter(self) -> Callable[[EventData, int], Quote]:
+        """`today` for very many events: called with an event's data and time."""
+        if not self._pricers:
+            self._pricers.append(next(self._more))
+        return self._pricers[0].price
 
     def by_id(self, event: EventRecord, price_id: str, cost_picousd: int) -> Quote | None:
         """The quote of the price with this id, or None when the price is not known any more.

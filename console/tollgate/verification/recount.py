@@ -1,53 +1,49 @@
-"""What must happen to each usage record, and what all of them add up to.
+"""What must happen to each usage record by itself; `identities` adds what depends on the records before it.
 
-The rules are the contract's. One `PartitionRecount` judges the records of one partition in offset order; `Totals` adds
-up what was counted, scope by scope and hour by hour, and spreads the hours over windows at the end.
+The rules are the contract's. One `Judge` looks at the records of one partition in offset order.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 from aiokafka import ConsumerRecord
 
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
-from tollgate.verification.calendar import held_kinds, hour_of, instant, milliseconds, start_of, window_suffix
-from tollgate.verification.sums import AMOUNT_DECIMALS, Sum, scaled
+from tollgate.verification.calendar import held_kinds, hour_of
 
 FUTURE_MS: Final = 5 * 60 * 1000
-DEDUPE_SECONDS: Final = 35 * 24 * 3600
 # The header of a record that a worker has sent to its user's partition: `partition:offset` of where it came from.
 FORWARDED_HEADER: Final = "tollgate-forwarded-from"
 
-_SHARED: Final = ("org", "service", "provider", "model", "agent", "campaign", "feature", "product")
-_canonical = msgspec.json.Encoder(order="sorted").encode
+# Users that are known to be at home; the bound is for a topic of very many.
+_USERS_MAX: Final = 200_000
 
 
-class Outcome(StrEnum):
-    """Each record of the usage topic has exactly one."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The record must be a dead letter with this reason."""
 
-    COUNTED = "counted"
-    DUPLICATE = "duplicate"
-    REFUSED = "refused"
-    FORWARDED = "forwarded"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """The record must be sent to the partition `home`, once."""
+
+    home: int
 
 
 @dataclass(slots=True)
-class Verdict:
-    """What must happen to one record. `reason` is set for refusals, `home` for forwarded records, `kinds` are the
-    windows that a counted event goes into.
+class Candidate:
+    """A valid event, counted unless it repeats another. `held` of lifetime, month, day and hour (in this order) are the
+    windows it is counted in: 4 for a punctual one.
     """
 
-    outcome: Outcome
-    event: EventRecord | None = None
-    reason: str = ""
-    home: int = -1
-    kinds: tuple[str, ...] = ()
+    event: EventRecord
+    hour_ms: int
+    held: int
 
 
 def origin_of(record: ConsumerRecord) -> str | None:
@@ -58,77 +54,35 @@ def origin_of(record: ConsumerRecord) -> str | None:
     return None
 
 
-class PartitionRecount:
+class Judge:
     """Judges the records of one partition, which must come in offset order; its clock is the highest broker time."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self._partition = partition
         self._partitions = partitions
         self._clock_ms = 0
-        self._seen: dict[bytes, tuple[bytes, int]] = {}
+        self._clock_hour_ms = 0
+        self._at_home: set[str] = set()
 
-    def judge(self, record: ConsumerRecord) -> Verdict:
+    def judge(self, record: ConsumerRecord) -> Candidate | Refused | Forwarded:
         """What must happen to the next record."""
         event = decode_usage_event(record.value, record.headers)
         if isinstance(event, Refusal):
-            return Verdict(Outcome.REFUSED, reason=event.reason.value)
-        self._clock_ms = max(self._clock_ms, record.timestamp)
-        home = partition_of(event.subject.encode(), self._partitions)
-        if home != self._partition:
-            if origin_of(record) is not None:
-                return Verdict(Outcome.REFUSED, reason="misrouted")
-            return Verdict(Outcome.FORWARDED, event, home=home)
-        if event.time_ms > record.timestamp + FUTURE_MS:
-            return Verdict(Outcome.REFUSED, reason="future")
-        identity = sha256(_canonical((event.source, event.id))).digest()[:16]
-        said = sha256(_canonical((event.subject, event.data))).digest()[:8]
-        now_s = record.timestamp // 1000
-        before = self._seen.get(identity)
-        if before is not None and now_s - before[1] <= DEDUPE_SECONDS:
-            if before[0] == said:
-                return Verdict(Outcome.DUPLICATE, event)
-            return Verdict(Outcome.REFUSED, reason="conflict")
-        self._seen[identity] = (said, now_s)
-        kinds = held_kinds(hour_of(event.time_ms), hour_of(self._clock_ms))
-        return Verdict(Outcome.COUNTED, event, kinds=kinds)
-
-
-class Totals:
-    """Sums of counted events: per scope, hour and kinds held; and per user and month, held or not."""
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[str, int, tuple[str, ...]], Sum] = {}
-        self.user_months: dict[tuple[str, int], Sum] = {}
-        self.all = Sum()
-
-    def add(self, event: EventRecord, kinds: tuple[str, ...], cost_picousd: int, retail_picousd: int) -> None:
-        """Count an event at this cost."""
-        usage = {
-            dimension: amount * 10**AMOUNT_DECIMALS if isinstance(amount, int) else scaled(amount, AMOUNT_DECIMALS)
-            for dimension, amount in event.data.usage.items()
-        }
-        one = Sum(cost_picousd, retail_picousd, 1, usage)
-        hour_ms = hour_of(event.time_ms)
-        for scope in scopes_of(event):
-            self._cells.setdefault((scope, hour_ms, kinds), Sum()).add(one)
-        month_ms = milliseconds(start_of("month", instant(hour_ms)))
-        self.user_months.setdefault((event.subject, month_ms), Sum()).add(one)
-        self.all.add(one)
-
-    def windows(self, earlier: dict[str, Sum] | None = None) -> dict[str, Sum]:
-        """The sum of every window, by the key of its spend record, on top of earlier ones (which are not changed)."""
-        found = {key: replace(amount, usage_nano=dict(amount.usage_nano)) for key, amount in (earlier or {}).items()}
-        for (scope, hour_ms, kinds), amount in self._cells.items():
-            for kind in kinds:
-                found.setdefault(scope + window_suffix(kind, hour_ms), Sum()).add(amount)
-        return found
-
-
-def scopes_of(event: EventRecord) -> Iterator[str]:
-    """Every scope that the event is counted for."""
-    yield "global"
-    yield f"user/{event.subject}"
-    for dimension in _SHARED:
-        name = getattr(event.data, dimension)
-        if name:
-            yield f"{dimension}/{name}"
+            return Refused(event.reason.value)
+        now_ms = record.timestamp
+        if now_ms > self._clock_ms:
+            self._clock_ms = now_ms
+            self._clock_hour_ms = hour_of(now_ms)
+        user = event.subject
+        if user not in self._at_home:
+            home = partition_of(user.encode(), self._partitions)
+            if home != self._partition:
+                return Refused("misrouted") if origin_of(record) is not None else Forwarded(home)
+            if len(self._at_home) >= _USERS_MAX:
+                self._at_home.clear()
+            self._at_home.add(user)
+        time_ms = event.time_ms
+        if time_ms > now_ms + FUTURE_MS:
+            return Refused("future")
+        hour_ms = time_ms - time_ms % 3_600_000
+        return Candidate(event, hour_ms, held_kinds(hour_ms, self._clock_hour_ms))

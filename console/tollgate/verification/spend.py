@@ -1,41 +1,21 @@
-"""The spend topic against the recount, window by window, in both directions."""
+"""Windows as the state, the spend topic and ClickHouse have them, against the recount, in both directions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from tollgate.verification.calendar import KINDS, end_of, start_of, text
-from tollgate.verification.report import Check
+from tollgate.schemas.partitions import partition_of
+from tollgate.verification.calendar import KINDS, NESTED, end_of, instant, is_held, milliseconds, start_of, text
+from tollgate.verification.report import Check, FirstDifference
+from tollgate.verification.snapshot import Cut
 from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, Sum, scaled
+from tollgate.verification.view import Place, View
 
 _decode = msgspec.json.Decoder().decode
-
-
-@dataclass(slots=True)
-class Recounted:
-    """What every window must say: the recount at the cut, and at the end of the log when the outputs were read.
-
-    A window may be in `high` alone. `open_ended` means that the log's beginning is gone, so that sums may be higher.
-    """
-
-    low: dict[str, Sum]
-    high: dict[str, Sum]
-    open_ended: bool = False
-
-    def admits(self, key: str, found: Sum) -> bool:
-        """Whether the sum may be the truth; for a window that has not moved, whether it is the truth."""
-        low, high = self.low.get(key), self.high.get(key)
-        if self.open_ended:
-            return low is None or low <= found
-        if low == high:
-            return found == low
-        return high is not None and (low is None or low <= found) and found <= high
-
-    def moved(self, key: str) -> bool:
-        """Whether events arrived in the window after the cut."""
-        return self.low.get(key) != self.high.get(key)
+_FUTURE_MS: Final = 5 * 60 * 1000
 
 
 @dataclass(slots=True)
@@ -66,28 +46,184 @@ def _ends(record: dict[str, Any]) -> list[str]:
     return [] if right == (start, window["end"], window["timezone"]) else [f"window {window}"]
 
 
-def compare_spend(recounted: Recounted, found: dict[str, Spent], unreadable: list[str]) -> Check:
-    """Every window of the recount has its record and every record its window, with equal numbers."""
-    check = Check("spend windows")
-    for problem in unreadable:
-        check.differs("spend record", "a readable one", problem)
-    for key, spent in found.items():
-        if spent.faults != [key]:
-            check.differs(f"spend record {key}", "its own scope and window", ", ".join(spent.faults))
-        if not recounted.admits(key, spent.sum):
-            check.differs(f"spend {key}", _expected(recounted, key), spent.sum)
-    for key, low in recounted.low.items():
-        if key not in found:
-            check.differs(f"spend {key}", low, "no record")
-    shared = found.keys() & recounted.low.keys()
-    moved = sum(recounted.moved(key) for key in found)
-    if moved:
-        check.note = f"{moved} windows moved on meanwhile and lie between two recounts"
-    return check.shows(f"{len(recounted.low)} windows", f"{len(shared)} windows")
+def split_window(key: str) -> tuple[str, str, str]:
+    """Scope, kind and start of a window by the key of its spend record."""
+    scope, kind, start = key.rsplit("|", 2)
+    return scope, kind, start
 
 
-def _expected(recounted: Recounted, key: str) -> str:
-    low, high = recounted.low.get(key), recounted.high.get(key)
-    if recounted.moved(key):
-        return f"between {low or 'nothing'} and {high or 'nothing'}"
-    return str(low) if low is not None else "no record"
+def _order(key: str) -> tuple[str, int, str]:
+    scope, kind, start = split_window(key)
+    return scope, NESTED.index(kind) if kind in NESTED else -1, start
+
+
+class WindowsCheck(Check):
+    """A check of windows; the first difference is that of the first scope and window, whatever the order of the looks.
+
+    `said_by` is whose numbers are checked.
+    """
+
+    def __init__(self, name: str, said_by: str) -> None:
+        super().__init__(name)
+        self.said_by = said_by
+        self.first: FirstDifference | None = None
+        self._first_order: tuple[str, int, str] | None = None
+        self.windows = 0
+        self.agreed = 0
+
+    def window_differs(self, key: str, expected: object, found: object) -> None:
+        """Note a difference in a window."""
+        order = _order(key)
+        self.differs(f"{self.said_by} {key}", expected, found)
+        if self._first_order is None or order < self._first_order:
+            self._first_order = order
+            self.first = FirstDifference(*split_window(key), self.said_by, str(expected), str(found))
+            self.difference = f"{self.said_by} {key}: expected {expected}, found {found}"
+
+    def finish(self) -> Check:
+        """All windows were shown."""
+        return self.shows(f"{self.windows} windows", f"{self.agreed} windows")
+
+
+class Range:
+    """Which windows the usage topic still has from their beginning. `first_ms`: by usage partition the broker's time of
+    the first record that is left, for partitions whose beginning is past its retention.
+    """
+
+    def __init__(self, cut: Cut, first_ms: dict[int, int]) -> None:
+        self._cut = cut
+        self._first_ms = first_ms
+        self.open_windows = 0
+
+    def is_whole(self, key: str) -> bool:
+        """Whether no event of the window can be past the retention: none arrives over 5 minutes before its time."""
+        if not self._first_ms:
+            return True
+        scope, kind, start = split_window(key)
+        if scope.startswith("user/"):
+            first_ms = self._first_ms.get(partition_of(scope[5:].encode(), len(self._cut.users)), 0)
+        else:
+            first_ms = max(self._first_ms.values())
+        if not first_ms or (
+            kind != "lifetime" and milliseconds(datetime.fromisoformat(start)) >= first_ms + _FUTURE_MS
+        ):
+            return True
+        self.open_windows += 1
+        return False
+
+    def must_hold(self, key: str) -> bool:
+        """Whether the state must still have the window, by the clock of the partition that owns it."""
+        scope, kind, start = split_window(key)
+        cut = self._cut
+        if scope.startswith("user/"):
+            clock_ms = cut.user_clocks.get(partition_of(scope[5:].encode(), len(cut.users)), 0)
+        else:
+            clock_ms = cut.shared_clocks.get(partition_of(scope.encode(), len(cut.shared)), 0)
+        return is_held(kind, datetime.fromisoformat(start), clock_ms)
+
+    def admits(self, key: str, expected: Sum | None, found: Sum | None) -> bool:
+        """Whether the sum found is the recomputed one, or may be, where the topic's beginning is gone."""
+        if expected == found:
+            return True
+        return found is not None and (expected is None or expected <= found) and not self.is_whole(key)
+
+
+def compare_state(check: WindowsCheck, windows: dict[str, Sum], view: View, range_: Range) -> None:
+    """Every window of the recount is in the state while it is held, and every one of the state in the recount."""
+    for problem in view.unreadable:
+        check.differs("row of the state", "a readable one", problem)
+    for key in windows.keys() | view.state.keys():
+        expected, found = windows.get(key), view.state.get(key)
+        if found is None and not range_.must_hold(key):
+            continue
+        check.windows += 1
+        if range_.admits(key, expected, found):
+            check.agreed += 1
+        else:
+            check.window_differs(key, expected or "nothing", found or "nothing")
+
+
+def compare_spend(check: WindowsCheck, windows: dict[str, Sum] | None, view: View, range_: Range) -> int:
+    """Every window has its record and every record its window. Returns how many windows moved on since the cut.
+
+    A record must say what the state said at the cut or after a later transaction; of windows that the state has
+    forgotten, what the recount says (they are left out while `windows` is None).
+    """
+    moved = 0
+    known = windows or {}
+    forgotten = (known.keys() | view.spend.keys()) - view.state.keys() if windows is not None else set()
+    for key in view.state.keys() | (view.spend.keys() & view.moved.keys()) | forgotten:
+        check.windows += 1
+        found = _read(check, key, view)
+        since = view.moved.get(key, [])
+        moved += bool(since)
+        expected = view.state.get(key)
+        if expected is None and not since:
+            right = range_.admits(key, expected := known.get(key), found)
+        else:
+            right = found is not None and any(found == version for version in (expected, *since))
+        if right:
+            check.agreed += 1
+        else:
+            check.window_differs(key, _shown(expected, since, "no record"), found or "no record")
+    return moved
+
+
+def _read(check: Check, key: str, view: View) -> Sum | None:
+    record = view.spend.get(key)
+    if record is None:
+        return None
+    try:
+        spent = read_spend(record[1])
+    except (ValueError, KeyError, TypeError) as error:
+        check.differs(f"spend record {key}", "a readable one", type(error).__name__)
+        return None
+    if spent.faults != [key]:
+        check.differs(f"spend record {key}", "its own scope and window", ", ".join(spent.faults))
+    return spent.sum
+
+
+def compare_table(check: WindowsCheck, view: View) -> None:
+    """ClickHouse's rows against the topic: each must be the record of its window at the cut, or a later one."""
+    for key in view.spend.keys() | view.table.keys():
+        check.windows += 1
+        row = view.table.get(key)
+        records = [record for record in (view.spend.get(key), *view.spend_since.get(key, ())) if record is not None]
+        said = list(_sums(records))
+        if row is not None and row in said:
+            check.agreed += 1
+        elif row is None:
+            check.window_differs(key, said[0][0] if said else "a row", "no row")
+        elif not said:
+            check.window_differs(key, "no row", row[0])
+        else:
+            expected, place = said[-1]
+            check.window_differs(key, f"{expected} from {place}", f"{row[0]} from {row[1]}")
+
+
+def _sums(records: Iterable[tuple[Place, bytes]]) -> Iterable[tuple[Sum, Place]]:
+    for place, value in records:
+        try:
+            yield read_spend(value).sum, place
+        except (ValueError, KeyError, TypeError):
+            # The topic's own check tells it.
+            continue
+
+
+def compare_months(
+    check: WindowsCheck, expected: dict[tuple[str, int], Sum], found: dict[tuple[str, int], Sum]
+) -> None:
+    """Every user's months in ClickHouse's view of events."""
+    for user, month_ms in expected.keys() | found.keys():
+        check.windows += 1
+        right, said = expected.get((user, month_ms)), found.get((user, month_ms))
+        if right == said:
+            check.agreed += 1
+        else:
+            check.window_differs(f"user/{user}|month|{text(instant(month_ms))}", right or "nothing", said or "nothing")
+
+
+def _shown(expected: Sum | None, since: list[Sum], nothing: str) -> str:
+    if since:
+        return f"one of {len(since) + (expected is not None)} sums from {expected or since[0]} to {since[-1]}"
+    return str(expected) if expected is not None else nothing

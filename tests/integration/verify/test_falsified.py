@@ -131,7 +131,12 @@ async def test_a_row_too_many_and_a_row_too_few_in_clickhouse_are_found(worked: 
         assert found["ClickHouse usage"] == (
             "ClickHouse usage: expected 12 events, 0.042 USD, found 13 events, 0.0455 USD"
         )
-        assert "user u1 in" in found["ClickHouse user months"]
+        assert found["ClickHouse user months"].startswith("ClickHouse usage user/u1|month|")
+        report = await check(worked, clickhouse=True)
+        assert report.first is not None
+        assert (report.first.scope, report.first.window) == ("user/u1", "month")
+        (extra,) = report.first.events
+        assert (extra["id"], extra["cost_usd"], extra["expected"]) == ("another", "0.0035", "no row in ClickHouse")
         await asyncio.to_thread(client.command, "TRUNCATE TABLE spend_records")
         assert "found no row" in wrong(await check(worked, clickhouse=True))["ClickHouse spend"]
     finally:
@@ -164,6 +169,26 @@ async def test_a_flag_that_the_budgets_do_not_demand_is_found(worked: Settings) 
     assert (await check(worked)).ok
 
 
+async def test_a_state_that_the_events_do_not_add_up_to_is_found(worked: Settings) -> None:
+    rows = await read_compacted(worked, worked.topic(Topic.USER_STATE))
+    key = "s|user/u1"
+    partition = (await places(worked, Topic.USER_STATE))[key]
+    row = json.loads(rows[key])
+    row[1][0] += 1
+    await write(worked, Topic.USER_STATE, key.encode(), json.dumps(row).encode(), partition)
+    report = await check(worked)
+    await write(worked, Topic.USER_STATE, key.encode(), rows[key], partition)
+    assert wrong(report)["state"] == (
+        f"state {SPEND}: expected 0.042 USD, 12 events, input_tokens 12000, output_tokens 1200, "
+        "found 0.042000000001 USD, 12 events, input_tokens 12000, output_tokens 1200"
+    )
+    assert report.first is not None
+    assert (report.first.scope, report.first.window, report.first.said_by) == ("user/u1", "lifetime", "state")
+    assert "the sum itself is wrong" in report.first.why
+    assert [event["cost_usd"] for event in report.first.events] == ["0.0035"] * 5
+    assert (await check(worked)).ok
+
+
 async def test_a_worker_that_does_not_keep_up_is_told_with_how_far_it_is_behind(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -176,26 +201,13 @@ async def test_a_worker_that_does_not_keep_up_is_told_with_how_far_it_is_behind(
     assert "found 5 offsets behind (partition" in report.checks[0].difference
 
 
-async def test_live_traffic_does_not_disturb_it(settings: Settings, tmp_path: Path) -> None:
-    async def traffic() -> None:
-        for start in range(0, 100_000, 20):
-            await send(settings, events(20, start, user=f"u{start % 7}"))
-
-    with working(settings, tmp_path / "worker.log"):
-        await send(settings, events(50, 200_000))
-        live = asyncio.create_task(traffic())
-        try:
-            for _ in range(3):
-                report = await check(settings, wait_seconds=30)
-                assert not wrong(report)
-        finally:
-            live.cancel()
-
-
 async def test_a_priced_record_too_many_is_found(worked: Settings) -> None:
     record = [r async for r in read_to_end(worked, worked.topic(Topic.PRICED))][-1]
     await write(worked, Topic.PRICED, record.key, record.value, record.partition)
-    assert "expected one priced record, found another" in wrong(await check(worked))["priced events"]
+    report = await check(worked)
+    assert "expected one priced record, found another" in wrong(report)["priced events"]
+    (extra,) = report.as_json()["events_that_differ"]
+    assert (extra["id"], extra["cost_usd"]) == (json.loads(record.value)["event_id"], "0.0035")
 
 
 async def test_a_dead_letter_of_a_counted_event_is_found(worked: Settings) -> None:

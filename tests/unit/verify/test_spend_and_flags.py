@@ -1,4 +1,4 @@
-"""Spend records and flags against the recount."""
+"""State, spend records, ClickHouse's rows and flags against the recount and each other."""
 
 from typing import Any
 
@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from tollgate.schemas.control import BudgetRecord
-from tollgate.verification.flags import compare_flags
+from tollgate.verification.flags import FlagsCheck
 from tollgate.verification.report import Check
-from tollgate.verification.spend import Recounted, compare_spend, read_spend
+from tollgate.verification.snapshot import Cut
+from tollgate.verification.spend import Range, WindowsCheck, compare_spend, compare_state, compare_table
 from tollgate.verification.sums import Sum, plain, scaled
+from tollgate.verification.view import View
 
 USD = 10**12
 MONTH = "user/u1|month|2026-11-01T00:00:00Z"
@@ -22,13 +24,38 @@ def spend_record(**changes: Any) -> bytes:
     return msgspec.json.encode(value | changes)
 
 
-def spend(recounted: Recounted, *records: tuple[str, bytes]) -> Check:
-    return compare_spend(recounted, {key: read_spend(value) for key, value in records}, [])
+PLACE = (0, 7)
+# With one partition of everything; the clock is that of the test.
+CUT = Cut(
+    users={0: 100}, shared={0: {0: 100}}, user_rows={0: 50}, shared_rows={0: 50},
+    user_clocks={0: NOW_MS}, shared_clocks={0: NOW_MS}, spend_rows={0: 50},
+)  # fmt: skip
 
 
-def still(**windows: Sum) -> Recounted:
-    found = {MONTH: windows["month"]} if windows else {}
-    return Recounted(found, found)
+def view(
+    *records: tuple[str, bytes], state: dict[str, Sum] | None = None, since: dict[str, list[Sum]] | None = None
+) -> View:
+    rows: dict[str, list[list[tuple[str, Sum | None]]]] = {
+        key.rsplit("|", 2)[0]: [[(key, amount)] for amount in sums] for key, sums in (since or {}).items()
+    }
+    return View(
+        state=state or {},
+        since=rows,
+        moved=since or {},
+        spend={key: (PLACE, value) for key, value in records},
+    )
+
+
+def spend(windows: dict[str, Sum], found: View, first_ms: dict[int, int] | None = None) -> WindowsCheck:
+    check = WindowsCheck("spend windows", "spend")
+    compare_spend(check, windows, found, Range(CUT, first_ms or {}))
+    return check
+
+
+def state(windows: dict[str, Sum], found: dict[str, Sum], first_ms: dict[int, int] | None = None) -> WindowsCheck:
+    check = WindowsCheck("state", "state")
+    compare_state(check, windows, view(state=found), Range(CUT, first_ms or {}))
+    return check
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("2.5", 25 * 10**11), ("0.000000000001", 1)])
@@ -42,38 +69,107 @@ def test_what_is_no_plain_decimal_is_refused(text: str) -> None:
         scaled(text, 12)
 
 
+TWENTY = Sum(20 * USD, 0, 2)
+
+
 def test_equal_spend_is_equal_and_usage_of_zero_is_none() -> None:
-    check = spend(still(month=Sum(20 * USD, 0, 2, {"images": 0})), (MONTH, spend_record()))
+    with_zero = {MONTH: Sum(20 * USD, 0, 2, {"images": 0})}
+    check = spend(with_zero, view((MONTH, spend_record()), state=with_zero))
     assert check.ok, check.difference
 
 
 def test_a_difference_of_one_picodollar_is_told_with_both_values() -> None:
-    check = spend(still(month=Sum(20 * USD + 1, 0, 2)), (MONTH, spend_record()))
+    more = {MONTH: Sum(20 * USD + 1, 0, 2)}
+    check = spend(more, view((MONTH, spend_record()), state=more))
     assert check.difference == f"spend {MONTH}: expected 20.000000000001 USD, 2 events, found 20 USD, 2 events"
+    check = state(more, {MONTH: TWENTY})
+    assert check.difference == f"state {MONTH}: expected 20.000000000001 USD, 2 events, found 20 USD, 2 events"
 
 
 def test_a_window_without_a_record_and_a_record_without_a_window_are_differences() -> None:
-    assert spend(still(month=Sum(20 * USD, 0, 2))).differences == 1
-    assert spend(still(), (MONTH, spend_record())).differences == 1
+    assert spend({MONTH: TWENTY}, view(state={MONTH: TWENTY})).differences == 1
+    assert spend({}, view((MONTH, spend_record()))).differences == 1
+
+
+def test_a_window_that_the_state_must_hold_and_one_that_nobody_spent_in_are_differences() -> None:
+    assert state({MONTH: TWENTY}, {}).differences == 1
+    assert state({}, {MONTH: TWENTY}).differences == 1
+
+
+def test_the_state_may_have_forgotten_what_is_no_longer_held_but_its_record_stays() -> None:
+    # The clock is at 2026-11-21T10:00Z, so the hour from 09:00 on the 18th is one too old.
+    gone, held = "user/u1|hour|2026-11-18T09:00:00Z", "user/u1|hour|2026-11-18T10:00:00Z"
+    assert state({gone: TWENTY}, {}).ok
+    assert not state({held: TWENTY}, {}).ok
+    window = {"kind": "hour", "start": "2026-11-18T09:00:00Z", "end": "2026-11-18T10:00:00Z", "timezone": "UTC"}
+    assert spend({gone: TWENTY}, view((gone, spend_record(window=window)))).ok
+    assert not spend({gone: TWENTY}, view((gone, spend_record(window=window, events=3)))).ok
+    assert not spend({gone: TWENTY}, view()).ok
 
 
 def test_a_record_under_another_key_or_with_another_end_is_a_difference() -> None:
-    recounted = still(month=Sum(20 * USD, 0, 2))
-    assert not spend(recounted, (MONTH, spend_record(scope="user/u2"))).ok
+    held = {MONTH: TWENTY}
+    assert not spend(held, view((MONTH, spend_record(scope="user/u2")), state=held)).ok
     window = {"kind": "month", "start": "2026-11-01T00:00:00Z", "end": "2026-11-30T00:00:00Z", "timezone": "UTC"}
-    assert not spend(recounted, (MONTH, spend_record(window=window))).ok
+    assert not spend(held, view((MONTH, spend_record(window=window)), state=held)).ok
 
 
-@pytest.mark.parametrize(("found", "ok"), [("19", False), ("20", True), ("21", True), ("22", True), ("23", False)])
-def test_a_window_that_moved_lies_between_the_two_recounts(found: str, ok: bool) -> None:
-    recounted = Recounted({MONTH: Sum(20 * USD, 0, 2)}, {MONTH: Sum(22 * USD, 0, 2)})
-    assert spend(recounted, (MONTH, spend_record(spent_usd=found))).ok is ok
+@pytest.mark.parametrize(("found", "ok"), [("19", False), ("20", True), ("20.5", False), ("21", True), ("22", True)])
+def test_the_record_of_a_window_that_moved_is_one_of_the_sums_that_the_state_had(found: str, ok: bool) -> None:
+    since = {MONTH: [Sum(21 * USD, 0, 2), Sum(22 * USD, 0, 2)]}
+    moved = view((MONTH, spend_record(spent_usd=found)), state={MONTH: TWENTY}, since=since)
+    assert spend({MONTH: TWENTY}, moved).ok is ok
 
 
-def test_sums_are_lower_bounds_when_the_log_has_lost_its_beginning() -> None:
-    recounted = Recounted({MONTH: Sum(20 * USD, 0, 2)}, {MONTH: Sum(20 * USD, 0, 2)}, open_ended=True)
-    assert spend(recounted, (MONTH, spend_record(spent_usd="25"))).ok
-    assert not spend(recounted, (MONTH, spend_record(spent_usd="19"))).ok
+def test_a_window_that_began_after_the_cut_may_have_a_record_or_none() -> None:
+    since = {MONTH: [TWENTY]}
+    assert spend({}, view((MONTH, spend_record()), since=since)).ok
+    assert spend({}, view(since=since)).ok
+    assert not spend({}, view((MONTH, spend_record(spent_usd="21")), since=since)).ok
+
+
+def test_the_first_difference_is_that_of_the_first_scope_and_the_widest_window() -> None:
+    check = WindowsCheck("state", "state")
+    keys = (
+        "user/b|lifetime|1970-01-01T00:00:00Z",
+        "user/a|day|2026-11-02T00:00:00Z",
+        "user/a|day|2026-11-01T00:00:00Z",
+        "user/a|hour|2026-11-01T00:00:00Z",
+    )
+    for key in keys:
+        check.window_differs(key, 1, 2)
+    assert check.first is not None
+    assert (check.first.scope, check.first.window, check.first.start) == ("user/a", "day", "2026-11-01T00:00:00Z")
+    assert check.differences == 4
+
+
+def test_sums_are_lower_bounds_for_windows_that_began_before_the_log() -> None:
+    # The first record that is left arrived at 2026-11-10T00:00Z.
+    first_ms = {0: 1_794_268_800_000}
+    assert state({MONTH: TWENTY}, {MONTH: Sum(25 * USD, 0, 2)}, first_ms).ok
+    assert not state({MONTH: TWENTY}, {MONTH: Sum(19 * USD, 0, 2)}, first_ms).ok
+    assert state({}, {MONTH: TWENTY}, first_ms).ok
+    whole, too_early = "user/u1|day|2026-11-11T00:00:00Z", "user/u1|day|2026-11-10T00:00:00Z"
+    assert not state({whole: TWENTY}, {whole: Sum(25 * USD, 0, 2)}, first_ms).ok
+    assert state({too_early: TWENTY}, {too_early: Sum(25 * USD, 0, 2)}, first_ms).ok
+
+
+def table(found: View) -> WindowsCheck:
+    check = WindowsCheck("ClickHouse spend", "ClickHouse spend")
+    compare_table(check, found)
+    return check
+
+
+def test_a_row_of_clickhouse_is_the_record_at_the_cut_or_a_later_one() -> None:
+    found = view((MONTH, spend_record()))
+    found.spend_since = {MONTH: [((0, 60), spend_record(spent_usd="21"))]}
+    for amount, place, ok in (
+        (20, PLACE, True), (21, (0, 60), True), (21, PLACE, False), (20, (0, 60), False), (20, (0, 3), False),
+    ):  # fmt: skip
+        found.table = {MONTH: (Sum(amount * USD, 0, 2), place)}
+        assert table(found).ok is ok
+    found.table = {}
+    assert table(found).difference.endswith("found no row")
 
 
 BUDGET = BudgetRecord.model_validate(
@@ -87,9 +183,19 @@ BLOCKED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def flags(spent_picousd: int, flag: dict[str, Any] | None, *budgets: BudgetRecord, now_ms: int = NOW_MS) -> Check:
-    found = {"user/u1": flag} if flag is not None else {}
-    return compare_flags(list(budgets), still(month=Sum(spent_picousd, 0, 1)), found, [], now_ms)
+def flags(
+    spent_picousd: int,
+    flag: dict[str, Any] | None,
+    *budgets: BudgetRecord,
+    now_ms: int = NOW_MS,
+    since: tuple[int, ...] = (),
+) -> Check:
+    check = FlagsCheck(list(budgets))
+    later = {MONTH: [Sum(picousd, 0, 1) for picousd in since]} if since else {}
+    found = view(state={MONTH: Sum(spent_picousd, 0, 1)}, since=later)
+    found.flags = {"user/u1": msgspec.json.encode(flag)} if flag is not None else {}
+    check.compare(found, now_ms)
+    return check.finish()
 
 
 def test_a_flag_that_says_what_the_budget_demands_is_right() -> None:
@@ -123,3 +229,17 @@ def test_an_exact_budget_replaces_the_pattern_of_the_same_window_and_unit() -> N
     assert flags(20 * USD + USD // 2, None, BUDGET, own).ok
     events = own.model_copy(update={"unit": "events"})
     assert flags(20 * USD + USD // 2, BLOCKED, BUDGET, events).ok
+
+
+def test_the_flag_of_a_scope_that_moved_says_what_held_at_the_cut_or_since() -> None:
+    half = USD // 2
+    assert flags(19 * USD, BLOCKED, BUDGET, since=(20 * USD + half, 21 * USD)).ok
+    assert flags(20 * USD + half, BLOCKED, BUDGET, since=(21 * USD,)).ok
+    assert not flags(19 * USD, BLOCKED, BUDGET, since=(21 * USD,)).ok
+
+
+def test_a_flag_that_is_no_json_is_a_difference() -> None:
+    check = FlagsCheck([])
+    found = View(flags={"user/u1": b"{"})
+    check.compare(found, NOW_MS)
+    assert not check.finish().ok

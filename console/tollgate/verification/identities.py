@@ -1,0 +1,162 @@
+"""Which records repeat an identity: recomputed from rows on disk, a bucket of identities at a time.
+
+While a partition is read, one row of 38 bytes per valid event goes to the bucket of its identity, with what the system
+says became of it. When the partition is at its end, each bucket is sorted by identity and offset, and the rule of the
+contract is applied to it: the first one counts, for 35 days.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tollgate.schemas.usage_codec import EventRecord
+
+DEDUPE_SECONDS: Final = 35 * 24 * 3600
+
+_pack: Final = struct.Struct("<16sQQIBB").pack
+_DTYPE: Final = np.dtype(
+    [("high", "<u8"), ("low", "<u8"), ("said", "<u8"), ("offset", "<u8"), ("seen_s", "<u4"), ("claim", "u1"),
+     ("held", "u1")]
+)  # fmt: skip
+# A bucket of this many rows takes 60 MB while it is sorted.
+_BUCKET_ROWS: Final = 500_000
+_PENDING_ROWS: Final = 50_000
+
+# Not the ledger's digests: a mistake in those must not be made twice. The order is that of the keys.
+_canonical: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+class Claim(IntEnum):
+    """What the system says became of a valid event: it has a priced record, it has none, or nobody can tell any more
+    because the priced topic begins later.
+    """
+
+    NOT_COUNTED = 0
+    COUNTED = 1
+    UNKNOWN = 2
+
+
+class Rule(IntEnum):
+    """What must have become of it."""
+
+    COUNTED = 0
+    DUPLICATE = 1
+    CONFLICT = 2
+    # Either: it may repeat an event that is past the retention of the usage topic.
+    OPEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The rule for one event, where the claim differs from it or a dead letter is due. `held`: see `Candidate`."""
+
+    offset: int
+    claim: Claim
+    rule: Rule
+    held: int
+
+
+def identity_of(event: EventRecord) -> bytes:
+    """16 bytes that stand for source and id."""
+    return blake2b(_canonical((event.source, event.id)), digest_size=16).digest()
+
+
+def said_by(event: EventRecord) -> int:
+    """64 bits that stand for everything the event says but its time."""
+    return int.from_bytes(blake2b(_canonical((event.subject, event.data)), digest_size=8).digest(), "little")
+
+
+class Identities:
+    """The identities of one partition. `records_max` is how many there may be; `open_until_s` until when (broker time)
+    an event may repeat one that the topic no longer has, 0 when it still has all.
+    """
+
+    def __init__(self, directory: Path, records_max: int, open_until_s: int = 0) -> None:
+        self._buckets = max(1, -(-records_max // _BUCKET_ROWS))
+        self._directory = directory
+        directory.mkdir()
+        self._open_until_s = open_until_s
+        self._pending: list[bytes] = []
+        self.counts = dict.fromkeys(Rule, 0)
+
+    def add(self, identity: bytes, said: int, offset: int, seen_s: int, claim: int, held: int) -> None:
+        """A valid event at home, in offset order. `seen_s`: the broker's second at which it arrived."""
+        self._pending.append(_pack(identity, said, offset, seen_s, claim, held))
+        if len(self._pending) >= _PENDING_ROWS:
+            self._flush()
+
+    def rulings(self) -> Iterator[Ruling]:
+        """Every event whose claim is not the rule, and every conflict. All were added; may be called once."""
+        self._flush()
+        for bucket in range(self._buckets):
+            path = self._directory / f"{bucket}"
+            if path.exists():
+                rows = np.fromfile(path, _DTYPE)
+                path.unlink()
+                yield from self._judge(rows)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        rows = np.frombuffer(b"".join(self._pending), _DTYPE)
+        self._pending.clear()
+        buckets = rows["low"] % np.uint64(self._buckets)
+        order = np.argsort(buckets, kind="stable")
+        rows, buckets = rows[order], buckets[order]
+        numbers, starts = np.unique(buckets, return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+            with (self._directory / f"{number}").open("ab", buffering=0) as file:
+                file.write(part.tobytes())
+
+    def _judge(self, rows: npt.NDArray[np.void]) -> Iterator[Ruling]:
+        # Rows are in offset order, and the sort is stable.
+        rows = rows[np.argsort(rows["low"], kind="stable")]
+        rows = rows[np.argsort(rows["high"], kind="stable")]
+        first = np.ones(len(rows), np.bool_)
+        first[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
+        starts = np.flatnonzero(first)
+        sizes = np.diff(np.append(starts, len(rows)))
+        single = starts[sizes == 1]
+        is_open = rows["seen_s"][single] <= self._open_until_s
+        self.counts[Rule.COUNTED] += len(single)
+        claims = rows["claim"][single]
+        for row in rows[single[(claims == Claim.NOT_COUNTED) & ~is_open]]:
+            yield Ruling(int(row["offset"]), Claim.NOT_COUNTED, Rule.COUNTED, int(row["held"]))
+        for row in rows[single[(claims == Claim.NOT_COUNTED) & is_open]]:
+            yield self._opened(row)
+        for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+            yield from self._judge_group(rows[start : start + size])
+
+    def _opened(self, row: np.void) -> Ruling:
+        self.counts[Rule.COUNTED] -= 1
+        self.counts[Rule.OPEN] += 1
+        return Ruling(int(row["offset"]), Claim.NOT_COUNTED, Rule.OPEN, int(row["held"]))
+
+    def _judge_group(self, group: npt.NDArray[np.void]) -> Iterator[Ruling]:
+        before: tuple[int, int] | None = None
+        is_open = False
+        for _, _, said, offset, seen_s, claimed, held in group.tolist():
+            claim = Claim(claimed)
+            known = before is not None and seen_s - before[1] <= DEDUPE_SECONDS
+            if known and not is_open:
+                assert before is not None
+                rule = Rule.DUPLICATE if said == before[0] else Rule.CONFLICT
+            elif claim is Claim.NOT_COUNTED and (known or seen_s <= self._open_until_s):
+                rule = Rule.OPEN
+                if not known:
+                    before, is_open = (said, seen_s), True
+            else:
+                rule = Rule.COUNTED
+                before, is_open = (said, seen_s), False
+            self.counts[rule] += 1
+            agreed = (claim is not Claim.NOT_COUNTED) == (rule is Rule.COUNTED)
+            if rule in (Rule.CONFLICT, Rule.OPEN) or (not agreed):
+                yield Ruling(offset, claim, rule, held)

@@ -1,0 +1,249 @@
+"""One partition of usage, read once beside its priced records: what each record must become, and what it adds up to.
+
+An event is first taken for what the system took it for: counted when it has a priced record. When the partition is at
+its end, the identities say where that was wrong; those events are read again and put right in the sums.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiokafka import ConsumerRecord
+
+from tollgate.schemas.topics import Topic
+from tollgate.verification.identities import DEDUPE_SECONDS, Claim, Identities, Rule, identity_of, said_by
+from tollgate.verification.letters import ForwardsCheck, LettersCheck
+from tollgate.verification.log import Log, Offsets
+from tollgate.verification.priced import PricedCheck, PricedPartition, as_expected
+from tollgate.verification.prices import Prices
+from tollgate.verification.recount import Candidate, Judge, Refused, origin_of
+from tollgate.verification.report import Check
+from tollgate.verification.snapshot import Cut
+from tollgate.verification.totals import Owners, Totals
+
+# Events to be put right that are this near to each other are read in one go.
+_GAP_MAX: Final = 20_000
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """How many records became what."""
+
+    counted: int = 0
+    duplicate: int = 0
+    refused: int = 0
+    forwarded: int = 0
+    # Without a priced record, and perhaps repeats of events that are past the retention.
+    open: int = 0
+    # Before the first record that the priced topic still has.
+    unpriced: int = 0
+
+    def __str__(self) -> str:
+        said = [f"{self.counted} counted", f"{self.duplicate} duplicate", f"{self.refused} refused"]
+        said.append(f"{self.forwarded} forwarded")
+        if self.open:
+            said.append(f"{self.open} that may repeat events past the retention")
+        return ", ".join(said)
+
+
+class Recount:
+    """Reads partitions one after another. `step` is called with the number of records just read."""
+
+    def __init__(
+        self,
+        log: Log,
+        cut: Cut,
+        directory: Path,
+        totals: Totals,
+        prices: Prices,
+        letters: LettersCheck,
+        forwards: ForwardsCheck,
+        step: Callable[[int], None],
+    ) -> None:
+        self._log = log
+        self._cut = cut
+        self._directory = directory
+        self._totals = totals
+        self._prices = prices
+        self._letters = letters
+        self._forwards = forwards
+        self._step = step
+        self.priced = PricedCheck(prices)
+        self.priced_found = 0
+        self.outcomes = Outcomes()
+        # The broker's time of the first record, for partitions whose beginning is past its retention.
+        self.first_ms: dict[int, int] = {}
+
+    async def partition(self, partition: int, priced_range: tuple[int, int]) -> None:
+        """Read one partition up to the cut; `priced_range` are the offsets of its priced records."""
+        begin, end = self._cut.begins[partition], self._cut.usage[partition]
+        open_until_s = 0
+        if begin > 0:
+            first = await self._first(partition, begin, end)
+            if first is not None:
+                self.first_ms[partition] = first.timestamp
+                open_until_s = first.timestamp // 1000 + DEDUPE_SECONDS
+        identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s)
+        batches = self._log.read(Topic.PRICED, partition, *priced_range)
+        beside = PricedPartition(partition, batches, end, self.priced)
+        await beside.begin(priced_range[0] > 0)
+        judge = Judge(partition, len(self._cut.begins))
+        async for batch in self._log.read(Topic.USAGE, partition, begin, end):
+            await beside.fill(batch[-1].offset)
+            self._read(partition, batch, judge, identities, beside)
+            self._step(len(batch))
+        await beside.finish()
+        self.priced_found += beside.found
+        await self._put_right(partition, identities, priced_range)
+
+    async def _first(self, partition: int, begin: int, end: int) -> ConsumerRecord | None:
+        async for batch in self._log.read(Topic.USAGE, partition, begin, end):
+            return batch[0]
+        return None
+
+    def _read(
+        self, partition: int, batch: list[ConsumerRecord], judge: Judge, identities: Identities, beside: PricedPartition
+    ) -> None:
+        quote_of = self._prices.quoter()
+        users_end, add = self._cut.users[partition], self._totals.add
+        ends = sorted(offsets[partition] for offsets in self._cut.shared.values())
+        outcomes = self.outcomes
+        everyone = frozenset(self._cut.shared)
+        for record in batch:
+            offset = record.offset
+            if record.headers and (origin := origin_of(record)) is not None:
+                self._forwards.arrived(record, origin)
+            verdict = judge.judge(record)
+            if not isinstance(verdict, Candidate):
+                if isinstance(verdict, Refused):
+                    outcomes.refused += 1
+                    self._letters.refused(record, verdict.reason)
+                else:
+                    outcomes.forwarded += 1
+                    self._forwards.sent(record, verdict.home)
+                continue
+            event = verdict.event
+            claim = Claim.COUNTED
+            quote = quote_of(event.data, event.time_ms)
+            cost, retail = quote.cost_picousd, quote.retail_picousd
+            if beside.take(as_expected(event, quote, partition, offset), offset):
+                self.priced.costs += 1
+            elif offset < beside.first:
+                claim = Claim.UNKNOWN
+                outcomes.unpriced += 1
+            elif (priced := beside.of(offset)) is not None:
+                cost, retail = self.priced.compare(event, partition, offset, priced)
+            else:
+                claim = Claim.NOT_COUNTED
+                self._letters.not_counted(record)
+            identities.add(
+                identity_of(event), said_by(event), offset, record.timestamp // 1000, claim.value, verdict.held
+            )
+            if claim is not Claim.NOT_COUNTED:
+                owners = everyone if offset < ends[0] else self._owners(partition, offset)
+                add(event, verdict.hour_ms, verdict.held, cost, retail, offset < users_end, owners)
+
+    def _owners(self, partition: int, offset: int) -> Owners:
+        """The partitions of shared scopes that count the event at this offset at their cut."""
+        return frozenset(q for q, ends in self._cut.shared.items() if offset < ends[partition])
+
+    async def _put_right(self, partition: int, identities: Identities, priced_range: tuple[int, int]) -> None:
+        """Apply the rule of identities to what was read, and put right what it was wrong about."""
+        wrong: dict[int, tuple[Claim, Rule, int]] = {}
+        for ruling in identities.rulings():
+            place = f"{partition}:{ruling.offset}"
+            if ruling.rule is Rule.CONFLICT:
+                self._letters.conflict(place)
+            elif ruling.rule is Rule.OPEN:
+                self._letters.either(place)
+            agrees = (ruling.rule is Rule.COUNTED) == (ruling.claim is not Claim.NOT_COUNTED)
+            if not agrees and ruling.rule is not Rule.OPEN:
+                wrong[ruling.offset] = (ruling.claim, ruling.rule, ruling.held)
+        counts, outcomes = identities.counts, self.outcomes
+        outcomes.counted += counts[Rule.COUNTED]
+        outcomes.duplicate += counts[Rule.DUPLICATE]
+        outcomes.refused += counts[Rule.CONFLICT]
+        outcomes.open += counts[Rule.OPEN]
+        recorded = await self._costs_of(
+            partition, {at for at, (claim, _, _) in wrong.items() if claim is Claim.COUNTED}, priced_range
+        )
+        judge = Judge(partition, len(self._cut.begins))
+        async for record in self._again(partition, sorted(wrong)):
+            claim, _, held = wrong[record.offset]
+            verdict = judge.judge(record)
+            assert isinstance(verdict, Candidate), "it was one when it was read first"
+            event, offset = verdict.event, record.offset
+            quote = self._prices.today(event)
+            by_user = offset < self._cut.users[partition]
+            owners = self._owners(partition, offset)
+            cost, retail = recorded.get(offset, (quote.cost_picousd, quote.retail_picousd))
+            if claim is Claim.NOT_COUNTED:
+                self.priced.missing(event, partition, offset)
+                self._totals.add(event, verdict.hour_ms, held, cost, retail, by_user, owners)
+                continue
+            if claim is Claim.COUNTED:
+                self.priced.repeated(event, partition, offset)
+            else:
+                self.outcomes.unpriced -= 1
+            self._totals.take_back(event, verdict.hour_ms, held, cost, retail, by_user, owners)
+
+    async def _costs_of(
+        self, partition: int, offsets: set[int], priced_range: tuple[int, int]
+    ) -> dict[int, tuple[int, int]]:
+        """What the events at these offsets were counted at, by their priced records."""
+        found: dict[int, tuple[int, int]] = {}
+        if not offsets:
+            return found
+        again = PricedCheck(self._prices)
+        beside = PricedPartition(
+            partition, self._log.read(Topic.PRICED, partition, *priced_range), self._cut.usage[partition], again
+        )
+        judge = Judge(partition, len(self._cut.begins))
+        async for record in self._again(partition, sorted(offsets)):
+            await beside.fill(record.offset)
+            priced, verdict = beside.of(record.offset), judge.judge(record)
+            if priced is not None and isinstance(verdict, Candidate):
+                found[record.offset] = again.compare(verdict.event, partition, record.offset, priced)
+        return found
+
+    async def _again(self, partition: int, offsets: list[int]) -> AsyncIterator[ConsumerRecord]:
+        """The records at these ascending offsets."""
+        wanted = set(offsets)
+        for first, last in runs(offsets):
+            async for batch in self._log.read(Topic.USAGE, partition, first, last + 1):
+                for record in batch:
+                    if record.offset in wanted:
+                        yield record
+
+
+def runs(offsets: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """Ascending offsets as ranges (first, last) without wide gaps: 1, 2, 90000 are (1, 2) and (90000, 90000)."""
+    first = last = -1
+    for offset in offsets:
+        if first < 0:
+            first = offset
+        elif offset - last > _GAP_MAX:
+            yield first, last
+            first = offset
+        last = offset
+    if first >= 0:
+        yield first, last
+
+
+def show_priced(recount: Recount, begins: Offsets) -> Check:
+    """The check of priced events with what there is to know about it."""
+    check, outcomes = recount.priced, recount.outcomes
+    total = outcomes.counted + outcomes.duplicate + outcomes.refused + outcomes.forwarded + outcomes.open
+    notes = [f"{total} usage records: {outcomes}"]
+    if check.unknown_prices:
+        unknown, first = sum(check.unknown_prices.values()), next(iter(check.unknown_prices))
+        notes.append(f"{unknown} costs taken as recorded, their price is no longer known, for example {first}")
+    if outcomes.unpriced:
+        notes.append(f"{outcomes.unpriced} events are older than the priced topic and were counted at today's prices")
+    if any(begins.values()):
+        notes.append(
+            "the beginning of the usage topic is past its retention: windows from before have lower bounds only"
+        )
+    check.note = "; ".join(notes)
+    return check.shows(f"{outcomes.counted - outcomes.unpriced} events", f"{recount.priced_found} events")

@@ -1,0 +1,81 @@
+"""Rows on disk in buckets: what does not fit into memory is written once and read back a bucket at a time.
+
+Rows that belong together go to the same bucket, in the order in which they were added. Memory is bounded by one bucket
+and by what waits to be written.
+"""
+
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from zlib import crc32
+
+# Written when so much waits: large enough that a thousand buckets get 8 KiB at a time.
+_PENDING_BYTES_MAX: Final = 8 << 20
+_READ_BYTES: Final = 1 << 20
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Workspace:
+    """A temporary directory for spills, gone when the block ends, whatever ends it. `where` is its parent directory."""
+
+    def __init__(self, where: Path | None = None) -> None:
+        self._where = where
+        self.path = Path()
+
+    def __enter__(self) -> Self:
+        self.path = Path(tempfile.mkdtemp(prefix="tollgate-verify-", dir=self._where))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Spill:
+    """`buckets` files of rows in a directory of its own."""
+
+    def __init__(self, directory: Path, buckets: int) -> None:
+        self.buckets = buckets
+        self._directory = directory
+        directory.mkdir()
+        self._pending: list[list[bytes]] = [[] for _ in range(buckets)]
+        self._pending_bytes = 0
+
+    def bucket_of(self, name: str) -> int:
+        """The bucket that everything of this name goes to."""
+        return crc32(name.encode()) % self.buckets
+
+    def add(self, bucket: int, row: bytes) -> None:
+        """Add a row to the end of a bucket."""
+        pending = self._pending[bucket]
+        pending.append(_LENGTH.pack(len(row)))
+        pending.append(row)
+        self._pending_bytes += len(row) + 120
+        if self._pending_bytes >= _PENDING_BYTES_MAX:
+            self._flush()
+
+    def rows(self, bucket: int) -> Iterator[bytes]:
+        """The rows of a bucket as of now, in the order in which they were added."""
+        self._flush()
+        path = self._path(bucket)
+        if not path.exists():
+            return
+        with path.open("rb", buffering=_READ_BYTES) as file:
+            while length := file.read(4):
+                yield file.read(_LENGTH.unpack(length)[0])
+
+    def _flush(self) -> None:
+        for bucket, pending in enumerate(self._pending):
+            if pending:
+                with self._path(bucket).open("ab", buffering=0) as file:
+                    file.write(b"".join(pending))
+                pending.clear()
+        self._pending_bytes = 0
+
+    def _path(self, bucket: int) -> Path:
+        return self._directory / f"{bucket}"

@@ -1,0 +1,72 @@
+"""The rows of the worker's state topics, as far as they are sums: decoded here, without the ledger.
+
+`s|scope` holds lifetime and the newest hour, day and month of a scope, `w|kind|start|scope` a window that a newer one
+has replaced, and `o` of which usage (or deltas) the rows of the partition are the sum.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from tollgate.verification.calendar import instant, text
+from tollgate.verification.sums import Sum
+
+OFFSET_ROW: Final = b"o"
+_KINDS: Final = ("hour", "day", "month")
+
+_decode: Final = msgspec.json.Decoder(list[Any]).decode
+_decode_numbers: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An offset row: `next` is the first source offset that the state does not count, `sequence` the number of the
+    transaction that wrote it; the spend records of all transactions up to `said` have been written.
+    """
+
+    next: int = 0
+    sequence: int = 0
+    said: int = 0
+    clock_ms: int = 0
+
+
+def read_counted(value: bytes) -> Counted:
+    """Decode an offset row. ValueError, KeyError or TypeError when it is none."""
+    numbers = _decode_numbers(value)
+    return Counted(numbers["next"], numbers["sequence"], numbers["said"], numbers["clock_ms"])
+
+
+def scope_of(key: bytes) -> str | None:
+    """The scope whose sums are in the row with this key; None for rows of other things."""
+    tag, name = key[:2], key[2:].decode()
+    if tag == b"s|":
+        return name
+    return name.split("|", 2)[2] if tag == b"w|" else None
+
+
+def windows_of(key: bytes, value: bytes | None) -> list[tuple[str, Sum | None]]:
+    """The sums in a row, by the key of their spend record; None for a window that was forgotten.
+
+    ValueError, KeyError, TypeError or IndexError when the row cannot be read.
+    """
+    name = key[2:].decode()
+    if key[:2] == b"w|":
+        kind, start, scope = name.split("|", 2)
+        window = f"{scope}|{kind}|{text(instant(int(start)))}"
+        return [(window, _sum(_decode(value)[1:]) if value is not None else None)]
+    if value is None:
+        raise ValueError("a scope's row was deleted")
+    row = _decode(value)
+    found: list[tuple[str, Sum | None]] = [(f"{name}|lifetime|1970-01-01T00:00:00Z", _sum(row[1]))]
+    for kind, start, amount in zip(_KINDS, row[2::2], row[3::2], strict=True):
+        total = _sum(amount)
+        # An open window in which nothing was counted is there for its start alone.
+        if total.events:
+            found.append((f"{name}|{kind}|{text(instant(start))}", total))
+    return found
+
+
+def _sum(numbers: list[Any]) -> Sum:
+    cost, retail, events, usage = numbers
+    return Sum(cost, retail, events, usage)

@@ -1,0 +1,102 @@
+"""A bucket of scopes as everybody has it: the state at the cut and since, spend records, flags, ClickHouse's rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tollgate.verification.following import Kind, Row, rows_of
+from tollgate.verification.snapshot import Cut
+from tollgate.verification.spill import Spill
+from tollgate.verification.state import scope_of, windows_of
+from tollgate.verification.sums import Sum
+
+Place = tuple[int, int]
+
+_decode_sum = msgspec.json.Decoder(tuple[int, int, int, dict[str, int]]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_sum(amount: Sum) -> bytes:
+    """A sum as the value of a row."""
+    return _encode((amount.cost_picousd, amount.retail_picousd, amount.events, amount.usage_nano))
+
+
+@dataclass(slots=True)
+class View:
+    """`state` is every window at the cut. `since` has, scope by scope, the sums of each row written after it, in order;
+    `moved` the same by window. `spend` is the latest record of each window when the state was last read beside it,
+    with its place; `spend_since` what was written later. `table` is ClickHouse's.
+    """
+
+    state: dict[str, Sum] = field(default_factory=dict)
+    since: dict[str, list[list[tuple[str, Sum | None]]]] = field(default_factory=dict)
+    moved: dict[str, list[Sum]] = field(default_factory=dict)
+    spend: dict[str, tuple[Place, bytes]] = field(default_factory=dict)
+    spend_since: dict[str, list[tuple[Place, bytes]]] = field(default_factory=dict)
+    flags: dict[str, bytes] = field(default_factory=dict)
+    table: dict[str, tuple[Sum, Place]] = field(default_factory=dict)
+    months: dict[tuple[str, int], Sum] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    def versions(self, scope: str, windows: list[str]) -> Iterator[dict[str, Sum]]:
+        """These windows of the scope as the state had them at the cut, and after each row since."""
+        now = {key: self.state[key] for key in windows if key in self.state}
+        yield now
+        wanted = set(windows)
+        for row in self.since.get(scope, ()):
+            changes = {key: amount for key, amount in row if key in wanted and amount is not None}
+            if changes:
+                now = now | changes
+                yield now
+
+
+def load(spill: Spill, bucket: int, cut: Cut) -> View:
+    """Read a bucket back."""
+    view = View()
+    for row in rows_of(spill, bucket):
+        if row.kind in (Kind.USER_STATE, Kind.SHARED_STATE):
+            _take_state(view, row, cut)
+        elif row.kind is Kind.SPEND:
+            if row.offset >= cut.spend_rows.get(row.partition, 0):
+                if row.value is not None:
+                    view.spend_since.setdefault(row.name, []).append(((row.partition, row.offset), row.value))
+            elif row.value is None:
+                view.spend.pop(row.name, None)
+            else:
+                view.spend[row.name] = ((row.partition, row.offset), row.value)
+        elif row.kind is Kind.FLAG:
+            if row.value is None:
+                view.flags.pop(row.name, None)
+            else:
+                view.flags[row.name] = row.value
+        elif row.kind is Kind.SPEND_TABLE:
+            view.table[row.name] = (Sum(*_decode_sum(row.value or b"")), (row.partition, row.offset))
+        else:
+            view.months[row.name, row.offset] = Sum(*_decode_sum(row.value or b""))
+    return view
+
+
+def _take_state(view: View, row: Row, cut: Cut) -> None:
+    try:
+        windows = windows_of(row.key, row.value)
+        scope = scope_of(row.key)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        view.unreadable.append(f"{row.name[:80]}: {type(error).__name__}")
+        return
+    ends = cut.user_rows if row.kind is Kind.USER_STATE else cut.shared_rows
+    if row.offset < ends.get(row.partition, 0):
+        for key, amount in windows:
+            if amount is None:
+                view.state.pop(key, None)
+            else:
+                view.state[key] = amount
+        return
+    assert scope is not None, "rows of other things are not kept"
+    view.since.setdefault(scope, []).append(windows)
+    for key, amount in windows:
+        if amount is not None:
+            seen = view.moved.setdefault(key, [])
+            before = seen[-1] if seen else view.state.get(key)
+            if amount != before:
+                seen.append(amount)

@@ -1,0 +1,118 @@
+"""`python -m tests.bench.verification [--steps N …]`: how fast `tollgate verify` is, and what memory it takes.
+
+A worker counts a log that grows to each of the steps, and after each one the command verifies all of it. One line of
+JSON per step goes to stdout: events, events per second of the whole command, its largest resident memory in MB, and the
+largest size of its temporary directory.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tests.bench import processes
+from tests.bench.kafka import broker, create_topics, load
+from tests.bench.scene import Scene, Sizes
+from tests.bench.throughput import say
+from tests.bench.workload import Workload
+
+PREFIX = "verification."
+
+
+def directory_bytes(directory: Path) -> int:
+    """The size of all files now; one that goes meanwhile counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += (Path(parent) / name).stat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def verify(scene: Scene, wait_seconds: int) -> dict[str, object]:
+    """Run the command on everything there is; its figures. Raises when it finds a difference."""
+    space = scene.directory / "space"
+    space.mkdir(exist_ok=True)
+    command = [str(Path(sys.executable).parent / "tollgate"), "verify", "--json", "--no-clickhouse"]
+    environment = os.environ | scene.environment(PREFIX) | {"TMPDIR": str(space)}
+    said = scene.directory / "verify.json"
+    spilled = 0
+    ended = threading.Event()
+
+    def look() -> None:
+        nonlocal spilled
+        while not ended.wait(0.5):
+            spilled = max(spilled, directory_bytes(space))
+
+    watcher = threading.Thread(target=look)
+    started = time.perf_counter()
+    watcher.start()
+    try:
+        with said.open("wb") as output:
+            process = subprocess.Popen([*command, "--wait", str(wait_seconds)], stdout=output, env=environment)
+            _, status, used = os.wait4(process.pid, 0)
+    finally:
+        ended.set()
+        watcher.join()
+    seconds = time.perf_counter() - started
+    if status:
+        raise RuntimeError(f"verify ended with {status}: {said.read_text()[:2000]}")
+    report = json.loads(said.read_text())
+    return {
+        "figure": "verify",
+        "events": report["events"],
+        "events_per_second": round(report["events"] / seconds),
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "resident_mb_max": used.ru_maxrss // 1024,
+        "temporary_mb_max": spilled >> 20,
+    }
+
+
+async def measure(scene: Scene, steps: list[int]) -> None:
+    """Grow the log step by step."""
+    await create_topics(scene.servers, PREFIX)
+    there = 0
+    with processes.tollgate("worker", ["worker"], scene.directory, scene.environment(PREFIX)):
+        for number, step in enumerate(steps):
+            workload = Workload(scene.sizes.seed + number, step - there, scene.sizes.users)
+            count, seconds = await load(scene.servers, f"{PREFIX}usage", workload.records())
+            say(f"  {count} records loaded in {seconds:.1f} s")
+            there = step
+            # Twice: the first one waits for the worker.
+            await asyncio.to_thread(verify, scene, 1_800)
+            print(json.dumps(await asyncio.to_thread(verify, scene, 60)), flush=True)
+
+
+def main() -> None:
+    """Start a broker, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.verification", description=__doc__)
+    parser.add_argument("--steps", type=int, nargs="+", default=[250_000, 1_000_000], help="sizes of the log")
+    parser.add_argument("--users", type=int, default=Sizes.users)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    given = parser.parse_args()
+    say(f"seed {given.seed}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors before the start")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
+    try:
+        with broker(directory) as (servers, pid):
+            sizes = replace(Sizes(given.seed), users=given.users)
+            asyncio.run(measure(Scene(servers, pid, directory, sizes), given.steps))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
