@@ -5,6 +5,7 @@
 use pyo3::prelude::*;
 
 mod identities;
+mod shard;
 
 #[pymodule]
 mod _native {
