@@ -5,7 +5,6 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
@@ -60,8 +59,10 @@ class Scopes:
         self._expired: list[bytes] = []
         self._due: list[tuple[int, str]] = []
         self._due_at: dict[str, int] = {}
-        # Windows whose spend record is behind, oldest first, with the transaction in which they fell behind.
-        self._unsaid: dict[tuple[str, WindowKey], int] = {}
+        # Scopes of whose open windows the spend records are behind, and closed windows whose record is; oldest first,
+        # with the transaction in which they fell behind.
+        self._unsaid: dict[str, int] = {}
+        self._unsaid_closed: dict[tuple[str, WindowKey], int] = {}
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -77,18 +78,16 @@ class Scopes:
         if not self._budgets.is_empty and self._budgets.covers(scope):
             self._undecided[scope] = None
         changed = spend.add(hour_start_ms, held_kinds, amount)
-        sequence = self._sequence + 1
-        unsaid = self._unsaid
-        for window in changed:
-            unsaid.setdefault((scope, window), sequence)
+        self._unsaid.setdefault(scope, self._sequence + 1)
         if changed is spend.open_windows():
             return
         for window in changed:
             if not spend.is_open(window):
+                self._unsaid_closed.setdefault((scope, window), self._sequence + 1)
                 self._dirty_closed[scope, window] = True
         if len(spend.closed) > 1 and len(changed) > 4:
             # One batch of a backlog may span days: a window goes only when its last sum has been said.
-            for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid):
+            for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
                 self._dirty_closed[scope, window] = False
 
     def set_budgets(self, budgets: BudgetBook) -> None:
@@ -108,7 +107,8 @@ class Scopes:
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
-        return bool(self._dirty or self._undecided or self._unsaid or self._swept or self._expired)
+        late = self._unsaid or self._unsaid_closed or self._expired
+        return bool(self._dirty or self._undecided or self._swept or late)
 
     def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
         """Move everything pending into the outbox; returns what the offset row must remember for recovery."""
@@ -116,8 +116,8 @@ class Scopes:
         self._write_decisions(outbox, now_ms)
         self._write_state(outbox)
         self._write_spend(outbox, max(SPEND_RECORDS_MIN, events // SPEND_RECORDS_SHARE), now_ms)
-        oldest = next(iter(self._unsaid.values()), self._sequence + 1)
-        return {"sequence": self._sequence, "said": oldest - 1, "clock_ms": self.horizon.clock_ms}
+        oldest = (next(iter(unsaid.values()), self._sequence + 1) for unsaid in (self._unsaid, self._unsaid_closed))
+        return {"sequence": self._sequence, "said": min(oldest) - 1, "clock_ms": self.horizon.clock_ms}
 
     def _write_decisions(self, outbox: Outbox, now_ms: int) -> None:
         for scope in list(islice(self._undecided, DECISIONS_MAX)):
@@ -170,18 +170,29 @@ class Scopes:
         self._dirty_closed = {}
 
     def _write_spend(self, outbox: Outbox, most: int, now_ms: int) -> None:
-        if not self._unsaid:
+        if not (self._unsaid or self._unsaid_closed):
             return
         records = outbox.to(Topic.SPEND, self._partition)
         updated_at = format_instant(now_ms)
-        for scope, window in list(islice(self._unsaid, most)):
-            del self._unsaid[scope, window]
-            kind, start = window
-            held = self.spend.find(scope)
-            spend = held.window(kind, start) if held is not None else None
-            if spend is not None:
+
+        def say(scope: str, spend: ScopeSpend, window: WindowKey) -> None:
+            held = spend.window(*window)
+            if held is not None:
                 key = f"{scope}|{_written(window)[0]}".encode()
-                records.append((key, _encode(_spend_value(scope, window, spend, updated_at)), NO_HEADERS))
+                records.append((key, _encode(_spend_value(scope, window, held, updated_at)), NO_HEADERS))
+
+        end = len(records) + most
+        for scope, window in list(islice(self._unsaid_closed, most)):
+            del self._unsaid_closed[scope, window]
+            if (spend := self.spend.find(scope)) is not None:
+                say(scope, spend, window)
+        for scope in list(islice(self._unsaid, most)):
+            if len(records) >= end:
+                return
+            del self._unsaid[scope]
+            if (spend := self.spend.find(scope)) is not None:
+                for window in spend.windows():
+                    say(scope, spend, window)
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
         """Take back the latest rows of the state topic, and with the offset row's numbers what readers still miss.
@@ -192,7 +203,6 @@ class Scopes:
         self._sequence = offsets["sequence"]
         self.horizon.advance(offsets["clock_ms"])
         said = offsets["said"]
-        unsaid: list[tuple[int, str, WindowKey]] = []
         windows: dict[str, WindowKey] = {}
         for key, value in rows.items():
             tag, rest = key[0], key[2:]
@@ -200,7 +210,7 @@ class Scopes:
                 self.spend.restore_open(rest, value)
                 sequence = sequence_of(value)
                 if sequence > said:
-                    unsaid += [(sequence, rest, window) for window in self._windows(rest)]
+                    self._unsaid[rest] = sequence
             elif tag == "w":
                 kind, start, scope = rest.split("|", 2)
                 window = windows.get(name := kind + start)
@@ -208,7 +218,7 @@ class Scopes:
                     window = windows[name] = (WindowKind(kind), int(start))
                 sequence = sequence_of(value)
                 if sequence > said:
-                    unsaid.append((sequence, scope, window))
+                    self._unsaid_closed[scope, window] = sequence
                 elif not self.horizon.holds(*window):
                     self._expired.append(key.encode())
                     continue
@@ -216,14 +226,10 @@ class Scopes:
             elif tag == "d":
                 self._standings[rest] = value
         # The first of them says up to where all was said: a successor of this process relies on it.
-        unsaid.sort(key=itemgetter(0))
-        self._unsaid = {(scope, window): sequence for sequence, scope, window in unsaid}
+        self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
+        self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
         # Time passed while nobody looked, and budgets may have changed: every decision is made again.
         self.set_budgets(self._budgets)
-
-    def _windows(self, scope: str) -> Iterator[WindowKey]:
-        spend = self.spend.find(scope)
-        return spend.windows() if spend is not None else iter(())
 
 
 def sequence_of(row: bytes) -> int:
