@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import processes
+from tests.bench.curve import TopicEnds, watch
 from tests.bench.kafka import broker, create_topics, load
 from tests.bench.scene import Scene, Sizes
 from tests.bench.throughput import say
@@ -41,7 +42,7 @@ def directory_bytes(directory: Path) -> int:
     return total
 
 
-def verify(scene: Scene, wait_seconds: int) -> dict[str, object]:
+def verify(scene: Scene) -> dict[str, object]:
     """Run the command on everything there is; its figures. Raises when it finds a difference."""
     space = scene.directory / "space"
     space.mkdir(exist_ok=True)
@@ -61,7 +62,7 @@ def verify(scene: Scene, wait_seconds: int) -> dict[str, object]:
     watcher.start()
     try:
         with said.open("wb") as output:
-            process = subprocess.Popen([*command, "--wait", str(wait_seconds)], stdout=output, env=environment)
+            process = subprocess.Popen(command, stdout=output, env=environment)
             _, status, used = os.wait4(process.pid, 0)
     finally:
         ended.set()
@@ -84,16 +85,20 @@ def verify(scene: Scene, wait_seconds: int) -> dict[str, object]:
 async def measure(scene: Scene, steps: list[int]) -> None:
     """Grow the log step by step."""
     await create_topics(scene.servers, PREFIX)
+    async with TopicEnds(scene.servers, f"{PREFIX}priced") as ends:
+        await _measure(scene, steps, ends)
+
+
+async def _measure(scene: Scene, steps: list[int], ends: TopicEnds) -> None:
     there = 0
-    with processes.tollgate("worker", ["worker"], scene.directory, scene.environment(PREFIX)):
+    with processes.tollgate("worker", ["worker"], scene.directory, scene.environment(PREFIX)) as worker:
         for number, step in enumerate(steps):
             workload = Workload(scene.sizes.seed + number, step - there, scene.sizes.users)
             count, seconds = await load(scene.servers, f"{PREFIX}usage", workload.records())
             say(f"  {count} records loaded in {seconds:.1f} s")
             there = step
-            # Twice: the first one waits for the worker.
-            await asyncio.to_thread(verify, scene, 1_800)
-            print(json.dumps(await asyncio.to_thread(verify, scene, 60)), flush=True)
+            await watch(ends.look, step, 1_800, worker.alive, settle=True)
+            print(json.dumps(await asyncio.to_thread(verify, scene)), flush=True)
 
 
 def main() -> None:
