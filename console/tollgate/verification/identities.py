@@ -30,8 +30,8 @@ _DTYPE: Final = np.dtype(
 _BUCKET_ROWS: Final = 500_000
 _PENDING_ROWS: Final = 50_000
 
-# Not the ledger's digests: a mistake in those must not be made twice. The order is that of the keys.
-_canonical: Final = msgspec.json.Encoder(order="sorted").encode
+# Not the ledger's digests: a mistake in those must not be made twice. Keys are sorted, fields in the order they have.
+_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Claim(IntEnum):

@@ -1,7 +1,7 @@
 """What counted events add up to: per scope and hour on disk, per window when a bucket of scopes is read back.
 
-Events are added to three cells each: the user's, and two that share half of the other names. Those come again and
-again, so most of the work is done once per cell, not once per event and scope.
+Events are added up by three keys each: the user, and two halves of the other names. Those come again and again, so most
+of the work is done once per key, not once per event and scope.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,14 @@ import msgspec
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.usage_codec import EventRecord
 from tollgate.verification.calendar import NESTED, instant, milliseconds, start_of, window_suffix
+from tollgate.verification.columns import Cell, Columns
 from tollgate.verification.spill import Spill
 from tollgate.verification.sums import AMOUNT_DECIMALS, Sum, scaled
 
-_NANO: Final = 10**AMOUNT_DECIMALS
 # Cells in memory: 100 MB of each kind at most.
 _CELLS_MAX: Final = 100_000
+# Events as columns: 50 MB at most.
+_EVENTS_MAX: Final = 50_000
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(tuple[str, int, int, bool, int, int, int, dict[str, int]]).decode
@@ -27,7 +29,7 @@ _DIMENSIONS: Final = (("org", "service", "provider", "model"), ("agent", "campai
 
 # Which partitions of shared scopes count an event: all of them, but for the last events before the cut.
 Owners = frozenset[int]
-_Cell = list[Any]
+_UserKey = tuple[str, int, int, bool]
 
 
 @dataclass(slots=True)
@@ -44,9 +46,9 @@ class Totals:
     def __init__(self, spill: Spill, delta_partitions: int) -> None:
         self._spill = spill
         self._delta_partitions = delta_partitions
-        self._users: dict[tuple[str, int, int, bool], _Cell] = {}
-        self._halves: tuple[dict[tuple[Any, ...], _Cell], ...] = ({}, {})
-        self._scopes: dict[tuple[str, int, int], _Cell] = {}
+        self._events = Columns(3)
+        self._users: dict[_UserKey, Cell] = {}
+        self._scopes: dict[tuple[str, int, int], Cell] = {}
         self.events = 0
         self.cost_picousd = 0
 
@@ -55,23 +57,26 @@ class Totals:
     ) -> None:
         """Count an event at this cost (10⁻¹² USD). `by_user`: whether its user's windows count it."""
         data = event.data
-        usage = [(d, a * _NANO if a.__class__ is int else _nano(a)) for d, a in data.usage.items()]
         self.events += 1
         self.cost_picousd += cost
-        _add(self._users, (event.subject, hour_ms, held, by_user), cost, retail, 1, usage)
-        if owners:
-            first, second = self._halves
-            key = (hour_ms, held, owners, data.org, data.service, data.provider, data.model)
-            _add(first, key, cost, retail, 1, usage)
-            key = (hour_ms, held, owners, data.agent, data.campaign, data.feature, data.product)
-            _add(second, key, cost, retail, 1, usage)
-        self._bound()
+        self._events.add(
+            (
+                (event.subject, hour_ms, held, by_user),
+                (hour_ms, held, owners, data.org, data.service, data.provider, data.model),
+                (hour_ms, held, owners, data.agent, data.campaign, data.feature, data.product),
+            ),
+            cost,
+            retail,
+            data.usage,
+        )
+        if len(self._events) >= _EVENTS_MAX:
+            self._gather()
 
     def take_back(
         self, event: EventRecord, hour_ms: int, held: int, cost: int, retail: int, by_user: bool, owners: Owners
     ) -> None:
         """The inverse of `add`: the event should not have been counted."""
-        usage = [(d, -(a * _NANO if a.__class__ is int else _nano(a))) for d, a in event.data.usage.items()]
+        usage = {d: -scaled(str(amount), AMOUNT_DECIMALS) for d, amount in event.data.usage.items()}
         self.events -= 1
         self.cost_picousd -= cost
         _add(self._users, (event.subject, hour_ms, held, by_user), -cost, -retail, -1, usage)
@@ -100,17 +105,32 @@ class Totals:
         found.user_months = {key: amount for key, amount in found.user_months.items() if amount.events}
         return found
 
+    def _gather(self) -> None:
+        """Bring the columns into the cells of users and scopes. Every event is in one key of the first half of names,
+        and so in `global`.
+        """
+        users, *halves = self._events.take()
+        for key, cell in users.items():
+            _add(self._users, key, *cell)
+        for dimensions, half in zip(_DIMENSIONS, halves, strict=True):
+            for (hour_ms, held, owners, *names), cell in half.items():
+                scopes = [f"{dimension}/{name}" for dimension, name in zip(dimensions, names, strict=True) if name]
+                if half is halves[0]:
+                    scopes.append("global")
+                for scope in scopes:
+                    if len(owners) == self._delta_partitions or self._owner(scope) in owners:
+                        _add(self._scopes, (scope, hour_ms, held), *cell)
+        self._bound()
+
     def _bound(self) -> None:
         if len(self._users) >= _CELLS_MAX:
             self._flush_users()
-        if max(map(len, self._halves)) >= _CELLS_MAX:
-            self._spread()
         if len(self._scopes) >= _CELLS_MAX:
             self._flush_scopes()
 
     def _flush(self) -> None:
+        self._gather()
         self._flush_users()
-        self._spread()
         self._flush_scopes()
 
     def _flush_users(self) -> None:
@@ -123,26 +143,14 @@ class Totals:
             self._write(scope, hour_ms, held, True, cell)
         self._scopes.clear()
 
-    def _write(self, scope: str, hour_ms: int, held: int, by_user: bool, cell: _Cell) -> None:
+    def _write(self, scope: str, hour_ms: int, held: int, by_user: bool, cell: Cell) -> None:
         self._spill.add(self._spill.bucket_of(scope), _encode((scope, hour_ms, held, by_user, *cell)))
-
-    def _spread(self) -> None:
-        """Add the halves to each of their scopes. Every event is in one cell of the first, and so in `global`."""
-        for dimensions, half in zip(_DIMENSIONS, self._halves, strict=True):
-            for (hour_ms, held, owners, *names), (cost, retail, events, usage) in half.items():
-                scopes = [f"{dimension}/{name}" for dimension, name in zip(dimensions, names, strict=True) if name]
-                if half is self._halves[0]:
-                    scopes.append("global")
-                for scope in scopes:
-                    if len(owners) == self._delta_partitions or self._owner(scope) in owners:
-                        _add(self._scopes, (scope, hour_ms, held), cost, retail, events, usage.items())
-            half.clear()
 
     def _owner(self, scope: str) -> int:
         return partition_of(scope.encode(), self._delta_partitions)
 
 
-def _add(cells: dict[Any, _Cell], key: Any, cost: int, retail: int, events: int, usage: Any) -> None:
+def _add(cells: dict[Any, Cell], key: Any, cost: int, retail: int, events: int, usage: dict[str, int]) -> None:
     cell = cells.get(key)
     if cell is None:
         cells[key] = [cost, retail, events, dict(usage)]
@@ -151,12 +159,8 @@ def _add(cells: dict[Any, _Cell], key: Any, cost: int, retail: int, events: int,
     cell[1] += retail
     cell[2] += events
     sums = cell[3]
-    for dimension, amount in usage:
+    for dimension, amount in usage.items():
         sums[dimension] = sums.get(dimension, 0) + amount
-
-
-def _nano(amount: int | str) -> int:
-    return scaled(str(amount), AMOUNT_DECIMALS)
 
 
 def scopes_of(event: EventRecord) -> Iterator[str]:

@@ -95,6 +95,7 @@ def test_how_often_cells_go_to_disk_changes_nothing(tmp_path: Path, monkeypatch:
     found = []
     for most in (100_000, 7):
         monkeypatch.setattr(totals_module, "_CELLS_MAX", most)
+        monkeypatch.setattr(totals_module, "_EVENTS_MAX", most)
         (tmp_path / str(most)).mkdir()
         made = totals(tmp_path / str(most))
         for one, hour_ms, held, cost in events:
