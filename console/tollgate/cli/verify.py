@@ -5,14 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tollgate.cli.exits import Exit, UnreachableError
+from tollgate.cli.exits import Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir
 from tollgate.cli.output import print_json, safe, say, say_error
 from tollgate.cli.services import find_settings, reaching_kafka
 from tollgate.cli.verify_progress import showing
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
-from tollgate.verification import Report
+from tollgate.verification import Report, SpaceError
 from tollgate.verification import verify as run_verification
 
 
@@ -64,6 +64,8 @@ async def _verify(settings: Settings, wait_seconds: float, *, clickhouse: bool, 
             raise UnreachableError(
                 f"{error}: start the stack with `tollgate up`, or set TOLLGATE_CLICKHOUSE_URL."
             ) from None
+        except SpaceError as error:
+            raise UsageError(f"{error}: set TMPDIR to a directory with more room.") from None
 
 
 def print_report(report: Report) -> None:

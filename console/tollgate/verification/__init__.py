@@ -3,5 +3,6 @@
 from tollgate.verification.report import Check, EventFault, FirstDifference, Report
 from tollgate.verification.run import verify
 from tollgate.verification.snapshot import Progress
+from tollgate.verification.spill import SpaceError
 
-__all__ = ["Check", "EventFault", "FirstDifference", "Progress", "Report", "verify"]
+__all__ = ["Check", "EventFault", "FirstDifference", "Progress", "Report", "SpaceError", "verify"]

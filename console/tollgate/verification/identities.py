@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tollgate.schemas.usage_codec import EventRecord
+from tollgate.verification.spill import using
 
 DEDUPE_SECONDS: Final = 35 * 24 * 3600
 
@@ -112,9 +113,10 @@ class Identities:
         order = np.argsort(buckets, kind="stable")
         rows, buckets = rows[order], buckets[order]
         numbers, starts = np.unique(buckets, return_index=True)
-        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
-            with (self._directory / f"{number}").open("ab", buffering=0) as file:
-                file.write(part.tobytes())
+        with using(self._directory):
+            for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+                with (self._directory / f"{number}").open("ab") as file:
+                    file.write(part.tobytes())
 
     def _judge(self, rows: npt.NDArray[np.void]) -> Iterator[Ruling]:
         # Rows are in offset order, and the sort is stable.

@@ -137,9 +137,7 @@ class Recount:
             else:
                 claim = Claim.NOT_COUNTED
                 self._letters.not_counted(record)
-            identities.add(
-                identity_of(event), said_by(event), offset, record.timestamp // 1000, claim.value, verdict.held
-            )
+            identities.add(identity_of(event), said_by(event), offset, record.timestamp // 1000, claim, verdict.held)
             if claim is not Claim.NOT_COUNTED:
                 owners = everyone if offset < ends[0] else self._owners(partition, offset)
                 add(event, verdict.hour_ms, verdict.held, cost, retail, offset < users_end, owners)

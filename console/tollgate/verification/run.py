@@ -49,7 +49,7 @@ async def verify(
 
     Waits up to `wait_seconds` for each of the worker, its outputs and the sink to catch up. What does not fit into
     memory goes to a temporary directory in `directory`. Raises aiokafka's KafkaError and the sink's UnavailableError
-    when a service cannot be reached, OSError when the disk is full.
+    when a service cannot be reached, SpaceError when the disk is full.
     """
     with Workspace(directory) as space:
         async with Log(settings) as log:

@@ -8,6 +8,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +20,19 @@ _READ_BYTES: Final = 1 << 20
 _LENGTH: Final = struct.Struct("<I")
 
 
+class SpaceError(Exception):
+    """The temporary directory cannot be used, most likely because its disk is full. It says where and why."""
+
+
+@contextmanager
+def using(directory: Path) -> Iterator[None]:
+    """Files of this directory are written or read in the block. Raises SpaceError."""
+    try:
+        yield
+    except OSError as error:
+        raise SpaceError(f"the temporary directory {directory} cannot be used: {error.strerror or error}") from error
+
+
 class Workspace:
     """A temporary directory for spills, gone when the block ends, whatever ends it. `where` is its parent directory."""
 
@@ -27,7 +41,8 @@ class Workspace:
         self.path = Path()
 
     def __enter__(self) -> Self:
-        self.path = Path(tempfile.mkdtemp(prefix="tollgate-verify-", dir=self._where))
+        with using(self._where or Path(tempfile.gettempdir())):
+            self.path = Path(tempfile.mkdtemp(prefix="tollgate-verify-", dir=self._where))
         return self
 
     def __exit__(
@@ -70,11 +85,12 @@ class Spill:
                 yield file.read(_LENGTH.unpack(length)[0])
 
     def _flush(self) -> None:
-        for bucket, pending in enumerate(self._pending):
-            if pending:
-                with self._path(bucket).open("ab", buffering=0) as file:
-                    file.write(b"".join(pending))
-                pending.clear()
+        with using(self._directory):
+            for bucket, pending in enumerate(self._pending):
+                if pending:
+                    with self._path(bucket).open("ab") as file:
+                        file.write(b"".join(pending))
+                    pending.clear()
         self._pending_bytes = 0
 
     def _path(self, bucket: int) -> Path:

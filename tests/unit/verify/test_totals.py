@@ -10,7 +10,7 @@ from tests.support.usage import TIME_MS, event
 
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.verification import totals as totals_module
-from tollgate.verification.spill import Spill, Workspace
+from tollgate.verification.spill import SpaceError, Spill, Workspace
 from tollgate.verification.sums import Sum
 from tollgate.verification.totals import Recounted, Totals
 
@@ -124,3 +124,13 @@ def test_rows_come_back_by_bucket_in_order_while_more_are_added(tmp_path: Path) 
     assert (list(spill.rows(0)), list(spill.rows(1))) == ([b"a"], [b""])
     spill.add(0, b"b" * 3_000_000)
     assert [len(row) for row in spill.rows(0)] == [1, 3_000_000]
+
+
+def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    spill = Spill(tmp_path / "rows", 2)
+    spill.add(0, b"row")
+    (tmp_path / "rows").rmdir()
+    with pytest.raises(SpaceError, match=r"the temporary directory .*rows cannot be used: No such file"):
+        list(spill.rows(0))
+    with pytest.raises(SpaceError), Workspace(tmp_path / "nowhere"):
+        pass
