@@ -4,11 +4,23 @@
 
 use pyo3::prelude::*;
 
+mod amounts;
+mod event;
 mod identities;
+mod identity;
+mod instants;
+mod json;
+mod partitions;
+mod priced;
+mod prices;
 mod shard;
+mod sums;
+mod tally;
 
 #[pymodule]
 mod _native {
     #[pymodule_export]
     use crate::identities::Identities;
+    #[pymodule_export]
+    use crate::tally::Tally;
 }

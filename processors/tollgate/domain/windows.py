@@ -77,10 +77,11 @@ class Horizon:
 
     The clock is the highest broker timestamp of a partition's records, never the machine's time: the same log gives
     the same answer on every replay and to `tollgate verify`. `slack_ms` keeps windows longer than the promise; the
-    second stage uses it, whose inputs come from partitions whose clocks differ.
+    second stage uses it, whose inputs come from partitions whose clocks differ. The limits hold while the clock stays
+    below `next_hour_ms`.
     """
 
-    __slots__ = ("_next_hour", "clock_ms", "days_from", "hours_from", "months_from", "slack_ms")
+    __slots__ = ("clock_ms", "days_from", "hours_from", "months_from", "next_hour_ms", "slack_ms")
 
     def __init__(self, clock_ms: int = 0, slack_ms: int = 0) -> None:
         self.slack_ms = slack_ms
@@ -91,12 +92,12 @@ class Horizon:
         """Move the clock forward to the instant; an earlier one changes nothing."""
         if instant_ms > self.clock_ms:
             self.clock_ms = instant_ms
-            if instant_ms >= self._next_hour:
+            if instant_ms >= self.next_hour_ms:
                 self._set_limits()
 
     def _set_limits(self) -> None:
         now = max(self.clock_ms - self.slack_ms, 0)
-        self._next_hour = hour_start(self.clock_ms) + HOUR_MS
+        self.next_hour_ms = hour_start(self.clock_ms) + HOUR_MS
         self.hours_from = hour_start(now) - HOURS_HELD_MS
         self.days_from = day_start(now) - DAYS_HELD_MS
         # A clock near 1970 (no record seen yet) holds everything.

@@ -5,7 +5,7 @@ Python would cost more than all else. Events are therefore kept as columns, and 
 on 64-bit integers; a column whose sum might not fit is summed as Python integers instead, exactly as well.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,12 @@ from tollgate.domain.spend import Spend
 _INT64_MAX: Final = 2**63 - 1
 
 Codes = npt.NDArray[np.intp]
+# The names of one event in the order of `Dimension`, and last the scope that every event adds to; "" for none.
+Names = tuple[str, ...]
+# Start of the hour and the kinds of windows that hold it.
+Time = tuple[int, int]
+# Position of the dimension, name, start of the hour, held kinds, and what was added.
+NamedSum = tuple[int, str, int, int, Spend]
 
 
 class BatchSums:
@@ -24,8 +30,8 @@ class BatchSums:
     __slots__ = ("costs_picousd", "names", "retails_picousd", "times", "usage")
 
     def __init__(self) -> None:
-        self.names: list[tuple[str, ...]] = []
-        self.times: list[tuple[int, int]] = []
+        self.names: list[Names] = []
+        self.times: list[Time] = []
         self.costs_picousd: list[int] = []
         self.retails_picousd: list[int] = []
         # Per usage dimension: which events report it, and how much in 10⁻⁹ units.
@@ -34,7 +40,21 @@ class BatchSums:
     def __len__(self) -> int:
         return len(self.names)
 
-    def by_name(self) -> Iterator[tuple[int, str, int, int, Spend]]:
+    def add(self, names: Names, time: Time, cost: int, retail: int, usage: Iterable[tuple[str, int]]) -> None:
+        """Add an event: its cost and retail value in picousd, and what it used in 10⁻⁹ units."""
+        number = len(self.names)
+        self.names.append(names)
+        self.times.append(time)
+        self.costs_picousd.append(cost)
+        self.retails_picousd.append(retail)
+        for dimension, nano in usage:
+            column = self.usage.get(dimension)
+            if column is None:
+                column = self.usage[dimension] = ([], [])
+            column[0].append(number)
+            column[1].append(nano)
+
+    def by_name(self) -> Iterator[NamedSum]:
         """Position of the dimension, name, start of the hour, held kinds, and the sum of all events that share these.
 
         Events without a name in a dimension are left out of it. An amount of zero that was reported is in the sum.

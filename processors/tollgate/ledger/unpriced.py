@@ -49,6 +49,10 @@ class UnpricedModels:
             )
             self._new[pair] = price_id
 
+    def is_noted(self, data: EventData) -> bool:
+        """Whether events like this one need not be noted any more."""
+        return _pair(data) in self._examples
+
     def write(self, outbox: Outbox, now_ms: int, price: Callable[[EventData, int], Quote]) -> None:
         """An alert and a state row for each new pair; the alert's end for each pair that has a price by now.
 

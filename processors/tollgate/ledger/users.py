@@ -5,20 +5,21 @@ events and dead letters are remembered as handled; everything is a function of t
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
 from tollgate.domain.windows import HOUR_MS, Horizon
+from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.identities import IdentityIndex, Seen, pack
+from tollgate.ledger.identities import IdentityIndex, Seen
 from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.shared import Delta, DeltaBatch, encode_deltas
-from tollgate.ledger.sums import BatchSums
+from tollgate.ledger.tally import ROWS_PER_RECORD, PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount
 from tollgate.schemas.instants import format_instant
@@ -26,15 +27,16 @@ from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
-from tollgate.schemas.topics import DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
+from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint, identity_digest
 
+if TYPE_CHECKING:
+    from tollgate.ledger._native import Identities
+    from tollgate.ledger.compiled import CompiledTally
+
 # A producer's clock may run ahead of the broker's by this much.
 FUTURE_MS_MAX: Final = 5 * 60 * 1000
-
-# A record of identities or deltas stays far below the broker's limit for one record.
-_ROWS_PER_RECORD: Final = 10_000
 
 # Says on each record of deltas what it closes: `partition:next usage offset:records of the transaction to follow`. The
 # sum of deltas says nothing of the events behind it; with this, whoever recounts knows up to where it must agree.
@@ -45,6 +47,11 @@ _CHUNK: Final = 256
 
 # What a name is prefixed with to make a scope: users first, and `global` last, which is its own name.
 _PREFIXES: Final = (*(f"{dimension.value}/" for dimension in Dimension), "")
+
+
+# Why the compiled core hands a record over (`compiled.py`, which cannot be imported where there is none).
+PRICE_UNKNOWN: Final = "price"
+HOUR_BEGINS: Final = "hour"
 
 
 class UserStage:
@@ -61,16 +68,25 @@ class UserStage:
         counters: Counters,
         partitions: int = USAGE_PARTITIONS,
         delta_partitions: int = DELTA_PARTITIONS,
+        core: Core | None = None,
     ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._delta_partitions = delta_partitions
         self._counters = counters
-        self._price = policy.new_pricer().price
+        self._pricer = policy.new_pricer()
         self.horizon = Horizon()
         self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets)
         self._unpriced = UnpricedModels(partition, self.state)
-        self._identities = IdentityIndex()
+        self._identities: IdentityIndex | Identities
+        self._tally: Tally
+        self._compiled: CompiledTally | None = None
+        if (core or choose_core()) == "compiled":
+            self._identities, self._compiled = _compiled(partition, partitions)
+            self._tally = self._compiled
+        else:
+            self._identities = IdentityIndex()
+            self._tally = PythonTally(self._identities)
         self._routed: set[str] = set()
         self._delta_partition: dict[str, int] = {}
         self._next_offset = 0
@@ -79,11 +95,8 @@ class UserStage:
     def _clear(self) -> None:
         """Start a new batch: nothing applied since the last write."""
         self._applied = 0
-        self._priced: list[OutRecord] = []
         self._letters: list[OutRecord] = []
         self._forwards: list[tuple[int, OutRecord]] = []
-        self._new_identities: list[tuple[bytes, Seen]] = []
-        self._sums = BatchSums()
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
         if offsets is None:
@@ -95,8 +108,10 @@ class UserStage:
         self._identities.restore(value, self.horizon.clock_ms // 1000)
 
     def set_policy(self, policy: Policy) -> None:
-        self._price = policy.new_pricer().price
+        self._pricer = policy.new_pricer()
         self._unpriced.is_stale = True
+        if self._compiled is not None:
+            self._compiled.forget_prices()
         self.scopes.set_budgets(policy.budgets)
 
     def tick(self, now_ms: int) -> None:
@@ -108,46 +123,80 @@ class UserStage:
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
         self._next_offset = records[-1].offset + 1
-        for first in range(0, len(records), _CHUNK):
-            self._apply_chunk(records[first : first + _CHUNK])
+        if self._compiled is not None:
+            self._apply_compiled(self._compiled, records)
+        else:
+            for first in range(0, len(records), _CHUNK):
+                self._apply_chunk(records[first : first + _CHUNK])
         self._identities.compact(self.horizon.clock_ms // 1000)
 
-    def _apply_chunk(self, records: Sequence[ConsumerRecord]) -> None:
-        read: list[tuple[ConsumerRecord, EventRecord]] = []
-        digests: list[bytes] = []
-        for record in records:
+    def _apply_compiled(self, tally: "CompiledTally", records: Sequence[ConsumerRecord]) -> None:
+        """Let the core count what it can; each record that it hands over is judged here, in its place."""
+        at = 0
+        while True:
+            at, why = tally.count(records, at, self.horizon)
+            if at == len(records):
+                break
+            record = records[at]
+            if why == HOUR_BEGINS:
+                self.horizon.advance(record.timestamp)
+                continue
             event = decode_usage_event(record.value, record.headers)
             if isinstance(event, Refusal):
                 self._refuse(record, event)
             else:
-                read.append((record, event))
-                digests.append(identity_digest(event.source, event.id))
-        frozen = self._identities.frozen(digests)
-        recent, routed, horizon = self._identities.recent, self._routed, self.horizon
-        new_identities, count = self._new_identities, self._count
-        for (record, event), digest in zip(read, digests, strict=True):
-            now_ms = record.timestamp
-            if now_ms > horizon.clock_ms:
-                horizon.advance(now_ms)
-            if event.subject not in routed and not self._belongs_here(record, event.subject):
-                continue
-            time_ms = event.time_ms
-            if time_ms > now_ms + FUTURE_MS_MAX:
-                self._refuse_future(record, time_ms - now_ms)
-                continue
-            seen = recent.get(digest) or frozen.get(digest)
-            if seen is not None and self._identities.is_remembered(seen, now_ms // 1000):
-                self._repeated(record, fingerprint(event) == seen[0])
-                continue
-            seen = (fingerprint(event), now_ms // 1000)
-            recent[digest] = seen
-            new_identities.append((digest, seen))
-            count(record, event, time_ms)
+                digest = identity_digest(event.source, event.id)
+                self._judge(record, event, digest, tally.look(digest))
+                if why == PRICE_UNKNOWN:
+                    self._teach(tally, event)
+            at += 1
+        duplicates, late = tally.take_counts()
+        self._counters.duplicates += duplicates
+        self._counters.late += late
+
+    def _teach(self, tally: "CompiledTally", event: EventRecord) -> None:
+        """Tell the core the price of events like this one."""
+        price = self._pricer.held(event.data, event.time_ms)
+        # The first event of an unknown model raises an alert, and is recognised as the first in Python.
+        if price.status != UNPRICED or self._unpriced.is_noted(event.data):
+            tally.teach(event.data, price)
+
+    def _apply_chunk(self, records: Sequence[ConsumerRecord]) -> None:
+        events = [decode_usage_event(record.value, record.headers) for record in records]
+        digests = [identity_digest(event.source, event.id) for event in events if isinstance(event, EventRecord)]
+        identities = self._identities
+        assert isinstance(identities, IdentityIndex)
+        frozen, recent = identities.frozen(digests), identities.recent
+        next_digest = iter(digests).__next__
+        for record, event in zip(records, events, strict=True):
+            if isinstance(event, Refusal):
+                self._refuse(record, event)
+            else:
+                digest = next_digest()
+                self._judge(record, event, digest, recent.get(digest) or frozen.get(digest))
+
+    def _judge(self, record: ConsumerRecord, event: EventRecord, digest: bytes, seen: Seen | None) -> None:
+        """Count a readable event, unless something forbids it. `seen` is what is known of its identity."""
+        now_ms, time_ms = record.timestamp, event.time_ms
+        if now_ms > self.horizon.clock_ms:
+            self.horizon.advance(now_ms)
+        if event.subject not in self._routed and not self._belongs_here(record, event.subject):
+            return
+        if time_ms > now_ms + FUTURE_MS_MAX:
+            self._refuse_future(record, time_ms - now_ms)
+            return
+        now_s = now_ms // 1000
+        said = fingerprint(event)
+        if seen is not None and self._identities.is_remembered(seen, now_s):
+            self._repeated(record, said == seen[0])
+            return
+        self._tally.add_identity(digest, said, now_s)
+        self._count(record, event, time_ms)
 
     def _count(self, record: ConsumerRecord, event: EventRecord, time_ms: int) -> None:
-        """Price the event, put it into the columns to be summed, and make its priced record."""
+        """Price the event, add it to the sums, and make its priced record."""
         data = event.data
-        quote = self._price(data, time_ms)
+        quote = self._pricer.price(data, time_ms)
         cost, retail, status = quote.cost_picousd, quote.retail_picousd, quote.status
         if status == UNPRICED:
             self._unpriced.note(data, quote.price_id)
@@ -157,23 +206,16 @@ class UserStage:
             held = self.horizon.held_kinds(hour)
             self._counters.late += 1
         user = event.subject
-        sums = self._sums
-        number = len(sums.names)
         # In the order of Dimension, and then the scope that every event adds to.
         names = (
             user, data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature,
             data.product, GLOBAL_SCOPE,
         )  # fmt: skip
-        sums.names.append(names)
-        sums.times.append((hour, held))
-        sums.costs_picousd.append(cost)
-        sums.retails_picousd.append(retail)
-        for dimension, given in data.usage.items():
-            column = sums.usage.get(dimension)
-            if column is None:
-                column = sums.usage[dimension] = ([], [])
-            column[0].append(number)
-            column[1].append(given * NANO if isinstance(given, int) else parse_amount(given))
+        usage = [
+            (dimension, given * NANO if isinstance(given, int) else parse_amount(given))
+            for dimension, given in data.usage.items()
+        ]
+        self._tally.add(names, (hour, held), cost, retail, usage)
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
@@ -187,7 +229,7 @@ class UserStage:
             data.operation, data.latency_ms, data.resource_type, data.resource_id, data.request_id,
             data.options, data.metadata,
         )  # fmt: skip
-        self._priced.append((user.encode(), encode_priced(priced), NO_HEADERS))
+        self._tally.add_priced(user.encode(), encode_priced(priced))
 
     def _refuse_future(self, record: ConsumerRecord, ahead_ms: int) -> None:
         text = f"time: {ahead_ms // 1000} s ahead of the broker's clock; {FUTURE_MS_MAX // 1000} s are allowed"
@@ -223,25 +265,27 @@ class UserStage:
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied = self._applied
         self._counters.applied += applied
-        self._counters.counted += len(self._priced)
-        if self._priced:
-            outbox.to(Topic.PRICED, self._partition).extend(self._priced)
+        self._counters.counted += len(self._tally)
+        if priced := self._tally.take_priced():
+            outbox.to(Topic.PRICED, self._partition).extend(priced)
         if self._letters:
             outbox.to(Topic.DEAD_LETTERS, 0).extend(self._letters)
         for home, record in self._forwards:
             outbox.to(Topic.USAGE, home).append(record)
-        for first in range(0, len(self._new_identities), _ROWS_PER_RECORD):
-            rows = pack(self._new_identities[first : first + _ROWS_PER_RECORD])
+        for rows in self._tally.take_identities():
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
         self._write_sums(outbox)
-        self._unpriced.write(outbox, now_ms, self._price)
+        if self._unpriced.is_stale and self._compiled is not None:
+            # A model that is no longer alerted is alerted again by the next event without a price.
+            self._compiled.forget_prices()
+        self._unpriced.write(outbox, now_ms, self._pricer.price)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 
     def _write_sums(self, outbox: Outbox) -> None:
         """Add the batch to its users, and address its sums for shared scopes to the partitions that own them."""
         batches: dict[int, list[Delta]] = {}
-        for position, name, hour, held, spend in self._sums.by_name():
+        for position, name, hour, held, spend in self._tally.take_sums():
             scope = _PREFIXES[position] + name
             if position == 0:
                 self.scopes.add(scope, hour, held, spend)
@@ -250,9 +294,9 @@ class UserStage:
             batches.setdefault(self._owner(scope), []).append(delta)
         for partition, deltas in batches.items():
             records = outbox.to(Topic.DELTAS, partition)
-            for first in range(0, len(deltas), _ROWS_PER_RECORD):
-                batch = DeltaBatch(self.horizon.clock_ms, deltas[first : first + _ROWS_PER_RECORD])
-                to_follow = (len(deltas) - first - 1) // _ROWS_PER_RECORD
+            for first in range(0, len(deltas), ROWS_PER_RECORD):
+                batch = DeltaBatch(self.horizon.clock_ms, deltas[first : first + ROWS_PER_RECORD])
+                to_follow = (len(deltas) - first - 1) // ROWS_PER_RECORD
                 counted = f"{self._partition}:{self._next_offset}:{to_follow}".encode()
                 records.append((None, encode_deltas(batch), [(COUNTED_HEADER, counted)]))
 
@@ -263,3 +307,12 @@ class UserStage:
                 self._delta_partition.clear()
             owner = self._delta_partition[scope] = partition_of(scope.encode(), self._delta_partitions)
         return owner
+
+
+def _compiled(partition: int, partitions: int) -> "tuple[Identities, CompiledTally]":
+    """The compiled core's own memory of identities, and its tally. ImportError where it was not built."""
+    from tollgate.ledger._native import Identities
+    from tollgate.ledger.compiled import CompiledTally
+
+    identities = Identities(DEDUPE_HORIZON_MS)
+    return identities, CompiledTally(partition, partitions, FUTURE_MS_MAX, identities)

@@ -73,10 +73,10 @@ class CompiledPrice:
     """A price over an interval of event times.
 
     `once`: some rate counts events that report nothing of it, so that their amounts alone do not make the cost.
-    `special`: more than `base` has to be looked at.
+    `special`: more than `base` has to be looked at. `tiers`: each tier's start and its rates, highest first.
     """
 
-    __slots__ = ("_bands", "base", "from_ms", "once", "price", "price_id", "special", "status", "to_ms")
+    __slots__ = ("base", "from_ms", "once", "price", "price_id", "special", "status", "tiers", "to_ms")
 
     def __init__(self, price: Price, interval: Interval, status: str) -> None:
         self.price = price
@@ -86,13 +86,13 @@ class CompiledPrice:
         self.base = Band(price, 0)
         # The tier holds above its start, so a band's rates are those of one token more. Highest first.
         starts = sorted({tier.start for rate in price.rates for tier in rate.tiers})
-        self._bands = [(start, Band(price, start + 1)) for start in reversed(starts)]
+        self.tiers = [(start, Band(price, start + 1)) for start in reversed(starts)]
         self.once = any(rate.once_unless for rate in price.rates)
-        self.special = bool(self._bands) or self.once or price.free
+        self.special = bool(self.tiers) or self.once or price.free
 
     def band(self, input_tokens: int) -> Band:
         """The rates for an event with so many input tokens."""
-        for start, band in self._bands:
+        for start, band in self.tiers:
             if input_tokens > start:
                 return band
         return self.base

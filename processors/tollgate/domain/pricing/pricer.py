@@ -121,6 +121,10 @@ class Pricer:
             return self._in_full(compiled, data, time_ms, retail)
         return Quote(cost, retail, compiled.price_id, compiled.status)
 
+    def held(self, data: Priceable, time_ms: int) -> CompiledPrice:
+        """The price that holds for the event, which may be the fallback of its provider."""
+        return self._lookup(self._key(data), data, time_ms)
+
     def charges(self, data: Priceable, time_ms: int) -> tuple[CompiledPrice, list[Charge]]:
         """The price that holds for the event, and what it would charge line by line whatever the event's status."""
         compiled = self._lookup(self._key(data), data, time_ms)

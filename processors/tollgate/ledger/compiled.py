@@ -1,0 +1,103 @@
+"""The compiled core as a tally: it counts ordinary events by itself and keeps what Python counted of the others."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from tollgate.domain.pricing.compiled import CompiledPrice
+from tollgate.domain.pricing.dimensions import INPUT_PARTS
+from tollgate.domain.windows import Horizon
+from tollgate.ledger._native import Identities
+from tollgate.ledger._native import Tally as NativeTally
+from tollgate.ledger.identities import Seen
+from tollgate.ledger.outbox import NO_HEADERS, OutRecord
+from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
+from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
+from tollgate.schemas.usage_codec import EventData
+
+# Above how many input tokens, denominator, input and output whole, and the rates: dimension, exclusive and inclusive
+# multiplier, side (see `domain.pricing.compiled.Band`). What does not fit into 128 bits raises OverflowError.
+Band = tuple[int, int, int, int, list[tuple[str, int, int, int]]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class CompiledTally:
+    """See `Tally`. `identities` are shared with the caller, who looks at them for the records that he counts."""
+
+    def __init__(self, partition: int, partitions: int, future_ms_max: int, identities: Identities) -> None:
+        self._core = NativeTally(partition, partitions, future_ms_max, list(INPUT_PARTS), identities)
+        self._identities = identities
+        # Sums that are too large or too many for the core.
+        self._large = BatchSums()
+
+    def __len__(self) -> int:
+        return len(self._core)
+
+    def count(self, records: Sequence[ConsumerRecord], first: int, horizon: Horizon) -> tuple[int, str]:
+        """Count records from `first` on until one is not ordinary; its position, or how many there are, and why.
+
+        What is not ordinary has changed nothing. The horizon's clock has moved with the records that were counted.
+        """
+        given = records if isinstance(records, list) else list(records)
+        at, why, clock_ms = self._core.count(given, first, horizon)
+        horizon.advance(clock_ms)
+        return at, why
+
+    def look(self, digest: bytes) -> Seen | None:
+        """What is known of an identity."""
+        return self._identities.get(digest)
+
+    def take_counts(self) -> tuple[int, int]:
+        """Repeated and late events that were met since this was last called."""
+        return self._core.take_counts()
+
+    def teach(self, data: EventData, price: CompiledPrice) -> None:
+        """Let the core price events like this one by this price, which is its own."""
+        if _encode(price.price_id) != f'"{price.price_id}"'.encode():
+            # It writes price ids as they are.
+            return
+        names = (data.provider, data.model, data.agent)
+        interval = (price.from_ms, price.to_ms)
+        options = list(data.options.items())
+        try:
+            self._core.teach(names, options, interval, price.price_id, price.status, _bands(price))
+        except OverflowError:
+            self._core.teach(names, options, interval, price.price_id, price.status, None)
+
+    def forget_prices(self) -> None:
+        """Have every price taught again."""
+        self._core.forget_prices()
+
+    def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
+        if not self._core.add(names, time, cost, retail, usage):
+            self._large.add(names, time, cost, retail, usage)
+
+    def add_priced(self, key: bytes, value: bytes) -> None:
+        self._core.add_priced(key, value)
+
+    def add_identity(self, digest: bytes, fingerprint: int, seen_s: int) -> None:
+        self._core.add_identity(digest, fingerprint, seen_s)
+
+    def take_priced(self) -> list[OutRecord]:
+        return self._core.take_priced(NO_HEADERS)
+
+    def take_identities(self) -> list[bytes]:
+        return self._core.take_identities(ROWS_PER_RECORD)
+
+    def take_sums(self) -> Iterator[NamedSum]:
+        large, self._large = self._large, BatchSums()
+        return chain(named_sums(self._core.take_sums()), large.by_name())
+
+
+def _bands(price: CompiledPrice) -> list[Band] | None:
+    """The price's multipliers, highest tier first; None when they alone do not make the cost."""
+    if price.once:
+        return None
+    bands = []
+    for above, band in (*price.tiers, (0, price.base)):
+        rates = [(dim, band.exclusive[dim][0], multiplier, side) for dim, (multiplier, side) in band.inclusive.items()]
+        bands.append((above, band.denominator, band.input_whole, band.output_whole, rates))
+    return bands

@@ -1,0 +1,78 @@
+"""What one partition has counted since it was last written, in the form in which it is written."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from tollgate.domain.spend import Spend
+from tollgate.ledger.identities import IdentityIndex, Seen, pack
+from tollgate.ledger.outbox import NO_HEADERS, OutRecord
+from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
+
+# A record of identities or deltas stays far below the broker's limit for one record.
+ROWS_PER_RECORD = 10_000
+
+
+class Tally(Protocol):
+    """Collects counted events; `take_…` gives what came in since it was last called, in order."""
+
+    def __len__(self) -> int:
+        """How many priced records wait to be taken."""
+
+    def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
+        """Add to the sums: what an event costs in picousd, and its usage in 10⁻⁹ units."""
+
+    def add_priced(self, key: bytes, value: bytes) -> None:
+        """Add the priced record of an event."""
+
+    def add_identity(self, digest: bytes, fingerprint: int, seen_s: int) -> None:
+        """Remember the identity of an event that is counted."""
+
+    def take_priced(self) -> list[OutRecord]:
+        """The priced records."""
+
+    def take_identities(self) -> list[bytes]:
+        """The new identities as rows of the identities topic, packed into records."""
+
+    def take_sums(self) -> Iterator[NamedSum]:
+        """As `BatchSums.by_name`."""
+
+
+class PythonTally:
+    """The reference."""
+
+    def __init__(self, identities: IdentityIndex) -> None:
+        self._identities = identities
+        self._priced: list[OutRecord] = []
+        self._new_identities: list[tuple[bytes, Seen]] = []
+        self._sums = BatchSums()
+
+    def __len__(self) -> int:
+        return len(self._priced)
+
+    def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
+        self._sums.add(names, time, cost, retail, usage)
+
+    def add_priced(self, key: bytes, value: bytes) -> None:
+        self._priced.append((key, value, NO_HEADERS))
+
+    def add_identity(self, digest: bytes, fingerprint: int, seen_s: int) -> None:
+        self._identities.add(digest, fingerprint, seen_s)
+        self._new_identities.append((digest, (fingerprint, seen_s)))
+
+    def take_priced(self) -> list[OutRecord]:
+        taken, self._priced = self._priced, []
+        return taken
+
+    def take_identities(self) -> list[bytes]:
+        taken, self._new_identities = self._new_identities, []
+        return [pack(taken[first : first + ROWS_PER_RECORD]) for first in range(0, len(taken), ROWS_PER_RECORD)]
+
+    def take_sums(self) -> Iterator[NamedSum]:
+        taken, self._sums = self._sums, BatchSums()
+        return taken.by_name()
+
+
+def named_sums(rows: Iterable[tuple[int, str, int, int, int, int, int, dict[str, int]]]) -> Iterator[NamedSum]:
+    """Sums as the compiled core gives them: position, name, hour, held kinds, cost, retail, events, usage."""
+    for position, name, hour, held, cost, retail, events, usage in rows:
+        yield position, name, hour, held, Spend(cost, retail, events, usage)
