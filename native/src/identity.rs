@@ -42,7 +42,9 @@ fn data(out: &mut Vec<u8>, event: &Event) {
         event.latency_ms.is_some(),
         !event.metadata.is_empty(),
     ];
-    map(out, named + others.iter().filter(|given| **given).count());
+    // Always with two bytes of size: the encoder makes room for all 22 fields before it knows how many there are.
+    out.push(0xde);
+    out.extend_from_slice(&((named + others.iter().filter(|given| **given).count()) as u16).to_be_bytes());
     field(out, "provider", event.names[name::PROVIDER]);
     field(out, "model", event.names[name::MODEL]);
     if !event.usage.is_empty() {

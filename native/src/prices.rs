@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::amounts::{NANO, round_half_even};
 use crate::event::{Amount, Event, name};
 
-/// Costs below this can be added up: 10⁻¹² USD, so that 2³¹ events of it stay below 2¹²⁷.
-pub const PICOUSD_MAX: i128 = 1 << 96;
+/// Costs and amounts below this, 10¹⁹ USD, can be added up: `tally::EVENTS_MAX` of them stay below 2¹²⁷.
+pub const PICOUSD_MAX: i128 = 1 << 104;
 
 // Names come from outside, so what is remembered of them is bounded; past it all are forgotten and asked for again.
 const KEYS_MAX: usize = 4096;

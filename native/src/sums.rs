@@ -22,7 +22,7 @@ pub struct Group {
     usage: Vec<(u8, i128)>,
 }
 
-/// What one event adds. All amounts are below 2⁹⁶, so that 2³¹ of them cannot pass 2¹²⁷.
+/// What one event adds. All amounts are below 2¹⁰⁴, so that 2²² of them cannot pass 2¹²⁷.
 pub struct Addition<'a> {
     pub names: [&'a str; POSITIONS],
     pub hour_start_ms: i64,

@@ -16,8 +16,8 @@ use crate::priced;
 use crate::prices::{PICOUSD_MAX, Prices, Status, TaughtBand, Unable};
 use crate::sums::{Addition, POSITIONS, Sums};
 
-// A batch has far fewer events; sums are exact up to here (see `Addition`).
-const EVENTS_MAX: usize = 1 << 31;
+// A batch has far fewer events; sums cannot overflow up to here (see `Addition`).
+const EVENTS_MAX: usize = 1 << 22;
 
 /// `Horizon`, as plain numbers: which windows are held while the clock stays below `next_hour_ms`.
 #[derive(FromPyObject)]

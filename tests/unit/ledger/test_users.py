@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
+from tests.support.cores import CORES
 from tests.support.usage import TIME_MS, event, record
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
+from tollgate.ledger.core import Core
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.shared import SharedStage
 from tollgate.ledger.users import UserStage
@@ -31,12 +33,20 @@ def policy(*budgets: dict[str, Any]) -> Policy:
     return Policy(book, lambda: Pricer(BOOK))
 
 
+@pytest.fixture(autouse=True, params=CORES)
+def _core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test holds for either core."""
+    monkeypatch.setattr(Bench, "core", request.param)
+
+
 class Bench:
     """A stage for partition 0 and everything it wrote so far."""
 
+    core: Core = "python"
+
     def __init__(self, *budgets: dict[str, Any]) -> None:
         self.counters = Counters()
-        self.stage = UserStage(0, policy(*budgets), self.counters)
+        self.stage = UserStage(0, policy(*budgets), self.counters, core=self.core)
         self.rows: dict[str, bytes] = {}
         self.identities: list[bytes] = []
         self.numbers: dict[str, int] | None = None
