@@ -57,6 +57,7 @@ def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
 
 def _all_checks(data_dir: Path, settings: Settings) -> Iterator[Check]:
     yield Check("python", True, f"{platform.python_version()} at {sys.executable}")
+    yield _core(settings)
     yield _disk(data_dir)
     yield from _embedded_parts(data_dir)
     yield from _stack(data_dir)
@@ -67,6 +68,20 @@ def _all_checks(data_dir: Path, settings: Settings) -> Iterator[Check]:
         yield _lag(settings)
     yield _clickhouse(settings)
     yield _slack(settings)
+
+
+def _core(settings: Settings) -> Check:
+    """Which code the worker would count with."""
+    if find_spec("faust") is None:
+        return Check("core", True, "not installed; only `tollgate worker` needs it")
+    from tollgate.ledger import CoreMissingError, choose_core
+
+    try:
+        core = choose_core(settings.core)
+    except CoreMissingError as error:
+        return Check("core", False, str(error), "install Rust's cargo and then Tollgate again")
+    slower = "; with cargo at installation a compiled one counts several times faster" if core == "python" else ""
+    return Check("core", True, f"usage events are counted by the {core} core{slower}")
 
 
 def _disk(data_dir: Path) -> Check:

@@ -1,5 +1,6 @@
 """The exactly-once engine: partitions, transactions, recovery, dedupe. See README.md."""
 
+from tollgate.ledger.core import Core, CoreMissingError, choose_core
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.engine import Engine
 from tollgate.ledger.faults import fault_points
@@ -10,6 +11,8 @@ from tollgate.ledger.policy import Policy
 from tollgate.ledger.source import Source
 
 __all__ = [
+    "Core",
+    "CoreMissingError",
     "Counters",
     "Engine",
     "KafkaLog",
@@ -17,6 +20,7 @@ __all__ = [
     "Link",
     "Policy",
     "Source",
+    "choose_core",
     "fatal",
     "fault_points",
     "partitions_of_lane",

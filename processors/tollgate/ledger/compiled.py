@@ -11,7 +11,6 @@ from tollgate.domain.pricing.dimensions import INPUT_PARTS
 from tollgate.domain.windows import Horizon
 from tollgate.ledger._native import Identities
 from tollgate.ledger._native import Tally as NativeTally
-from tollgate.ledger.identities import Seen
 from tollgate.ledger.outbox import NO_HEADERS, OutRecord
 from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
@@ -25,11 +24,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class CompiledTally:
-    """See `Tally`. `identities` are shared with the caller, who looks at them for the records that he counts."""
+    """See `Tally`. Its `identities` are shared with the caller, who looks at them for the records that he counts."""
 
-    def __init__(self, partition: int, partitions: int, future_ms_max: int, identities: Identities) -> None:
-        self._core = NativeTally(partition, partitions, future_ms_max, list(INPUT_PARTS), identities)
-        self._identities = identities
+    def __init__(self, partition: int, partitions: int, future_ms_max: int, horizon_ms: int) -> None:
+        self.identities = Identities(horizon_ms)
+        self._core = NativeTally(partition, partitions, future_ms_max, list(INPUT_PARTS), self.identities)
         # Sums that are too large or too many for the core.
         self._large = BatchSums()
 
@@ -45,10 +44,6 @@ class CompiledTally:
         at, why, clock_ms = self._core.count(given, first, horizon)
         horizon.advance(clock_ms)
         return at, why
-
-    def look(self, digest: bytes) -> Seen | None:
-        """What is known of an identity."""
-        return self._identities.get(digest)
 
     def take_counts(self) -> tuple[int, int]:
         """Repeated and late events that were met since this was last called."""

@@ -94,7 +94,9 @@ class Engine:
     def _new_stage(self, topic: Topic, partition: int) -> Stage:
         link = self._link
         if topic is Topic.USAGE:
-            return UserStage(partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions)
+            return UserStage(
+                partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions, link.core
+            )
         return SharedStage(partition, self._policy)
 
     async def _recover(self, key: LaneKey, lane: Lane, recovered: Recovered) -> None:

@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from tollgate.ledger.core import Core
 from tollgate.ledger.faults import Reached, nothing_happens
 from tollgate.ledger.log import Log
 from tollgate.schemas.topics import DELTA_PARTITIONS, LANES, USAGE_PARTITIONS, Topic
@@ -31,7 +32,8 @@ def fatal(why: str, error: BaseException | None = None) -> NoReturn:
 class Link:
     """The log, topic names, the application's name, the time, and how partitions are laid out.
 
-    `lanes` is how many lanes the partitions of a topic are dealt to; a topic with fewer partitions has one for each.
+    `core` counts the usage events; None takes the compiled one if it is there. `lanes` is how many lanes the partitions
+    of a topic are dealt to; a topic with fewer partitions has one for each.
     """
 
     log: Log
@@ -41,6 +43,7 @@ class Link:
     usage_partitions: int = USAGE_PARTITIONS
     delta_partitions: int = DELTA_PARTITIONS
     lanes: int = LANES
+    core: Core | None = None
     reached: Reached = nothing_happens
     fatal: Fatal = fatal
 

@@ -13,7 +13,7 @@ from tollgate.domain.pricing import UNPRICED
 from tollgate.domain.windows import HOUR_MS, Horizon
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.identities import IdentityIndex, Seen
+from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
 from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
@@ -32,7 +32,6 @@ from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint, identity_digest
 
 if TYPE_CHECKING:
-    from tollgate.ledger._native import Identities
     from tollgate.ledger.compiled import CompiledTally
 
 # A producer's clock may run ahead of the broker's by this much.
@@ -78,12 +77,12 @@ class UserStage:
         self.horizon = Horizon()
         self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets)
         self._unpriced = UnpricedModels(partition, self.state)
-        self._identities: IdentityIndex | Identities
+        self._identities: IdentityMemory
         self._tally: Tally
         self._compiled: CompiledTally | None = None
         if (core or choose_core()) == "compiled":
-            self._identities, self._compiled = _compiled(partition, partitions)
-            self._tally = self._compiled
+            self._tally = self._compiled = _compiled(partition, partitions)
+            self._identities = self._compiled.identities
         else:
             self._identities = IdentityIndex()
             self._tally = PythonTally(self._identities)
@@ -146,7 +145,7 @@ class UserStage:
                 self._refuse(record, event)
             else:
                 digest = identity_digest(event.source, event.id)
-                self._judge(record, event, digest, tally.look(digest))
+                self._judge(record, event, digest, tally.identities.get(digest))
                 if why == PRICE_UNKNOWN:
                     self._teach(tally, event)
             at += 1
@@ -309,10 +308,8 @@ class UserStage:
         return owner
 
 
-def _compiled(partition: int, partitions: int) -> "tuple[Identities, CompiledTally]":
-    """The compiled core's own memory of identities, and its tally. ImportError where it was not built."""
-    from tollgate.ledger._native import Identities
+def _compiled(partition: int, partitions: int) -> "CompiledTally":
+    """A tally of the compiled core. ImportError where it was not built."""
     from tollgate.ledger.compiled import CompiledTally
 
-    identities = Identities(DEDUPE_HORIZON_MS)
-    return identities, CompiledTally(partition, partitions, FUTURE_MS_MAX, identities)
+    return CompiledTally(partition, partitions, FUTURE_MS_MAX, DEDUPE_HORIZON_MS)

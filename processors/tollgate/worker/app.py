@@ -14,7 +14,7 @@ from faust.web import Request, Response, View
 from yarl import URL
 
 from tollgate.domain.pricing import load_price_book
-from tollgate.ledger import fatal
+from tollgate.ledger import CoreMissingError, choose_core, fatal
 from tollgate.runtime.kafka import client_options, wait_for_topics
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
@@ -36,13 +36,19 @@ EXIT_CONFIGURATION = 2
 def run(settings: Settings) -> int:
     """Count usage events until SIGTERM; returns the exit status. Waits for Kafka and the topics, with back-off.
 
-    Returns 2 at once when a topic has the wrong number of partitions: events would go to owners they do not have.
+    Returns 2 at once when a topic has the wrong number of partitions (events would go to owners they do not have) or
+    the compiled core is asked for and missing.
     """
     configure_logs(settings.log_level, settings.log_format)
     if settings.log_level != "debug":
         # Faust tells of each of its services' starts and stops; our own lines say what an operator needs.
         for name in ("faust", "mode", "aiohttp", "tollgate.worker.transport"):
             logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        log.info("usage events are counted", core=choose_core(settings.core))
+    except CoreMissingError as error:
+        log.error(f"the worker does not start: {error}")
+        return EXIT_CONFIGURATION
     uvloop.install()
     needed = (Topic.USAGE, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES)
     control = asyncio.run(_prepare(settings, needed))

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from tollgate.ledger import Engine, KafkaLog, Link, fatal, fault_points
+from tollgate.ledger import Engine, KafkaLog, Link, choose_core, fatal, fault_points
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
@@ -54,6 +54,7 @@ class Life:
             lambda: time.time_ns() // 10**6,
             usage_partitions=settings.usage_partitions,
             lanes=settings.lanes,
+            core=choose_core(settings.core),
             reached=fault_points(settings.fault_points),
         )
         engine = self._app.engine = Engine(link, policy)

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         le=1024,
         description="the usage partitions share so many transactional ids; at most so many workers",
     )
+    core: Literal["auto", "compiled", "python"] = Field(
+        "auto", description="what counts usage events; `auto` takes the compiled core where it was built"
+    )
     application: str = Field("tollgate", description="consumer groups and transactional ids start with this name")
 
     clickhouse_url: str = Field(

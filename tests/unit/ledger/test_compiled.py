@@ -1,0 +1,188 @@
+"""What the compiled core counts by itself, and what it hands over."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.support.usage import TIME_MS, event, record
+
+from tollgate.domain.pricing import Pricer, load_price_book
+from tollgate.domain.windows import Horizon
+from tollgate.ledger.compiled import CompiledTally
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.topics import DEDUPE_HORIZON_MS
+from tollgate.schemas.usage_codec import EventData, EventRecord, decode_usage_event
+from tollgate.schemas.usage_identity import fingerprint
+
+USER = next(user for user in (f"u{n}" for n in range(100)) if partition_of(user.encode(), 8) == 0)
+BOOK = load_price_book("default")
+
+
+def _at_ten() -> Horizon:
+    return Horizon(TIME_MS)
+
+
+def tally() -> CompiledTally:
+    return CompiledTally(0, 8, 300_000, DEDUPE_HORIZON_MS)
+
+
+def taught(*datas: EventData) -> CompiledTally:
+    """A tally that knows the prices of these."""
+    made, pricer = tally(), Pricer(BOOK)
+    for data in datas:
+        made.teach(data, pricer.held(data, TIME_MS))
+    return made
+
+
+GPT = EventData(provider="openai", model="gpt-4o")
+KNOWN = [GPT, EventData(provider="anthropic", model="claude-sonnet-4-5")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"usage": {"input_tokens": 0}},
+        {"usage": {"input_tokens": "4.5", "output_tokens": "3"}},
+        {"usage": {"input_tokens": 10, "cached_input_tokens": 30}, "convention": "exclusive"},
+        {"status": "error", "usage": {}},
+        {"status": "error", "billed": True},
+        {"cost_usd": "0.0125", "model": "unheard-of"},
+        {"org": "Straßenbau", "campaign": None, "request_id": ""},
+        {"metadata": {"a": "b", "n": 5, "t": True, "f": False, "z": None}},
+        {"provider": "anthropic", "model": "claude-sonnet-4-5", "usage": {"input_tokens": 200_001}},
+        {"more": "text that nobody knows"},
+    ],
+)
+def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
+    made = taught(*KNOWN)
+    values = [json.dumps(event(f"e{n}", USER, data=data), ensure_ascii=False).encode() for n in range(3)]
+    records = [record(value, n) for n, value in enumerate(values)]
+    assert made.count(records, 0, _at_ten()) == (3, "")
+    assert made.count(records, 0, _at_ten()) == (3, "")
+    assert (len(made), made.take_counts()) == (3, (3, 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"data": {"retail_tokens": 5}}, "form"),
+        ({"data": {"usage": {"input_tokens": "4.50"}}}, "form"),
+        ({"data": {"usage": {"input_tokens": 10**18}}}, "form"),
+        ({"data": {"usage": {"Input": 1}}}, "form"),
+        ({"data": {"more": 5}}, "form"),
+        ({"data": {"metadata": {"x": 1.5}}}, "form"),
+        ({"data": {"org": "a\nb"}}, "form"),
+        ({"data": {"org": "x" * 257}}, "form"),
+        ({"time_ms": 5}, "form"),
+        ({"time": "2026-11-21T10:05:00.001Z"}, "future"),
+        ({"subject": f"{USER}-elsewhere-2"}, "misrouted"),
+        ({"data": {"model": "gpt-99"}}, "price"),
+        ({"data": {"usage": {"parsecs": 1}}}, "special"),
+    ],
+)
+def test_what_is_not_ordinary_is_handed_over_and_nothing_is_counted(changes: dict[str, Any], why: str) -> None:
+    made = taught(*KNOWN)
+    good = record(event("e0", USER))
+    assert made.count([good, record(event("e1", USER, **changes), 1), good], 0, _at_ten()) == (1, why)
+    assert len(made) == 1
+    assert len(made.identities) == 1
+
+
+def test_a_record_with_headers_and_one_without_value_are_handed_over() -> None:
+    made = taught(*KNOWN)
+    assert made.count([record(event("e", USER), headers=(("a", b"b"),))], 0, _at_ten()) == (0, "headers")
+    assert made.count([record(None)], 0, _at_ten()) == (0, "form")
+
+
+def test_the_clock_stops_at_the_next_hour_where_limits_change() -> None:
+    made, horizon = taught(*KNOWN), _at_ten()
+    records = [
+        record(event("e0", USER), 0, timestamp=TIME_MS + 3_599_999),
+        record(event("e1", USER), 1, timestamp=TIME_MS + 3_600_000),
+    ]
+    assert made.count(records, 0, horizon) == (1, "hour")
+    assert horizon.clock_ms == TIME_MS + 3_599_999
+
+
+def test_the_sixty_fifth_dimension_of_a_batch_is_handed_over_and_its_sum_kept() -> None:
+    made = taught(EventData(provider="openai", model="gpt-4o"))
+    for n in range(64):
+        made.add((USER, *[""] * 8, "global"), (0, 4), 1, 0, [(f"d{n}", 1)])
+    assert made.count([record(event("e", USER))], 0, _at_ten()) == (0, "dimensions")
+    made.add((USER, *[""] * 8, "global"), (0, 4), 1, 0, [("d64", 7)])
+    found = [
+        (position, spend.usage_nano["d64"]) for position, *_, spend in made.take_sums() if "d64" in spend.usage_nano
+    ]
+    assert found == [(0, 7), (9, 7)]
+
+
+@pytest.mark.parametrize("cost", [2**104 - 1, 2**104, 2**127, 10**60])
+def test_sums_are_exact_however_large(cost: int) -> None:
+    made = tally()
+    for _ in range(3):
+        made.add((USER, *[""] * 8, "global"), (0, 4), cost, cost, [("images", 2**104)])
+    spent = [0, 0, 0]
+    for position, _, _, _, spend in made.take_sums():
+        if position == 9:
+            spent[0] += spend.cost_picousd
+            spent[1] += spend.retail_picousd
+            spent[2] += spend.usage_nano["images"]
+    assert spent == [3 * cost, 3 * cost, 3 * 2**104]
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        # One token is 0.5 picousd: ties go to the even number.
+        ({"input_tokens": 1}, "0"),
+        ({"input_tokens": 3}, "0.000000000002"),
+        ({"input_tokens": 5}, "0.000000000002"),
+        ({"input_tokens": 7}, "0.000000000004"),
+        # 1.000000001 × 0.5 is above the tie, 0.999999999 below it.
+        ({"input_tokens": "1.000000001"}, "0.000000000001"),
+        ({"input_tokens": "0.999999999"}, "0"),
+        ({"input_tokens": "2.999999999"}, "0.000000000001"),
+        # Parts that exceed their whole are charged in full and the whole for nothing: 30 × 0.25 = 7.5.
+        ({"input_tokens": 10, "cached_input_tokens": 30}, "0.000000000008"),
+        # 10 × 0.5 - 6 × 0.5 + 6 × 0.25 = 3.5.
+        ({"input_tokens": 10, "cached_input_tokens": 6}, "0.000000000004"),
+        # 499,999,999,999,999,999.5.
+        ({"input_tokens": 10**18 - 1}, "500000"),
+    ],
+)
+def test_costs_are_rounded_once_half_to_even(usage: dict[str, Any], cost: str) -> None:
+    made = tally()
+    band = (0, 4, 2, 0, [("input_tokens", 2, 2, 1), ("cached_input_tokens", 1, -1, 2)])
+    made._core.teach(("openai", "gpt-4o", ""), [], (0, 10**15), "half", "priced", [band])
+    value = record(event("e", USER, data={"usage": usage}))
+    assert made.count([value], 0, _at_ten()) == (1, "")
+    ((_, priced, _),) = made.take_priced()
+    assert f'"cost_usd":"{cost}"'.encode() in (priced or b"")
+
+
+@pytest.mark.parametrize("multiplier", [10**29, 2**127 - 1, -(2**127)])
+def test_a_cost_past_all_bounds_is_handed_over(multiplier: int) -> None:
+    made = tally()
+    band = (0, 1, multiplier, 0, [("input_tokens", multiplier, multiplier, 1)])
+    made._core.teach(("openai", "gpt-4o", ""), [], (0, 10**15), "dear", "priced", [band])
+    for amount in (10**18 - 1, "999999999999999999.999999999"):
+        value = record(event("e", USER, data={"usage": {"input_tokens": amount}}))
+        assert made.count([value], 0, _at_ten()) == (0, "special")
+
+
+def test_a_price_past_128_bits_is_left_to_python() -> None:
+    with pytest.raises(OverflowError):
+        tally()._core.teach(("p", "m", ""), [], (0, 1), "id", "priced", [(0, 2**127, 0, 0, [])])
+
+
+def test_digests_and_fingerprints_are_what_they_have_always_been() -> None:
+    """As `tests/unit/schemas` has them for the reference: these are stored for weeks."""
+    made = taught(*KNOWN)
+    value = record(event("e1", USER))
+    made.count([value], 0, _at_ten())
+    (rows,) = made.take_identities()
+    read = decode_usage_event(value.value)
+    assert isinstance(read, EventRecord)
+    assert rows[16:24] == fingerprint(read).to_bytes(8, "little")
+    assert rows.hex() == "28ccba138d9ef33a9cd39c48b71d57faeffe711606a38b63a06b016b"
