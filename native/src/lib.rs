@@ -13,6 +13,7 @@ mod json;
 mod partitions;
 mod priced;
 mod prices;
+mod record_batch;
 mod shard;
 mod sums;
 mod tally;
@@ -23,4 +24,6 @@ mod _native {
     use crate::identities::Identities;
     #[pymodule_export]
     use crate::tally::Tally;
+    #[pymodule_export]
+    use crate::record_batch::{RecordBatch, pack_records};
 }
