@@ -1,7 +1,7 @@
 """The ledger's log on a real Kafka, through aiokafka."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -17,12 +17,23 @@ _BATCH_BYTES: Final = 1 << 20
 # A transaction that its process left open is aborted after this time even if nobody fences it.
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
 
+# Makes what `send_batch` takes out of records and the most bytes of one batch.
+Pack = Callable[[Sequence[OutRecord], int], list[Any]]
+
 
 class KafkaLog:
-    """`client_options` are aiokafka's for addresses and security. Everything raises aiokafka's errors."""
+    """`client_options` are aiokafka's for addresses and security. Everything raises aiokafka's errors.
 
-    def __init__(self, client_options: dict[str, Any]) -> None:
+    `compiled` has record batches made by the compiled core, not record by record by aiokafka.
+    """
+
+    def __init__(self, client_options: dict[str, Any], *, compiled: bool = False) -> None:
         self._options = client_options
+        self._pack: Pack | None = None
+        if compiled:
+            from tollgate.ledger.packed import pack
+
+            self._pack = pack
 
     async def writer(self, transactional_id: str) -> "KafkaWriter":
         producer = AIOKafkaProducer(
@@ -37,7 +48,7 @@ class KafkaLog:
             linger_ms=0,
         )
         await producer.start()
-        return KafkaWriter(producer)
+        return KafkaWriter(producer, self._pack)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
@@ -60,14 +71,18 @@ class KafkaLog:
 class KafkaWriter:
     """See `Writer`."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: AIOKafkaProducer, pack: "Pack | None") -> None:
         self._producer = producer
+        self._pack = pack
 
     async def begin(self) -> None:
         await self._producer.begin_transaction()
 
     async def send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> "list[asyncio.Future[Any]]":
         producer = self._producer
+        if self._pack is not None:
+            packed = self._pack(records, _BATCH_BYTES)
+            return [await producer.send_batch(batch, topic, partition=partition) for batch in packed]
         sent = []
         batch = producer.create_batch()
         for key, value, headers in records:
