@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from tollgate.ledger.core import Core
 from tollgate.ledger.log import Reader
 from tollgate.ledger.outbox import OutRecord
 from tollgate.schemas.topics import RECORD_BYTES_MAX
@@ -24,13 +25,13 @@ Pack = Callable[[Sequence[OutRecord], int], list[Any]]
 class KafkaLog:
     """`client_options` are aiokafka's for addresses and security. Everything raises aiokafka's errors.
 
-    `compiled` has record batches made by the compiled core, not record by record by aiokafka.
+    `core` makes the record batches: the compiled one all at once, else aiokafka record by record.
     """
 
-    def __init__(self, client_options: dict[str, Any], *, compiled: bool = False) -> None:
+    def __init__(self, client_options: dict[str, Any], core: Core = "python") -> None:
         self._options = client_options
         self._pack: Pack | None = None
-        if compiled:
+        if core == "compiled":
             from tollgate.ledger.packed import pack
 
             self._pack = pack

@@ -47,14 +47,15 @@ class Life:
         """Read every budget and price before the first record, and follow them from then on."""
         settings = self._settings
         policy = await self._control.read_all()
+        core = choose_core(settings.core)
         link = Link(
-            KafkaLog(client_options(settings)),
+            KafkaLog(client_options(settings), core),
             settings.topic,
             settings.application,
             lambda: time.time_ns() // 10**6,
             usage_partitions=settings.usage_partitions,
             lanes=settings.lanes,
-            core=choose_core(settings.core),
+            core=core,
             reached=fault_points(settings.fault_points),
         )
         engine = self._app.engine = Engine(link, policy)
