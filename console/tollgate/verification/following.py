@@ -12,6 +12,8 @@ from tollgate.verification.log import Log, Offsets
 from tollgate.verification.spill import Spill
 from tollgate.verification.state import OFFSET_ROW, Counted, read_counted
 
+_READERS_MAX: Final = 8
+
 _HEAD: Final = struct.Struct("<BHqI?")
 
 Step = Callable[[int], None]
@@ -81,7 +83,14 @@ class Follower:
         """Read on to these ends."""
         if not self.next:
             self.next = await self._log.begins(self.topic)
-        await asyncio.gather(*(self._advance(partition, end) for partition, end in ends.items()))
+        # Each has a connection and its fetched records, so there are not as many as partitions.
+        few = asyncio.Semaphore(_READERS_MAX)
+
+        async def one(partition: int, end: int) -> None:
+            async with few:
+                await self._advance(partition, end)
+
+        await asyncio.gather(*(one(partition, end) for partition, end in ends.items()))
 
     async def advance_to_end(self) -> None:
         """Read on to where the committed records end now."""

@@ -27,7 +27,6 @@ Progress = Callable[[str, int, int], None]
 COUNTED_HEADER: Final = "tollgate-counted-to"
 
 _POLL_SECONDS: Final = 0.3
-_DELTAS_BACK: Final = 2_000
 
 
 @dataclass(slots=True)
@@ -70,6 +69,7 @@ class Snapshot:
         self._deadline = deadline
         self._progress = progress
         self._read = 0
+        self._phase = "reading"
         self.cut = Cut()
         self.checks: list[Check] = []
         self.users = Follower(log, Topic.USER_STATE, Kind.USER_STATE, spill, scope_of, self._step)
@@ -84,7 +84,11 @@ class Snapshot:
         published = await self._log.ends(Topic.USAGE)
         if not await self._counts(self.users, Topic.USAGE, published, "the worker"):
             return False
-        # What took long to read may have been overtaken meanwhile; this reads the little that is new, and is the cut.
+        # Deltas before here are of transactions whose rows are in the state's log by now, and so will be in the cut.
+        # What took long to read may have been overtaken meanwhile: this reads the little that is new. It ends where the
+        # committed records end, which is between two transactions, because a partition has one writer.
+        deltas_begin = await self._log.ends(Topic.DELTAS)
+        await self.users.advance_to_tip()
         await self.users.advance_to_end()
         users = dict(self.users.counted)
         cut.user_rows = dict(self.users.next)
@@ -96,7 +100,9 @@ class Snapshot:
             shared = dict(self.shared.counted)
             cut.shared_rows = dict(self.shared.next)
             cut.users = {partition: users.get(partition, Counted()).next for partition in cut.begins}
-            found = {p: await self._usage_behind(p, shared.get(p, Counted()).next) for p in cut.shared_rows}
+            found = {
+                q: await self._usage_behind(q, deltas_begin[q], shared.get(q, Counted()).next) for q in cut.shared_rows
+            }
             if all(behind is not None for behind in found.values()):
                 break
         cut.shared = {
@@ -155,34 +161,24 @@ class Snapshot:
             await self.users.advance_to_end()
             await self.shared.advance_to_end()
 
-    async def _usage_behind(self, partition: int, end: int) -> Offsets | None:
-        """By usage partition, the end of the usage that the deltas before `end` count. None: `end` parts a transaction.
-
-        A usage partition that is not found has written no deltas here that the topic still has.
+    async def _usage_behind(self, partition: int, start: int, end: int) -> Offsets | None:
+        """By usage partition, the end of the usage that the deltas of `[start, end)` count. None: `end` parts a
+        transaction. A usage partition that is not found has no deltas there.
         """
-        begin = (await self._log.begins(Topic.DELTAS))[partition]
-        wanted = len(self.cut.begins)
-        back = _DELTAS_BACK
-        while True:
-            start = max(begin, end - back)
-            found: dict[int, tuple[int, int]] = {}
-            async for batch in self._log.read(Topic.DELTAS, partition, start, end):
-                for record in batch:
-                    for name, value in record.headers:
-                        if name == COUNTED_HEADER:
-                            source, following, to_follow = map(int, bytes(value).split(b":"))
-                            found[source] = following, to_follow
-            if any(to_follow for _, to_follow in found.values()):
-                return None
-            if len(found) == wanted or start == begin:
-                return {source: following for source, (following, _) in found.items()}
-            back *= 8
+        found: dict[int, tuple[int, int]] = {}
+        async for batch in self._log.read(Topic.DELTAS, partition, start, end):
+            for record in batch:
+                for name, value in record.headers:
+                    if name == COUNTED_HEADER:
+                        source, following, to_follow = map(int, bytes(value).split(b":"))
+                        found[source] = following, to_follow
+        if any(to_follow for _, to_follow in found.values()):
+            return None
+        return {source: following for source, (following, _) in found.items()}
 
     def _step(self, records: int) -> None:
         self._read += records
         self._progress(self._phase, self._read, 0)
-
-    _phase = "reading"
 
     def _say(self, phase: str) -> None:
         self._phase = phase

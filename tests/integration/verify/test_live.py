@@ -107,18 +107,18 @@ async def test_live_traffic_hides_nothing_and_disturbs_nothing(settings: Setting
             spend, _ = await latest(settings, Topic.SPEND, LIFETIME)
             off = json.dumps(json.loads(spend) | {"spent_usd": "0.042000000001"}).encode()
             async with falsified(settings, Topic.SPEND, LIFETIME, off):
-                report = await check(settings, 2)
+                report = await check(settings, 1)
                 assert set(wrong(report)) == {"spend windows"}
                 assert report.first is not None
                 assert (report.first.scope, report.first.expected[:10]) == (f"user/{STILL}", "0.042 USD,")
             flag, _ = await latest(settings, Topic.FLAGS, f"user/{STILL}")
             free = json.dumps(json.loads(flag) | {"state": "ok", "blocked": False}).encode()
             async with falsified(settings, Topic.FLAGS, f"user/{STILL}", free):
-                assert set(wrong(await check(settings, 2))) == {"flags"}
+                assert set(wrong(await check(settings, 1))) == {"flags"}
             state, _ = await latest(settings, Topic.USER_STATE, f"s|user/{STILL}")
             row = json.loads(state)
             row[1][2] += 1
             async with falsified(settings, Topic.USER_STATE, f"s|user/{STILL}", json.dumps(row).encode()):
-                assert "state" in wrong(await check(settings, 2))
+                assert "state" in wrong(await check(settings, 1))
             report = await check(settings)
             assert not wrong(report), (wrong(report), report.as_json())
