@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="end after so many minutes")
     parser.add_argument("--brokers", type=int, default=1, choices=(1, 3), help="nodes of the Kafka cluster")
     parser.add_argument("--events-per-second", type=int, default=500)
-    parser.add_argument("--faults-per-round", type=int, default=10)
+    parser.add_argument("--faults-per-round", type=int, default=12)
     parser.add_argument("--usage-partitions", type=int, default=8)
     parser.add_argument("--only", action="append", default=[], help="kinds of faults, for example 'kill *'; repeatable")
     parser.add_argument("--falsify", action="store_true", help="at the end, see that the checker sees what is wrong")

@@ -19,6 +19,7 @@ _KINDS: Final[dict[str, tuple[int, Fault]]] = {
     "kill worker twice": (3, process.kill_worker_twice),
     "kill worker beside a newcomer": (3, process.kill_worker_beside_a_newcomer),
     "scale workers": (4, process.scale_workers),
+    "change lanes": (1, process.change_lanes),
     "freeze worker": (2, process.frozen(lambda world, deed: world.a_worker(deed), _SHORT)),
     "freeze worker past its session": (3, process.frozen(lambda world, deed: world.a_worker(deed), _LONG)),
     "kill ClickHouse sink": (3, process.killed(lambda world, _: world.clickhouse_sink)),

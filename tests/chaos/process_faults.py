@@ -1,6 +1,7 @@
 """Faults of processes: killed, frozen, added, removed, and stopped at a chosen step of their work."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from tests.chaos.roles import RoleProcess
@@ -67,6 +68,22 @@ async def scale_workers(world: World, deed: Deed) -> None:
                 status = await asyncio.to_thread(worker.stop)
                 # 70 and a kill: something else went wrong at that moment, and it recovers.
                 assert status in (0, 70, -9), f"{worker.name} ended with {status}: {worker.last_words()}"
+
+
+async def change_lanes(world: World, deed: Deed) -> None:
+    """All workers are killed and come back with other lanes, which the group takes in when it gave the old ones up."""
+    lanes = (2, 3, 5, 8)[deed.among(4)]
+    async with contextlib.AsyncExitStack() as locks:
+        for worker in world.workers:
+            await locks.enter_async_context(worker.lock)
+        world.say(f"  kill all workers; they come back with {lanes} lanes")
+        for worker in world.workers:
+            worker.held, worker.lanes = True, lanes
+        for worker in world.employed:
+            if worker.alive:
+                worker.kill()
+        for worker in world.workers:
+            worker.held = False
 
 
 def frozen(choose: Callable[[World, Deed], Victim], seconds: tuple[float, float]) -> Fault:

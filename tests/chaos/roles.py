@@ -33,6 +33,8 @@ class RoleProcess(Victim):
         self._environment = environment(settings)
         # For the next start alone: at which points of the engine it is to kill or stop itself.
         self.fault_points = ""
+        # How many lanes a worker deals the partitions to; 0 leaves the default.
+        self.lanes = 0
         if worker_id:
             self._environment |= {"TOLLGATE_WORKER_ID": worker_id, "TOLLGATE_WORKER_PORT": str(self._port)}
 
@@ -46,7 +48,8 @@ class RoleProcess(Victim):
 
     def environment(self) -> dict[str, str]:
         points, self.fault_points = self.fault_points, ""
-        return self._environment | ({"TOLLGATE_FAULT_POINTS": points} if points else {})
+        once = {"TOLLGATE_FAULT_POINTS": points} if points else {}
+        return self._environment | once | ({"TOLLGATE_LANES": str(self.lanes)} if self.lanes else {})
 
     async def ready(self) -> bool:
         """A worker is ready when it says so; a sink has no page, so it is when it runs."""

@@ -32,7 +32,7 @@ from tollgate.sinks.clickhouse import migrate
 # How long the outputs may take to come to rest after the last event.
 DRAIN_SECONDS_MAX = 180
 # So many faults may be under way at the same time.
-_AT_ONCE = 3
+_AT_ONCE = 4
 
 
 @dataclass(slots=True)

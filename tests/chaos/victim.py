@@ -82,9 +82,12 @@ class Victim:
             self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """Ask it to end, for good, and return its exit status; 0 if it was never started. Blocks."""
+        """Ask it to end, for good, and return its exit status; 0 if it does not run. Blocks.
+
+        One that was let go while it was frozen has ended by itself when it woke, as it must.
+        """
         self.wanted = False
-        if self._process is None:
+        if self._process is None or not self.alive:
             return 0
         self.thaw()
         return stop_child(self._process, 30)

@@ -44,7 +44,7 @@ class Plan:
     faults: int | None = None
     brokers: int = 1
     events_per_second: int = 500
-    faults_per_round: int = 10
+    faults_per_round: int = 12
     usage_partitions: int = 8
     kinds: tuple[str, ...] = ()
     falsify: bool = False
