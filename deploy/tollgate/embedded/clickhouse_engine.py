@@ -141,11 +141,16 @@ class Engine:
         measured on a full disk, 120,000 rows were acknowledged and 44,000 were there. Rows in the statement's text are
         no way either: the engine ends them at the first empty line, in binary data too.
         """
+        row_format = statement.data_format
         with self._inbox.keep(data) as path:
-            result = connection.query(
-                f"{statement.sql}\nFROM INFILE {_quote(path)} COMPRESSION 'none'\n"
-                f"{statement.settings}\nFORMAT {statement.data_format}"
-            )
+            if statement.structure is None:
+                source = f"\nFROM INFILE {_quote(path)} COMPRESSION 'none'\n"
+                result = connection.query(f"{statement.sql}{source}{statement.sql_after}\nFORMAT {row_format}")
+            else:
+                # Files of different inserts have the same name, and the engine would remember how many rows it had.
+                connection.query("SET use_cache_for_count_from_files = 0")
+                source = f"file({_quote(path)}, '{row_format}', {statement.structure}, 'none')"
+                result = connection.query(f"{statement.sql}{source}{statement.sql_after}")
         return Answer(
             b"",
             written_rows=result.rows_written(),

@@ -6,13 +6,12 @@ them apart, so the statement must end where ClickHouse's own parser would end it
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tollgate.embedded.errors import QueryError
 
 SYNTAX_ERROR = 62
 SUPPORT_IS_DISABLED = 344
-NOT_IMPLEMENTED = 48
 
 # In ClickHouse's lexer: comments in three styles, quoted text with `\` escapes and doubled quotes, here-documents.
 _TOKEN = re.compile(
@@ -35,7 +34,8 @@ _DEDUPLICATION_TOKEN = re.compile(rb"\binsert_deduplication_token\s*=\s*'[^']", 
 class Statement:
     """One statement. `data` is None unless it is an INSERT that brings its rows with it, in `data_format`.
 
-    Then `sql` ends before its SETTINGS clause, and that is in `settings`: a source of rows must come between the two.
+    Then the source of the rows must come between `sql` and `sql_after`: before a SETTINGS clause, or, when the
+    statement selects from `input(structure)`, in the place of that; `structure` is then the argument as it was written.
     `has_result` tells a statement that answers with rows, perhaps none, from one that only does something;
     `output_format` is what its own FORMAT clause asks for.
     """
@@ -46,7 +46,8 @@ class Statement:
     output_format: str | None = None
     data: bytes | None = None
     data_format: str = ""
-    settings: str = ""
+    sql_after: str = ""
+    structure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _insert(text: bytes, settings_start: int | None, head_end: int, keyword_end:
         "INSERT",
         data=text[data_start:],
         data_format=data_format,
-        settings=_sql(text[sql_end:head_end]),
+        sql_after=_sql(text[sql_end:head_end]),
     )
 
 
@@ -175,24 +176,42 @@ def _parse_other(text: bytes, first: _Token) -> Statement:
     output_format = None
     format_next = False
     end = len(text)
-    last = b""
-    for token in _statement_tokens(text):
+    before: _Token | None = None
+    tokens = _statement_tokens(text)
+    for token in tokens:
         if token.upper == b";" and token.depth == 0:
             end = min(end, token.start)
             continue
-        if first.upper == b"INSERT" and last == b"INPUT" and token.upper == b"(":
-            raise QueryError(
-                NOT_IMPLEMENTED,
-                "Code: 48. DB::Exception: The embedded server does not take INSERT … SELECT … FROM input(): insert the "
-                "rows into a temporary table of a session and select from it. (NOT_IMPLEMENTED)",
-            )
-        last = token.upper
+        if first.upper == b"INSERT" and before is not None and before.upper == b"INPUT" and token.upper == b"(":
+            return _insert_from_input(text, tokens, before.start, token)
+        before = token
         if format_next and token.kind == "word":
             output_format = text[token.start : token.end].decode("utf-8", "replace")
         # An INSERT answers with nothing.
         format_next = token.depth == 0 and token.upper == b"FORMAT" and first.upper != b"INSERT"
     verb = first.upper.decode("utf-8", "replace")
     return Statement(_sql(text[:end]), verb, has_result=first.upper in _READING, output_format=output_format)
+
+
+def _insert_from_input(text: bytes, tokens: Iterator[_Token], start: int, opening: _Token) -> Statement:
+    """Split `INSERT … SELECT … FROM input(structure) … FORMAT name` from its data; `start` is where `input` begins."""
+    closing = next((token for token in tokens if token.upper == b")" and token.depth == opening.depth), None)
+    for token in tokens:
+        if token.upper != b"FORMAT" or token.depth != 0:
+            continue
+        name = next(tokens, None)
+        if closing is None or name is None or name.kind != "word":
+            break
+        whole = _insert(text, None, token.start, name.end, text[name.start : name.end].decode())
+        return replace(
+            whole,
+            sql=_sql(text[:start]),
+            sql_after=_sql(text[closing.end : token.start]),
+            structure=_sql(text[opening.end : closing.start]),
+        )
+    raise QueryError(
+        SYNTAX_ERROR, "Code: 62. DB::Exception: FORMAT must be specified for function input(). (SYNTAX_ERROR)"
+    )
 
 
 def _sql(text: bytes) -> str:

@@ -63,7 +63,17 @@ def on_small_disk(tmp_path: Path) -> Iterator[Client]:
         stop_child(process)
 
 
-def test_on_a_full_disk_what_was_acknowledged_is_there_and_the_rest_is_an_error(on_small_disk: Client) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t FORMAT JSONEachRow",
+        "INSERT INTO t SELECT a, s FROM input('a UInt64, s String') FORMAT JSONEachRow",
+    ],
+    ids=["rows", "input"],
+)
+def test_on_a_full_disk_what_was_acknowledged_is_there_and_the_rest_is_an_error(
+    on_small_disk: Client, statement: str
+) -> None:
     on_small_disk.command("CREATE TABLE t (a UInt64, s String) ENGINE = MergeTree ORDER BY a")
     on_small_disk.command("CREATE TABLE later (a UInt64) ENGINE = MergeTree ORDER BY a")
     chance = random.Random(1)
@@ -72,7 +82,7 @@ def test_on_a_full_disk_what_was_acknowledged_is_there_and_the_rest_is_an_error(
     for _ in range(30):
         rows = b"".join(b'{"a":%d,"s":"%s"}\n' % (n, chance.randbytes(500).hex().encode()) for n in range(4000))
         try:
-            acknowledged += on_small_disk.raw_insert("t", insert_block=rows, fmt="JSONEachRow").written_rows
+            acknowledged += on_small_disk.raw_insert("", insert_block=f"{statement}\n".encode() + rows).written_rows
         except DatabaseError as error:
             failure = str(error)
             break
@@ -118,6 +128,25 @@ def test_settings_in_the_statement_hold_for_its_rows(connection: Client) -> None
         '-- why\nFORMAT JSONEachRow\n{"a":1,"at":"2026-11-21T10:00:00Z","unknown":2}'
     )
     assert connection.query("SELECT a, toUnixTimestamp(at) FROM t").result_rows == [(1, 1_795_255_200)]
+
+
+def test_rows_through_input_are_converted_counted_and_refused_like_others(connection: Client) -> None:
+    connection.command("CREATE TABLE t (a UInt64, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
+    head = b"INSERT INTO t (a, s) SELECT a + 1, upper(s) FROM input('a UInt64, s String') WHERE a != 2"
+    head += b" FORMAT JSONEachRow\n"
+    rows = b'{"a":1,"s":"x;"}\n{"a":2,"s":"y"}\n{"a":3,"s":"\\u0000)"}'
+    assert connection.raw_insert("", insert_block=head + rows).written_rows == 2
+    with pytest.raises(DatabaseError, match=r"Code: 27\."):
+        connection.raw_insert("", insert_block=head + b'{"a":7,"s":"x"}\n{"a":"seven"}')
+    assert connection.query("SELECT a, s FROM t ORDER BY a").result_rows == [(2, "X;"), (4, "\0)")]
+
+
+def test_the_rows_of_each_insert_are_counted_anew(connection: Client) -> None:
+    connection.command("CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n")
+    head = b"INSERT INTO t SELECT count() FROM input('a UInt8') FORMAT CSV\n"
+    for rows in (b"1\n2\n", b"1\n2\n3\n", b"1\n"):
+        connection.raw_insert("", insert_block=head + rows)
+    assert connection.query("SELECT n FROM t ORDER BY n").result_rows == [(1,), (2,), (3,)]
 
 
 def test_values_are_expressions_and_take_parameters(connection: Client) -> None:

@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse.dead_letters import dead_letter_line, rejection_line
 from tollgate.sinks.clickhouse.rows import TOPICS, rows_of
-from tollgate.sinks.clickhouse.tables import Rejection
+from tollgate.sinks.clickhouse.tables import DEAD_LETTERS, SPEND, Rejection, RowFormat, Table
 
 # 2026-11-21T10:00:00.123Z
 WRITTEN_AT_MS = 1795255200123
@@ -147,3 +147,13 @@ def test_a_rejection_is_the_same_row_each_time_whatever_the_timestamp() -> None:
         b"-1",
         b"-1",
     ]
+
+
+def test_an_insert_names_its_columns_and_reads_typed_rows_through_input() -> None:
+    assert SPEND.statement == "INSERT INTO spend_records FORMAT JSONEachRow"
+    assert DEAD_LETTERS.statement.startswith("INSERT INTO dead_letter_records (time, reason, error, ")
+    assert DEAD_LETTERS.statement.endswith(", dead_letter_offset) FORMAT TabSeparated")
+    typed = Table("t", RowFormat.JSON, ("a", "b"), ("Int8", "DateTime64(3, 'UTC')"))
+    assert typed.statement == (
+        "INSERT INTO t (a, b) SELECT a, b FROM input('a Int8, b DateTime64(3, \\'UTC\\')') FORMAT JSONEachRow"
+    )

@@ -44,7 +44,7 @@ def test_an_insert_ends_where_its_data_begins(text: bytes, sql: str, data_format
 def test_an_inserts_settings_are_taken_apart(text: bytes, sql: str, settings: str | None, data: bytes) -> None:
     statement = parse_statement(text)
     expected = "settings a=1,\nb=2 " if settings is None else settings
-    assert (statement.sql, statement.settings, statement.data) == (sql, expected, data)
+    assert (statement.sql, statement.sql_after, statement.data) == (sql, expected, data)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,23 @@ def test_what_only_looks_like_a_file_is_taken(text: bytes) -> None:
     assert parse_statement(text).verb in ("SELECT", "INSERT")
 
 
-def test_rows_through_input_are_refused_before_their_data_is_read() -> None:
-    with pytest.raises(QueryError, match="does not take INSERT … SELECT … FROM input") as caught:
-        parse_statement(b"INSERT INTO t SELECT a FROM input('a Int8') FORMAT RowBinary\n\x01;\x02")
-    assert caught.value.code == 48
+def test_the_place_of_input_and_its_structure_are_found_and_data_is_no_sql() -> None:
+    statement = parse_statement(
+        b"INSERT INTO t (a) SELECT (a + 1) FROM input ('a Int8, b DateTime64(3, \\'UTC\\')') AS i WHERE a > (0)"
+        b" SETTINGS max_threads = 1 FORMAT RowBinary\n\x01;\x02)"
+    )
+    assert statement.sql == "INSERT INTO t (a) SELECT (a + 1) FROM "
+    assert statement.structure == "'a Int8, b DateTime64(3, \\'UTC\\')'"
+    assert statement.sql_after == " AS i WHERE a > (0) SETTINGS max_threads = 1 "
+    assert (statement.data_format, statement.data) == ("RowBinary", b"\x01;\x02)")
     assert parse_statement(b"INSERT INTO t SELECT input FROM u").data is None
+
+
+@pytest.mark.parametrize("rest", [b")", b")\nFORMAT", b" FORMAT CSV\n1", b") SELECT (1 FORMAT CSV\n1)"])
+def test_input_without_its_end_or_a_format_is_a_syntax_error(rest: bytes) -> None:
+    with pytest.raises(QueryError, match=r"FORMAT must be specified for function input\(\)") as caught:
+        parse_statement(b"INSERT INTO t SELECT a FROM input('a Int8'" + rest)
+    assert caught.value.code == 62
 
 
 @pytest.mark.parametrize(
