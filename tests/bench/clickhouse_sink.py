@@ -22,6 +22,7 @@ from tests.bench.kafka import broker, create_topics, delete_topics, load
 from tollgate.embedded.children import start_child, stop_child, wait_for
 from tollgate.embedded.ports import HOST, accepts_connections, free_ports
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import ClickHouseSink, connect, migrate
 from tollgate.sinks.clickhouse.batch import BatchPolicy
@@ -29,41 +30,37 @@ from tollgate.sinks.clickhouse.metrics import SinkMetrics
 
 
 def priced_events(count: int, users: int) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of events as the worker writes them: 600 bytes, spread over twelve hours and the users."""
+    """Key and value of events as the worker writes them: 620 bytes, spread over twelve hours and the users."""
     for number in range(count):
         user = f"u-{number % users}"
-        value = {
-            "event_id": f"01JD8ZQ4T{number:017d}",
-            "source": "chat-api",
-            "time": f"2026-11-21T{number // 3600 % 12:02d}:{number // 60 % 60:02d}:{number % 60:02d}.123Z",
-            "kind": "usage",
-            "user": user,
-            "org": f"org-{number % 50}",
-            "service": ("chat", "search", "images")[number % 3],
-            "provider": "openai",
-            "model": ("gpt-4o", "gpt-4o-mini")[number % 2],
-            "agent": ("SEO", "CONTENT", "EMAIL", "SUPPORT")[number % 4],
-            "campaign": f"campaign-{number % 20}",
-            "feature": "chat",
-            "product": "web",
-            "operation": "chat.completion",
-            "status": "success",
-            "latency_ms": 300 + number % 900,
-            "resource_type": "",
-            "resource_id": "",
-            "request_id": f"req-{number:012d}",
-            "usage": {"input_tokens": 1200, "cached_input_tokens": 1000, "output_tokens": 300},
-            "options": {},
-            "cost_usd": "0.004750000001",
-            "retail_usd": "0.025",
-            "price_id": "openai/gpt-4o@2024-10-01#0a1b2c3d",
-            "price_status": "priced",
-            "source_partition": number % 8,
-            "source_offset": number,
-            "version": 1,
-            "metadata": {},
-        }
-        yield user.encode(), json.dumps(value, separators=(",", ":")).encode()
+        event = PricedRecord(
+            event_id=f"01JD8ZQ4T{number:017d}",
+            source="chat-api",
+            time=f"2026-11-21T{number // 3600 % 12:02d}:{number // 60 % 60:02d}:{number % 60:02d}.123Z",
+            kind="usage",
+            user=user,
+            org=f"org-{number % 50}",
+            service=("chat", "search", "images")[number % 3],
+            provider="openai",
+            model=("gpt-4o", "gpt-4o-mini")[number % 2],
+            agent=("SEO", "CONTENT", "EMAIL", "SUPPORT")[number % 4],
+            campaign=f"campaign-{number % 20}",
+            feature="chat",
+            product="web",
+            operation="chat.completion",
+            status="success",
+            latency_ms=300 + number % 900,
+            request_id=f"req-{number:012d}",
+            usage={"input_tokens": 1200, "cached_input_tokens": 1000, "output_tokens": 300},
+            cost_usd="0.004750000001",
+            retail_usd="0.025",
+            price_id="openai/gpt-4o@2024-10-01#0a1b2c3d",
+            price_status="priced",
+            source_partition=number % 8,
+            source_offset=number,
+            version=1,
+        )
+        yield user.encode(), encode_priced(event)
 
 
 async def drain(settings: Settings, count: int, policy: BatchPolicy) -> float:

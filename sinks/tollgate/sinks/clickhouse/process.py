@@ -39,6 +39,10 @@ NEVER_MS = 2**31 - 1
 # Room for the largest dead letter in one fetch of a partition.
 FETCH_BYTES_MAX = 2 * RECORD_BYTES_MAX
 
+# So many records are decoded in one go, for about 10 ms. In between, the event loop asks Kafka for more and learns that
+# an insert has ended. Measured with batches of 25,000 rows: 65,000 rows/s without these pauses, 125,000 with them.
+READ_ROWS_MAX = 5_000
+
 # Handing partitions over waits this long for the batch to be written; what is left is read again by the new owner.
 HANDOVER_SECONDS_MAX = 5.0
 SHUTDOWN_SECONDS_MAX = 10.0
@@ -142,7 +146,7 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             await self._room.wait()
             try:
                 fetched = await consumer.getmany(
-                    timeout_ms=linger_ms, max_records=self._policy.rows_max - self._batch.rows
+                    timeout_ms=linger_ms, max_records=min(READ_ROWS_MAX, self._policy.rows_max - self._batch.rows)
                 )
             except KafkaError as error:
                 log.warning("Kafka cannot be read and is tried again", why=type(error).__name__)
