@@ -14,13 +14,13 @@ class Sizes:
     """How much is done. Peers get fewer events, because they are slower and only their rate is wanted."""
 
     seed: int
-    runs: int = 3
+    runs: int = 5
     events: int = 400_000
     users: int = 10_000
     quix_events: int = 120_000
     faust_events: int = 15_000
-    latency_users: int = 20_000
-    latency_rate: int = 2_000
+    latency_rates: tuple[int, ...] = (1_000, 5_000, 20_000)
+    latency_seconds: int = 20
 
 
 @dataclass(frozen=True)
