@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from tollgate.ledger.claims import take_over
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Writer
@@ -41,13 +42,9 @@ class Lane:
         self._writer = await link.log.writer(self.id)
         link.reached("acquire.fenced")
         async with link.log.reader() as reader:
+            # With another number of lanes the last writer had another id, which this one does not fence.
+            await take_over(self.id, self.sources, self._writer, reader, link)
             for source in self.sources:
-                fenced = {self.id, None}
-                # With another number of lanes the last writer had another id: it must not be able to write on either,
-                # and what it wrote while it was fenced must be read.
-                while (former := await source.read_state(reader)) not in fenced:
-                    await (await link.log.writer(str(former))).close()
-                    fenced.add(former)
                 await source.restore(reader)
         self.recovered = True
         link.reached("acquire.recovered")

@@ -40,7 +40,11 @@ class Reader(Protocol):
     """Reads committed records."""
 
     async def end(self, topic: str, partition: int) -> int:
-        """The last stable offset: what lies before it is committed or aborted and will not change."""
+        """An offset before which everything is committed or aborted, and behind all that was written when asked.
+
+        Waits for the end of transactions that are open, of any id: the last stable offset may lie before them, and
+        with it before what the reader's own predecessor has committed. The time-out of transactions bounds the wait.
+        """
 
     def read(self, topic: str, partition: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord]]:
         """The committed records before the offset `end`, from the first one that is kept, in batches.

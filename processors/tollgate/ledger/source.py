@@ -32,11 +32,8 @@ class Source:
         self._link = link
         self._rows: dict[str, bytes] = {}
 
-    async def read_state(self, reader: Reader) -> str | None:
-        """Read the state partition; returns the transactional id of its last writer, None when there was none.
-
-        The rows are kept until `restore`, so that this may be called again when the last writer must be fenced first.
-        """
+    async def read_state(self, reader: Reader) -> dict[str, bytes]:
+        """Read the rows of the state partition and keep them until `restore`; may be called again before."""
         rows: dict[str, bytes] = {}
         async for records in self._committed(reader, self.stage.state):
             for record in records:
@@ -46,15 +43,12 @@ class Source:
                 else:
                     rows[key] = record.value
         self._rows = rows
-        offset_row = rows.get(OFFSET_ROW)
-        if offset_row is None:
-            return None
-        writer: str | None = msgspec.json.decode(offset_row).get("writer")
-        return writer
+        return rows
 
     async def restore(self, reader: Reader) -> None:
         """Take back the state that was read, and read what else the stage remembers."""
-        rows, self._rows = self._rows, {}
+        kept, self._rows = self._rows, {}
+        rows = {key: value for key, value in kept.items() if key[0] != "a"}
         offset_row = rows.pop(OFFSET_ROW, None)
         numbers = msgspec.json.decode(offset_row) if offset_row is not None else None
         if numbers is not None:
