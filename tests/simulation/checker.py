@@ -1,0 +1,261 @@
+"""The right answer, worked out again in Decimal from the usage log alone, and compared after every transaction.
+
+Shares no code with the ledger: it reads the bytes of topics and knows what the state rows mean.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from aiokafka import ConsumerRecord
+from tests.simulation.broker import Broker, Place
+
+Key = tuple[str, str, int]  # scope, kind of window, its start in milliseconds
+
+# openai/gpt-4o: 2.50 USD per million input tokens, 10 USD per million output tokens; in 10⁻¹² USD per token.
+PICOUSD = {"input_tokens": 2_500_000, "output_tokens": 10_000_000}
+IDENTITY_BYTES = 28
+
+
+def windows(time_ms: int) -> Iterable[tuple[str, int]]:
+    """Every window that an instant lies in."""
+    at = datetime.fromtimestamp(time_ms / 1000, UTC).replace(minute=0, second=0, microsecond=0)
+    yield "lifetime", 0
+    yield "hour", int(at.timestamp()) * 1000
+    yield "day", int(at.replace(hour=0).timestamp()) * 1000
+    yield "month", int(at.replace(hour=0, day=1).timestamp()) * 1000
+
+
+@dataclass
+class Sum:
+    """Cost in 10⁻¹² USD, events, tokens by dimension."""
+
+    cost: Decimal = Decimal(0)
+    events: int = 0
+    tokens: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def is_row(self, row: list[Any]) -> bool:
+        """Whether a sum as the state topic has it says the same."""
+        usage = {dimension: amount * 10**9 for dimension, amount in self.tokens.items()}
+        return [self.cost, 0, self.events, usage] == row
+
+
+class Fold:
+    """Counted from one partition of usage up to `next`."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.events: dict[tuple[str, str], dict[str, Any]] = {}
+        self.costs: dict[tuple[str, str], Decimal] = {}
+        self.sums: dict[Key, Sum] = defaultdict(Sum)
+        self.letters = 0
+
+
+class Wrong(AssertionError):  # noqa: N818 # what it says
+    """The ledger and the checker differ."""
+
+
+def expect(truth: bool, what: str, *facts: object) -> None:
+    """Raise Wrong with the facts."""
+    if not truth:
+        raise Wrong(f"{what}: {', '.join(map(str, facts))}")
+
+
+def scopes_of(data: dict[str, Any]) -> Iterable[str]:
+    """The shared scopes that an event adds to."""
+    yield "global"
+    for name in ("service", "agent", "provider", "model"):
+        if name in data:
+            yield f"{name}/{data[name]}"
+
+
+class Checker:
+    """Hears of every transaction. `homes` says in which partition a user's events are counted."""
+
+    def __init__(self, homes: dict[str, int], partitions: int, delta_partitions: int) -> None:
+        self.broker: Broker | None = None
+        self._homes = homes
+        self.folds = [Fold() for _ in range(partitions)]
+        self.shared = [Fold() for _ in range(delta_partitions)]
+        self.priced: dict[tuple[str, str], Decimal] = {}
+        self._priced_of = [0] * partitions
+        self._identities_of = [0] * partitions
+        # Per source partition who recovered it last, and its writer.
+        self.owners: dict[Place, tuple[Any, object]] = {}
+        self.transactions = 0
+
+    def transaction(self, transactional_id: str, owner: object, written: dict[Place, list[ConsumerRecord]]) -> None:
+        """Compare what a transaction made visible with what it should be."""
+        self.transactions += 1
+        cost = sum((self._priced(r) for place, rs in written.items() if place[0] == "priced" for r in rs), Decimal(0))
+        added = Decimal(0)
+        for (topic, partition), records in written.items():
+            if topic == "internal.identities":
+                self._identities_of[partition] += sum(len(r.value) for r in records) // IDENTITY_BYTES
+            elif topic == "internal.deltas":
+                deltas = (delta for r in records for delta in json.loads(r.value)[1])
+                added += sum((delta[3] for delta in deltas if delta[0] == "global"), Decimal(0))
+        expect(added == cost, "global's deltas are not the sum of the priced events", added, cost)
+        for (topic, partition), records in written.items():
+            if not any(r.key == b"o" for r in records):
+                continue
+            if topic == "internal.user-state":
+                expect(self._is_owner(("usage", partition), owner), "a former owner committed", transactional_id)
+                self._user_state(partition, records)
+            elif topic == "internal.shared-state":
+                expect(
+                    self._is_owner(("internal.deltas", partition), owner), "a former owner committed", transactional_id
+                )
+                self._shared_state(partition, records)
+
+    def _is_owner(self, place: Place, owner: object) -> bool:
+        return self.owners[place][1] is owner
+
+    def _priced(self, record: ConsumerRecord) -> Decimal:
+        value = json.loads(record.value)
+        identity = value["source"], value["event_id"]
+        expect(identity not in self.priced, "counted twice", identity, value["source_partition"])
+        self.priced[identity] = cost = Decimal(value["cost_usd"]) * 10**12
+        self._priced_of[record.partition] += 1
+        return cost
+
+    def _user_state(self, partition: int, records: list[ConsumerRecord]) -> None:
+        fold = self.folds[partition]
+        for record in records:
+            if record.key == b"o":
+                self._count(partition, json.loads(record.value)["next"])
+        self._rows(fold, records)
+        counted = len(fold.events)
+        expect(self._priced_of[partition] == counted, "priced events", partition, self._priced_of[partition], counted)
+        expect(self._identities_of[partition] == counted, "identities", partition, self._identities_of, counted)
+
+    def _count(self, partition: int, end: int) -> None:
+        assert self.broker is not None
+        fold = self.folds[partition]
+        expect(end >= fold.next, "the offset row went back", partition, end, fold.next)
+        expect(end <= self.broker.stable_end(("usage", partition)), "the offset row is ahead of the log", end)
+        for record in self._between("usage", partition, fold.next, end):
+            try:
+                event = json.loads(record.value)
+            except ValueError:
+                fold.letters += 1
+                continue
+            if self._homes[event["subject"]] != partition:
+                continue
+            identity = event["source"], event["id"]
+            known = fold.events.get(identity)
+            if known is not None:
+                fold.letters += known["data"] != event["data"]
+                continue
+            fold.events[identity] = event
+            usage = event["data"]["usage"]
+            cost = fold.costs[identity] = sum((Decimal(PICOUSD[d] * n) for d, n in usage.items()), Decimal(0))
+            if identity in self.priced:
+                expect(self.priced[identity] == cost, "cost", identity, self.priced[identity], cost)
+            time_ms = int(datetime.fromisoformat(event["time"]).timestamp()) * 1000
+            for kind, start in windows(time_ms):
+                _add(fold.sums[f"user/{event['subject']}", kind, start], cost, 1, usage)
+        fold.next = end
+
+    def _between(self, topic: str, partition: int, start: int, end: int) -> Iterable[ConsumerRecord]:
+        assert self.broker is not None
+        return (r for r in self.broker.fetch((topic, partition), start, 1 << 60)[0] if r.offset < end)
+
+    def _rows(self, fold: Fold, records: Iterable[ConsumerRecord]) -> None:
+        for record in records:
+            key = record.key.decode()
+            if key[0] == "s":
+                row = json.loads(record.value)
+                scope = key[2:]
+                for kind, start, found in (
+                    ("lifetime", 0, row[1]),
+                    ("hour", row[2], row[3]), ("day", row[4], row[5]), ("month", row[6], row[7]),
+                ):  # fmt: skip
+                    expect(
+                        fold.sums[scope, kind, start].is_row(found),
+                        "row",
+                        key,
+                        kind,
+                        found,
+                        fold.sums[scope, kind, start],
+                    )
+            elif key[0] == "w" and record.value is not None:
+                _, kind, start, scope = key.split("|", 3)
+                found = json.loads(record.value)[1:]
+                right = fold.sums[scope, kind, int(start)]
+                expect(right.is_row(found), "closed window", key, found, right)
+
+    def _shared_state(self, partition: int, records: list[ConsumerRecord]) -> None:
+        fold = self.shared[partition]
+        for record in records:
+            if record.key == b"o":
+                end = json.loads(record.value)["next"]
+                for source in self._between("internal.deltas", partition, fold.next, end):
+                    for scope, hour, _, cost, _, events, usage in json.loads(source.value)[1]:
+                        tokens = {dimension: nano // 10**9 for dimension, nano in usage.items()}
+                        for kind, start in windows(hour):
+                            _add(fold.sums[scope, kind, start], Decimal(cost), events, tokens)
+                fold.next = end
+        self._rows(fold, records)
+
+    def finish(self, identities: set[tuple[str, str]], limits: dict[str, Decimal]) -> None:
+        """When nothing is left to do: everything published is counted, and readers see the right numbers.
+
+        `limits` are monthly budgets in 10⁻¹² USD by pattern: `user/*` or a scope.
+        """
+        assert self.broker is not None
+        expect(set(self.priced) == identities, "not counted", len(identities), identities ^ set(self.priced))
+        right: dict[Key, Sum] = defaultdict(Sum)
+        for fold in self.folds:
+            for identity, event in fold.events.items():
+                expect(fold.costs[identity] == self.priced[identity], "cost", identity)
+                time_ms = int(datetime.fromisoformat(event["time"]).timestamp()) * 1000
+                for scope in (f"user/{event['subject']}", *scopes_of(event["data"])):
+                    for kind, start in windows(time_ms):
+                        _add(right[scope, kind, start], fold.costs[identity], 1, event["data"]["usage"])
+        letters = sum(1 for _ in self.broker.committed(("dead-letters", 0)))
+        expect(letters == sum(fold.letters for fold in self.folds), "dead letters", letters)
+        self._said(right)
+        self._flags(right, limits)
+
+    def _newest(self, topic: str) -> dict[str, Any]:
+        assert self.broker is not None
+        return {
+            r.key.decode(): json.loads(r.value)
+            for partition in range(len(self.folds))
+            for r in self.broker.committed((topic, partition))
+        }
+
+    def _said(self, right: dict[Key, Sum]) -> None:
+        said = {}
+        for value in self._newest("spend").values():
+            window = value["window"]
+            start = int(datetime.fromisoformat(window["start"]).timestamp()) * 1000
+            usage = {dimension: int(amount) for dimension, amount in value["usage"].items()}
+            said[value["scope"], window["kind"], start] = (Decimal(value["spent_usd"]) * 10**12, value["events"], usage)
+        wanted = {key: (s.cost, s.events, dict(s.tokens)) for key, s in right.items()}
+        wrong = {
+            key: (said.get(key), wanted.get(key))
+            for key in said.keys() | wanted.keys()
+            if said.get(key) != wanted.get(key)
+        }
+        expect(not wrong, "spend", wrong)
+
+    def _flags(self, right: dict[Key, Sum], limits: dict[str, Decimal]) -> None:
+        flags = self._newest("flags")
+        for (scope, kind, _), spent in right.items():
+            limit = limits.get("user/*" if scope.startswith("user/") else scope)
+            if kind == "month" and limit is not None:
+                blocked = scope in flags and flags[scope]["blocked"]
+                expect(blocked == (spent.cost >= limit), "flag", scope, spent.cost, limit, flags.get(scope))
+
+
+def _add(total: Sum, cost: Decimal, events: int, tokens: dict[str, int]) -> None:
+    total.cost += cost
+    total.events += events
+    for dimension, amount in tokens.items():
+        total.tokens[dimension] += amount

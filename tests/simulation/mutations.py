@@ -1,0 +1,91 @@
+"""Defects that the simulation must find: each is a way to build the engine wrong."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tests.simulation.log import SimulatedLog, SimulatedReader, SimulatedWriter
+
+from tollgate.ledger import lane
+from tollgate.ledger.lane import Lane
+from tollgate.ledger.outbox import OutRecord
+from tollgate.ledger.source import Source
+from tollgate.ledger.users import UserStage
+
+Replaced = tuple[Any, str, Callable[..., Any]]
+
+_send, _restore, _writer, _end, _acquire = (
+    SimulatedWriter.send, Source.restore, SimulatedLog.writer, SimulatedReader.end, Lane.acquire,
+)  # fmt: skip
+
+
+async def _send_without_waiting(
+    self: SimulatedWriter, topic: str, partition: int, out: Sequence[OutRecord]
+) -> list[Any]:
+    for future in await _send(self, topic, partition, out):
+        # Looked at, so that nobody complains, and not waited for.
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return []
+
+
+async def _end_one_short(self: SimulatedReader, topic: str, partition: int) -> int:
+    return max(await _end(self, topic, partition) - 2, 0)
+
+
+async def _restore_without_the_offset(self: Source, reader: Any) -> None:
+    await _restore(self, reader)
+    # As a group's offset would be: committed after the transaction, so behind it.
+    self.next_offset = max(self.next_offset - 1, 0)
+
+
+async def _writer_of_its_own(self: SimulatedLog, transactional_id: str) -> SimulatedWriter:
+    return await _writer(self, f"{transactional_id}.{id(self)}")
+
+
+async def _state_before_fencing(self: Lane) -> None:
+    async with self._link.log.reader() as reader:
+        for source in self.sources:
+            await source.read_state(reader)
+            await source.restore(reader)
+    self._writer = await self._link.log.writer(self.id)
+    self.recovered = True
+
+
+def _commit_before_it_is_committed(self: Lane) -> None:
+    """Two transactions at a time: the next begins while one is under way."""
+    self._commit = None
+    _begin(self)
+
+
+_begin = Lane._begin
+
+
+async def _take_over_without_claims(
+    lane_id: str, sources: Sequence[Source], writer: Any, reader: Any, link: Any
+) -> None:
+    for source in sources:
+        await source.read_state(reader)
+
+
+MUTATIONS: Final[dict[str, Replaced]] = {
+    "commit without waiting for what was sent": (SimulatedWriter, "send", _send_without_waiting),
+    "read the state to one record before its end": (SimulatedReader, "end", _end_one_short),
+    "go on from an offset behind the state": (Source, "restore", _restore_without_the_offset),
+    "a transactional id of each process's own": (SimulatedLog, "writer", _writer_of_its_own),
+    "read the state before fencing": (Lane, "acquire", _state_before_fencing),
+    "forget identities on restore": (UserStage, "remember", lambda *_: None),
+    "claim nothing when lanes change": (lane, "take_over", _take_over_without_claims),
+    "two transactions of a lane at a time": (Lane, "_begin", _commit_before_it_is_committed),
+}
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """The engine with this defect."""
+    owner, attribute, wrong = MUTATIONS[name]
+    right = getattr(owner, attribute)
+    setattr(owner, attribute, wrong)
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, right)

@@ -1,0 +1,399 @@
+"""A whole installation in one thread: workers, broker, group, producers and faults, moved by seeded choices."""
+
+import json
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from random import Random
+from typing import Any, Final
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+from tests.simulation.broker import Broker, BusyError, Line
+from tests.simulation.checker import Checker, Wrong
+from tests.simulation.log import SimulatedWriter
+from tests.simulation.process import Process
+
+from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.pricing import Pricer, load_price_book
+from tollgate.ledger.core import Core
+from tollgate.ledger.lane import Lane
+from tollgate.ledger.link import Link, partitions_of_lane
+from tollgate.ledger.policy import Policy
+from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.partitions import partition_of
+
+PARTITIONS: Final = 4
+DELTA_PARTITIONS: Final = 2
+START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
+USERS: Final = tuple(f"u{n}" for n in range(10))
+HOMES: Final = {user: partition_of(user.encode(), PARTITIONS) for user in USERS}
+COMPACTED: Final = (
+    *((topic, p) for topic in ("internal.user-state", "spend", "flags") for p in range(PARTITIONS)),
+    *(("internal.shared-state", p) for p in range(DELTA_PARTITIONS)),
+)
+LIMITS: Final = {"user/*": Decimal("0.05") * 10**12, "global": Decimal("0.2") * 10**12}
+
+# Of 10,000 steps so many do this, once; all others move what is under way.
+FAULTS: Final = (
+    ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
+    ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
+)  # fmt: skip
+FAILED_SENDS: Final = 400  # one in so many
+
+Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
+
+
+def _policy() -> Policy:
+    budgets = (
+        BudgetRecord.model_validate(
+            {"scope": scope, "limit": str(limit / 10**12), "window": "month", "updated_at": "2026-11-01T00:00:00Z"}
+        )
+        for scope, limit in LIMITS.items()
+    )
+    pricer = Pricer(load_price_book("default"))
+    return Policy(BudgetBook(map(Budget.from_record, budgets)), lambda: pricer)
+
+
+POLICY: Final = _policy()
+
+
+class Wire:
+    """The network of one process."""
+
+    def __init__(self, process: Process, waiting: list[Operation]) -> None:
+        self._process = process
+        self._waiting = waiting
+
+    def call(self, operation: Callable[[], Any], line: Line | None = None, *, fragile: bool = False) -> "Future[Any]":
+        future = self._process.loop.create_future()
+        self._waiting.append((self._process, operation, line, fragile, future))
+        return future
+
+
+class World:
+    """One run. The same seed makes the same run. `make_link` lets a test build engines with a defect."""
+
+    def __init__(self, seed: int, core: Core | None = None, make_link: Callable[..., Link] = Link) -> None:
+        self._random = Random(seed)  # a schedule, no secret
+        self._core = core
+        self._make_link = make_link
+        self.now_ms = START_MS
+        self.steps = 0
+        self.done: dict[str, int] = {}
+        self.checker = Checker(HOMES, PARTITIONS, DELTA_PARTITIONS)
+        self.broker = self.checker.broker = Broker(lambda: self.now_ms, self.checker.transaction)
+        self._waiting: list[Operation] = []
+        self._lanes = 2
+        self._processes: list[Process] = []
+        self._members: list[Process] = []
+        self._joining: list[Process] = []
+        self._is_parking = False
+        self._is_calm = False
+        self._wrong: Wrong | None = None
+        # How many operations in a row had to wait.
+        self._refused = 0
+        self._published: deque[dict[str, Any]] = deque(maxlen=40)
+        self.identities: set[tuple[str, str]] = set()
+        self._names, weights = zip(*FAULTS, strict=True)
+        self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
+        self._deeds: dict[str, Callable[[], None]] = {name: getattr(self, f"_{name}") for name in self._names}
+        for _ in range(2):
+            self._start()
+
+    def _link(self, log: Any, fatal: Any) -> Link:
+        return self._make_link(
+            log=log, topic_name=lambda topic: topic.value, application="sim", now_ms=lambda: self.now_ms,
+            usage_partitions=PARTITIONS, delta_partitions=DELTA_PARTITIONS, lanes=self._lanes, core=self._core,
+            fatal=fatal,
+        )  # fmt: skip
+
+    def run(self, steps: int) -> None:
+        """So many steps with faults, then as many as it takes to be done; raises Wrong at the first difference."""
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+        try:
+            random, total = self._random, 10_000
+            while self.steps < steps:
+                self.steps += 1
+                deed = random.randrange(total)
+                if deed < self._weights[-1]:
+                    name = next(n for n, w in zip(self._names, self._weights, strict=True) if deed < w)
+                    self._deeds[name]()
+                else:
+                    self._move()
+                self._group()
+            self._settle()
+            self.checker.finish(self.identities, LIMITS)
+        finally:
+            structlog.reset_defaults()
+            for process in self._processes:
+                process.kill("the run is over")
+
+    def _did(self, what: str) -> None:
+        self.done[what] = self.done.get(what, 0) + 1
+
+    def _move(self) -> bool:
+        """One callback of one process, one operation of the broker, or one marker. False when nothing is under way."""
+        ready = [p for p in self._processes if p.loop.ready and not p.paused]
+        waiting, markers = len(self._waiting), len(self.broker.markers)
+        if not (ready or waiting or markers):
+            return False
+        choice = self._random.randrange(2 * len(ready) + waiting + markers)
+        if choice < 2 * len(ready):
+            self._refused = 0
+            ready[choice // 2].step()
+        elif choice < 2 * len(ready) + waiting:
+            self._carry_out(choice - 2 * len(ready))
+        else:
+            self.broker.write_marker(choice - 2 * len(ready) - waiting)
+        return True
+
+    def _carry_out(self, number: int) -> None:
+        process, operation, line, fragile, future = self._waiting[number]
+        if line is not None:
+            owner, place = line
+            for _, _, other, _, _ in self._waiting[:number]:
+                if other is not None and other[0] is owner and (place is None or other[1] in (place, None)):
+                    return
+        failed = fragile and not self._is_calm and self._random.randrange(FAILED_SENDS) == 0
+        result, error = None, KafkaTimeoutError() if failed else None
+        # A failure may be that the broker never heard of it, or that its answer was lost.
+        if not failed or self._random.random() < 1 / 2:
+            try:
+                result = operation()
+            except BusyError:
+                if not failed:
+                    self._refused += 1
+                    return
+            except Exception as refused:  # noqa: BLE001 # the broker's answer
+                error = error or refused
+        self._refused = 0
+        del self._waiting[number]
+        if process.alive and not future.done():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    # What the group does.
+
+    def _group(self) -> None:
+        """When everybody has given up what he had, the partitions are dealt anew."""
+        if self._wrong is not None:
+            raise self._wrong
+        if not self._is_parking or any(p.alive and p.rebalance and not p.rebalance.done() for p in self._members):
+            return
+        self._is_parking = False
+        self._members = [p for p in self._members if p.alive]
+        shares: dict[Process, list[TopicPartition]] = {process: [] for process in self._members}
+        if not shares:
+            return
+        for topic, count in (("usage", PARTITIONS), ("internal.deltas", DELTA_PARTITIONS)):
+            for lane in range(self._lanes):
+                share = shares[self._random.choice(self._members)]
+                share += [TopicPartition(topic, p) for p in partitions_of_lane(lane, self._lanes, count)]
+        for process, share in shares.items():
+            process.acquire(share)
+
+    def _rebalance(self) -> None:
+        if self._is_parking or any(p.alive and p.rebalance and not p.rebalance.done() for p in self._members):
+            return
+        self._did("rebalance")
+        self._members = [p for p in (*self._members, *self._joining) if p.alive]
+        self._joining = []
+        self._is_parking = True
+        for process in self._members:
+            process.park()
+
+    def _session(self) -> None:
+        """Members that are asleep are put out of the group, and do not know."""
+        asleep = [p for p in self._members if p.paused]
+        if asleep:
+            self._did("zombie")
+            self._members = [p for p in self._members if not p.paused]
+            if not self._is_parking:
+                self._rebalance()
+
+    def _start(self) -> None:
+        if sum(p.alive for p in self._processes) < 5:
+            process = Process(
+                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link, POLICY, self._owns
+            )
+            self._processes = [*(p for p in self._processes if p.alive or p.why == ""), process]
+            self._joining.append(process)
+            self._did("start")
+
+    def _owns(self, process: Process, lane: Lane) -> None:
+        writer = lane._writer
+        assert isinstance(writer, SimulatedWriter)
+        if writer.is_fenced():
+            # It was overtaken meanwhile, and finds out when it commits.
+            return
+        for source in lane.sources:
+            former, _ = self.checker.owners.get(source.tp, (None, None))
+            if former is not None and not former.is_fenced():
+                # Not raised here, where the engine would take it for an error of its own.
+                self._wrong = Wrong(f"two can write: {lane.id}, {source.tp}")
+            self.checker.owners[source.tp] = writer, process
+
+    # What goes wrong, and what is asked of the workers.
+
+    def _someone(self) -> Process | None:
+        alive = [p for p in self._processes if p.alive]
+        return self._random.choice(alive) if alive else None
+
+    def _kill(self) -> None:
+        process = self._someone()
+        if process is not None:
+            self._did("kill")
+            process.kill("killed")
+
+    def _pause(self) -> None:
+        process = self._someone()
+        if process is not None:
+            self._did("pause")
+            process.paused = True
+
+    def _resume(self) -> None:
+        asleep = [p for p in self._processes if p.alive and p.paused]
+        if asleep:
+            process = self._random.choice(asleep)
+            process.paused = False
+            rests = process.rebalance is None or process.rebalance.done()
+            is_stranger = process not in self._members and process not in self._joining
+            if is_stranger and rests and process.engine._link.lanes == self._lanes and self._random.random() < 1 / 2:
+                # A worker that comes back under its old memory, if it finds out before it commits.
+                self._joining.append(process)
+
+    def _redeploy(self) -> None:
+        """All workers are replaced by ones with another number of lanes; the old ones do not know, or are gone."""
+        self._did("redeploy")
+        for process in self._members:
+            process.paused = self._random.random() < 1 / 2
+        self._members, self._joining, self._is_parking = [], [], False
+        self._lanes = self._random.choice((1, 2, 4))
+        while len([p for p in self._processes if p.alive]) > 3:
+            self._kill()
+        for _ in range(2):
+            self._start()
+        self._rebalance()
+
+    def _expire(self) -> None:
+        open_ones = len(self.broker.undecided())
+        if open_ones:
+            self._did("expire")
+            self.broker.expire(self._random.randrange(open_ones))
+
+    def _compact(self) -> None:
+        place = self._random.choice(COMPACTED)
+        self.broker.compact(place, self._random.randrange(self.broker.stable_end(place) + 1))
+
+    def _clock(self) -> None:
+        self.now_ms += self._random.randrange(1_000, 1_200_000)
+
+    def _tick(self) -> None:
+        process = self._someone()
+        if process is not None and not process.paused and process.flow:
+            process.tick()
+
+    def _poll(self) -> None:
+        process = self._someone()
+        if process is not None and not process.paused and process.flow and process.engine.sources:
+            tps = [tp for tp in process.engine.sources if tp in process.positions]
+            if tps:
+                process.poll(self._random.choice(tps), self._random.choice((1, 2, 5, 20)))
+
+    def _publish(self) -> None:
+        random = self._random
+        partition = random.randrange(PARTITIONS)
+        kind = random.randrange(20)
+        if kind == 0:
+            self.broker.publish(("usage", partition), (None, b"{", []))
+            return
+        if kind < 5 and self._published:
+            event = dict(random.choice(self._published))
+            if kind == 1:
+                event["data"] = event["data"] | {"usage": {"input_tokens": random.randrange(5)}}
+            elif kind == 2:
+                event["time"] = self._time()
+        else:
+            event = self._event()
+        self._published.append(event)
+        self.identities.add((event["source"], event["id"]))
+        user = str(event["subject"])
+        home = HOMES[user] if random.randrange(12) else partition
+        self.broker.publish(("usage", home), (user.encode(), json.dumps(event).encode(), []))
+
+    def _event(self) -> dict[str, Any]:
+        random = self._random
+        data: dict[str, Any] = {
+            "provider": "openai", "model": "gpt-4o",
+            "usage": {"input_tokens": random.randrange(2_000), "output_tokens": random.randrange(300)},
+        }  # fmt: skip
+        for name, values in (("agent", ("SEO", "")), ("service", ("chat", "image", ""))):
+            value = random.choice(values)
+            if value:
+                data[name] = value
+        return {
+            "specversion": "1.0", "type": "tollgate.usage.v1", "source": "sim", "id": f"e{len(self.identities)}",
+            "subject": random.choice(USERS), "time": self._time(), "data": data,
+        }  # fmt: skip
+
+    def _time(self) -> str:
+        ago = self._random.choice((0, 0, 0, 3_600_000, 12 * 3_600_000))
+        return datetime.fromtimestamp((self.now_ms - ago) // 1000, UTC).isoformat().replace("+00:00", "Z")
+
+    # The end.
+
+    def _settle(self) -> None:
+        """No more faults: whoever is alive runs on, two new workers take everything, and all is counted."""
+        for process in self._processes:
+            process.paused = False
+        self._members, self._joining, self._is_parking = [], [], False
+        for process in self._processes:
+            if process.alive and self._random.random() < 1 / 2:
+                process.kill("killed at the end")
+        self._is_calm = True
+        idle = 0
+        for _ in range(100):
+            if idle == 3:
+                return
+            if not self._members or any(not p.alive for p in self._members):
+                # A zombie that was amid an acquisition may still fence an heir.
+                while sum(p.alive for p in self._processes) >= 5:
+                    self._kill()
+                self._start()
+                self._rebalance()
+            self._rest()
+            idle = idle + 1 if not self._work() and self._members else 0
+        raise Wrong("what there is to count is never counted")
+
+    def _rest(self) -> None:
+        """Let all that is under way come to its end."""
+        for _ in range(50_000):
+            self.steps += 1
+            self._group()
+            if not self._move():
+                return
+            if self._refused > 50 * len(self._waiting):
+                # What dead workers left open ends by its time-out, and those who wait for that go on.
+                self._refused = 0
+                self._expire()
+        raise Wrong("the workers do not come to rest")
+
+    def _work(self) -> bool:
+        """Let the members count all there is and write it; False when there was nothing."""
+        worked = False
+        for process in self._members:
+            if not process.alive:
+                return True
+            assert process.engine.ready or not process.assigned, "a lane is not recovered"
+            for tp in list(process.engine.sources):
+                while process.alive and process.poll(tp, 50):
+                    worked = True
+            if process.alive:
+                process.tick()
+        return worked
