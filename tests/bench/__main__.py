@@ -1,4 +1,4 @@
-"""`python -m tests.bench [worker] [peers] [pipeline] [latency]`: the figures as a table and as lines of JSON.
+"""`python -m tests.bench [FIGURE …]`: the figures as a table and as lines of JSON; `--help` names them.
 
 Progress goes to stderr. Every figure is appended to `bench-results/history.ndjson`.
 """
@@ -23,10 +23,11 @@ from rich.table import Table
 from tests.bench.kafka import broker
 from tests.bench.latency import latency
 from tests.bench.pipeline import pipeline
+from tests.bench.rebalance import rebalance
 from tests.bench.scene import Result, Scene, Sizes
 from tests.bench.throughput import say, throughput
 
-FIGURES = ("worker", "peers", "pipeline", "latency")
+FIGURES = ("worker", "peers", "pipeline", "latency", "rebalance")
 HISTORY = Path(__file__).resolve().parents[2] / "bench-results" / "history.ndjson"
 
 
@@ -60,6 +61,9 @@ async def measure(scene: Scene, figures: set[str]) -> list[Result]:
     if "latency" in figures:
         say("publish to flag")
         results += await latency(scene)
+    if "rebalance" in figures:
+        say("a second worker joins")
+        results += await rebalance(scene)
     return results
 
 
