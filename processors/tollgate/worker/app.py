@@ -15,7 +15,7 @@ from yarl import URL
 
 from tollgate.domain.pricing import load_price_book
 from tollgate.ledger import CoreMissingError, choose_core, fatal
-from tollgate.runtime.kafka import client_options, wait_for_topics
+from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options, wait_for_topics
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics
@@ -103,6 +103,7 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # A worker that is killed and restarted under the same id takes its partitions back without a rebalance.
         consumer_group_instance_id=settings.worker_id,
         consumer_max_fetch_size=4 << 20,

@@ -20,6 +20,10 @@ log = structlog.get_logger("tollgate.kafka")
 # broker answers in order: with the default, each empty or finished partition costs half a second.
 END_WAIT_MS = 20
 
+# A member of a group that joins before a broker which was just restarted knows the topics is given no partition, and
+# asks again only when its metadata is this old: five minutes by default.
+METADATA_MAX_AGE_MS = 10_000
+
 # Waiting for a broker starts at half a second and never exceeds this between two attempts.
 _BACKOFF_SECONDS_MAX = 10.0
 

@@ -71,7 +71,7 @@ def test_doctor_finds_nothing_wrong(data_dir: Path) -> None:
     assert found["ok"] is True
     names = [check["name"] for check in found["checks"]]
     assert names == [
-        *("python", "disk", "java", "jars", "stack", "ports", "kafka", "topics", "lag", "clickhouse", "slack"),
+        *("python", "core", "disk", "java", "jars", "stack", "ports", "kafka", "topics", "lag", "clickhouse", "slack"),
     ]
 
 

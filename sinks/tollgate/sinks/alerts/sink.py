@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from tollgate.runtime.kafka import client_options
+from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
@@ -118,6 +118,7 @@ class AlertSink:
             auto_offset_reset="earliest",
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         memory = Memory(self._settings)
         try:

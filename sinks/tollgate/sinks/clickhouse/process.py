@@ -17,7 +17,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from tollgate.runtime.kafka import client_options
+from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import RECORD_BYTES_MAX
@@ -336,4 +336,5 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             enable_auto_commit=False,
             max_poll_interval_ms=NEVER_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
