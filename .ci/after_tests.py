@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import psutil
 
-TIERS = ("unit", "property", "contract", "integration", "e2e", "chaos", "tidy")
+TIERS = ("unit", "property", "contract", "integration", "e2e", "chaos", "simulation", "tidy")
 MARK = "TOLLGATE_TEST_RUN"
 
 
