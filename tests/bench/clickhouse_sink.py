@@ -1,157 +1,210 @@
-"""`python -m tests.bench.clickhouse_sink`: rows per second from a backlog of priced events into ClickHouse.
+"""`python -m tests.bench.clickhouse_sink`: how fast priced events get from Kafka into ClickHouse, and after an outage.
 
-The sink runs in this process with its own settings, so that a profiler sees it. Without `--kafka` and `--clickhouse`
-an embedded broker and server are started. One line of JSON goes to stdout.
+The sink, the broker and ClickHouse are processes of their own, as in production. Without `--outage` the sink starts on
+a backlog. With it, the sink runs, ClickHouse is killed, the backlog is written meanwhile, ClickHouse comes back. After
+every run the count of events, of identities and the sum of costs must be right. One line of JSON per figure on stdout.
 """
 
 import argparse
 import asyncio
 import contextlib
-import cProfile
-import json
-import pstats
-import sys
+import logging
+import re
+import shutil
+import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 
-from tests.bench.kafka import broker, create_topics, delete_topics, load
+import uvloop
+from tests.bench import processes
+from tests.bench.curve import watch
+from tests.bench.kafka import broker, create_topics, delete_topics
+from tests.bench.pipeline import query
+from tests.bench.priced import Backlog, publish
+from tests.bench.scene import Result, Scene, Sizes, spread
+from tests.bench.throughput import cpu_seconds, say
 
-from tollgate.embedded.children import start_child, stop_child, wait_for
-from tollgate.embedded.ports import HOST, accepts_connections, free_ports
+from tollgate.embedded.ports import free_ports
+from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
-from tollgate.schemas.topics import Topic
-from tollgate.sinks.clickhouse import ClickHouseSink, connect, migrate
-from tollgate.sinks.clickhouse.batch import BatchPolicy
-from tollgate.sinks.clickhouse.metrics import SinkMetrics
+
+DATABASE = "bench"
+READY_SECONDS_MAX = 60
+DRAIN_SECONDS_MAX = 600
+# Come through before the outage, so that the sink has joined its group and knows its tables.
+BEFORE_EVENTS = 1_000
+# What a worker leaves that drains a backlog itself: hundreds of records of a partition in one transaction.
+BUSY = Backlog(events=1_000_000, users=10_000, batch_records=500)
+# An hour of a thousand events a second, in five transactions a second, over eight partitions.
+OUTAGE = Backlog(events=3_600_000, users=10_000, batch_records=25)
 
 
-def priced_events(count: int, users: int) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of events as the worker writes them: 620 bytes, spread over twelve hours and the users."""
-    for number in range(count):
-        user = f"u-{number % users}"
-        event = PricedRecord(
-            event_id=f"01JD8ZQ4T{number:017d}",
-            source="chat-api",
-            time=f"2026-11-21T{number // 3600 % 12:02d}:{number // 60 % 60:02d}:{number % 60:02d}.123Z",
-            kind="usage",
-            user=user,
-            org=f"org-{number % 50}",
-            service=("chat", "search", "images")[number % 3],
-            provider="openai",
-            model=("gpt-4o", "gpt-4o-mini")[number % 2],
-            agent=("SEO", "CONTENT", "EMAIL", "SUPPORT")[number % 4],
-            campaign=f"campaign-{number % 20}",
-            feature="chat",
-            product="web",
-            operation="chat.completion",
-            status="success",
-            latency_ms=300 + number % 900,
-            request_id=f"req-{number:012d}",
-            usage={"input_tokens": 1200, "cached_input_tokens": 1000, "output_tokens": 300},
-            cost_usd="0.004750000001",
-            retail_usd="0.025",
-            price_id="openai/gpt-4o@2024-10-01#0a1b2c3d",
-            price_status="priced",
-            source_partition=number % 8,
-            source_offset=number,
-            version=1,
-        )
-        yield user.encode(), encode_priced(event)
+class ClickHouse:
+    """The embedded server, which can be killed and started again on the same port and data."""
+
+    def __init__(self, scene: Scene, name: str) -> None:
+        (self._port,) = free_ports(1)
+        self._scene = scene
+        self._name = name
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[processes.Program]:
+        """The server's process, once it answers. It ends with the block."""
+        arguments = ["clickhouse", "--data-dir", str(self._scene.directory / self._name), "--port", str(self._port)]
+        with processes.module("tollgate.embedded", arguments, self._scene.directory) as program:
+            deadline = time.monotonic() + READY_SECONDS_MAX
+            while True:
+                with contextlib.suppress(OSError):
+                    if query(self.url, "SELECT 1") == "1":
+                        break
+                program.alive()
+                if time.monotonic() > deadline:
+                    raise TimeoutError("ClickHouse did not answer")
+                time.sleep(0.1)
+            yield program
+
+    async def rows(self) -> int:
+        """How many rows are stored, repeats included."""
+        return int(await asyncio.to_thread(query, self.url, f"SELECT count() FROM {DATABASE}.usage_events"))
+
+    def verify(self, backlog: Backlog) -> None:
+        """Raise unless every event is there once, at its cost."""
+        sql = f"SELECT count(), uniqExact(event_id), sum(cost_usd) FROM {DATABASE}.usage"  # a constant
+        count, identities, cost = query(self.url, sql).split("\t")
+        if (int(count), int(identities), Decimal(cost)) != (backlog.events, backlog.events, backlog.cost_usd):
+            raise AssertionError(
+                f"{count} rows, {identities} identities, {cost} USD; right is {backlog.events}, {backlog.cost_usd}"
+            )
 
 
-async def drain(settings: Settings, count: int, policy: BatchPolicy) -> float:
-    """Run the sink until `count` rows are in; rows per second from the first inserted batch to the last."""
-    metrics = SinkMetrics()
-    stop = asyncio.Event()
-    sink = asyncio.create_task(ClickHouseSink(settings, stop=stop, metrics=metrics, policy=policy).serve())
-    inserted = metrics.rows.labels("usage_events")
-    first: tuple[float, float] | None = None
-    while not sink.done():
-        rows = inserted._value.get()
-        if rows and first is None:
-            first = (rows, time.perf_counter())
-        if first is not None and rows >= count:
-            break
-        await asyncio.sleep(0.005)
-    elapsed = time.perf_counter()
-    stop.set()
-    await sink
-    assert first is not None
-    return (count - first[0]) / (elapsed - first[1])
+def peak_mb(pid: int) -> float:
+    """The most resident memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) / 1000
 
 
-@contextlib.contextmanager
-def clickhouse_server(directory: Path) -> Iterator[str]:
-    """The URL of an embedded server. It ends with the block."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "tollgate.embedded", "clickhouse", "--data-dir", str(directory / "clickhouse")]
-    with (directory / "clickhouse.log").open("wb") as log:
-        process = start_child([*command, "--port", str(port)], log)
-    try:
-        if not wait_for(process, lambda: accepts_connections(port), 60):
-            raise RuntimeError("the embedded ClickHouse did not start")
-        yield f"http://{HOST}:{port}"
-    finally:
-        stop_child(process)
+def migrate(scene: Scene, env: dict[str, str]) -> None:
+    """Make the database and its tables."""
+    with processes.tollgate("migrate", ["clickhouse", "migrate"], scene.directory, env) as migration:
+        migration.output(timeout_seconds=60)
+
+
+def environment(scene: Scene, prefix: str, application: str, url: str) -> dict[str, str]:
+    """Settings of one sink: several applications read the same topics, each from their beginning."""
+    places = {"TOLLGATE_CLICKHOUSE_URL": url, "TOLLGATE_CLICKHOUSE_DATABASE": DATABASE}
+    return scene.environment(prefix) | places | {"TOLLGATE_APPLICATION": application}
+
+
+async def from_backlog(scene: Scene, prefix: str, number: int, backlog: Backlog) -> float:
+    """Start a sink on what is in Kafka; rows per second that become visible, steady; verified."""
+    name = f"{prefix}{number}"
+    server = ClickHouse(scene, name)
+    with server.running() as clickhouse:
+        env = environment(scene, prefix, name, server.url)
+        migrate(scene, env)
+        before = {"broker": cpu_seconds(scene.broker_pid), "clickhouse": clickhouse.cpu_seconds()}
+        with processes.tollgate("sink", ["sink", "clickhouse"], scene.directory, env) as sink:
+            curve = await watch(server.rows, backlog.events, DRAIN_SECONDS_MAX, sink.alive, settle=True)
+            after = {"broker": cpu_seconds(scene.broker_pid), "clickhouse": clickhouse.cpu_seconds()}
+            used = {name: round(after[name] - before[name], 1) for name in after} | {"sink": sink.cpu_seconds()}
+            peaks = {p.name: round(peak_mb(p.pid)) for p in (sink, clickhouse)}
+        server.verify(backlog)
+    shutil.rmtree(scene.directory / name, ignore_errors=True)
+    rate = curve.steady_rate(backlog.events, curve.samples[-1][1])
+    say(f"  sink {rate:,.0f} rows/s; processor seconds {used}; peak MB {peaks}; exact")
+    return rate
+
+
+async def clickhouse_sink(scene: Scene, backlog: Backlog = BUSY) -> list[Result]:
+    """Rows per second of a sink that starts on a backlog: the median of all runs."""
+    prefix = "sink."
+    async with topics(scene, prefix):
+        await publish(scene.servers, f"{prefix}priced", backlog)
+        rates = [await from_backlog(scene, prefix, number, backlog) for number in range(scene.sizes.runs)]
+    detail = {"rows": backlog.events, "batch_records": backlog.batch_records, "spread": spread(rates), "exact": True}
+    return [Result("ClickHouse sink from a backlog", statistics.median(rates), "rows/s", detail=detail)]
 
 
 @contextlib.asynccontextmanager
-async def places(given: argparse.Namespace) -> AsyncIterator[Settings]:
-    """Settings of a fresh prefix and database on the given servers, or on embedded ones."""
-    name = f"bench{uuid.uuid4().hex[:8]}"
-    with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tollgate-bench-")))
-        servers = given.kafka or stack.enter_context(broker(directory))[0]
-        url = given.clickhouse or stack.enter_context(clickhouse_server(directory))
-        settings = Settings.model_validate(
-            {
-                "kafka_bootstrap_servers": servers,
-                "clickhouse_url": url,
-                "topic_prefix": f"{name}.",
-                "application": name,
-                "clickhouse_database": name,
-            }
-        )
-        await create_topics(servers, settings.topic_prefix)
-        migrate(settings)
-        try:
-            yield settings
-        finally:
-            connect(settings).command(f"DROP DATABASE {name}")
-            await delete_topics(servers, settings.topic_prefix)
+async def topics(scene: Scene, prefix: str) -> AsyncIterator[None]:
+    """All topics under the prefix, for as long as the block lasts."""
+    await create_topics(scene.servers, prefix)
+    try:
+        yield
+    finally:
+        await delete_topics(scene.servers, prefix)
 
 
-async def measure(given: argparse.Namespace) -> dict[str, object]:
-    """One run: load, drain, count."""
-    async with places(given) as settings:
-        records = priced_events(given.rows, given.users)
-        loaded, seconds = await load(settings.kafka_bootstrap_servers, settings.topic(Topic.PRICED), records)
-        print(f"loaded {loaded} in {seconds:.1f} s", file=sys.stderr)
-        profile = cProfile.Profile() if given.profile else None
-        if profile:
-            profile.enable()
-        rate = await drain(settings, given.rows, BatchPolicy(rows_max=given.batch_rows))
-        if profile:
-            profile.disable()
-            pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(25)
-        count, cost = connect(settings).query("SELECT count(), toString(sum(cost_usd)) FROM usage").result_rows[0]
-        assert count == given.rows, f"{count} rows of {given.rows}"
-        return {"figure": "clickhouse sink, priced", "rows": count, "cost_usd": cost, "rows_per_second": round(rate)}
+async def lag_of(env: dict[str, str]) -> int:
+    """Records of priced events that the sink is behind, as `tollgate status` shows it."""
+    names = {name.removeprefix("TOLLGATE_").lower(): value for name, value in env.items()}
+    settings = Settings.model_validate(names)
+    return (await consumer_lag(settings))[f"{settings.application}-sink-clickhouse"][f"{settings.topic_prefix}priced"]
+
+
+async def clickhouse_outage(scene: Scene, backlog: Backlog = OUTAGE) -> list[Result]:
+    """ClickHouse is killed under a running sink and returns when the backlog waits: the way back to no lag."""
+    prefix = "outage."
+    server = ClickHouse(scene, "outage")
+    env = environment(scene, prefix, "outage", server.url)
+    topic = f"{prefix}priced"
+    detail: dict[str, object] = {"rows": backlog.events, "batch_records": backlog.batch_records}
+    async with topics(scene, prefix):
+        with contextlib.ExitStack() as up:
+            with server.running() as first:
+                migrate(scene, env)
+                sink = up.enter_context(processes.tollgate("sink", ["sink", "clickhouse"], scene.directory, env))
+                await publish(scene.servers, topic, backlog, range(BEFORE_EVENTS))
+                await watch(server.rows, BEFORE_EVENTS, READY_SECONDS_MAX, sink.alive, settle=False)
+                first.kill()
+            started = time.perf_counter()
+            await publish(scene.servers, topic, backlog, range(BEFORE_EVENTS, backlog.events))
+            detail["outage_seconds"] = round(time.perf_counter() - started)
+            detail["sink_mb_in_outage"] = round(peak_mb(sink.pid))
+            detail["lag_at_return"] = await lag_of(env)
+            say(f"  the backlog waits: {detail}")
+            second = up.enter_context(server.running())
+            started = time.perf_counter()
+            curve = await watch(server.rows, backlog.events, DRAIN_SECONDS_MAX, sink.alive, settle=False)
+            while detail.get("lag_at_end") != 0:
+                detail["lag_at_end"] = await lag_of(env)
+            seconds = time.perf_counter() - started
+            detail["sink_mb"] = round(peak_mb(sink.pid))
+            detail["clickhouse_mb"] = round(peak_mb(second.pid))
+            detail["log_lines_of_waiting"] = sink.said(b"rows wait, nothing is lost")
+            server.verify(backlog)
+    detail |= {"seconds_to_no_lag": round(seconds, 1), "exact": True}
+    rate = curve.steady_rate(backlog.events, curve.samples[-1][1])
+    return [Result("ClickHouse sink after an outage", rate, "rows/s", detail=detail)]
 
 
 def main() -> None:
+    """These figures alone, with sizes of their own."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.clickhouse_sink", description=__doc__)
-    parser.add_argument("--kafka", help="bootstrap servers of a broker that runs")
-    parser.add_argument("--clickhouse", help="URL of a server that runs")
-    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--rows", type=int, help="of the backlog; by default 1,000,000, and 3,600,000 after an outage")
     parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--batch-rows", type=int, default=BatchPolicy().rows_max)
-    parser.add_argument("--profile", action="store_true")
-    print(json.dumps(asyncio.run(measure(parser.parse_args()))))
+    parser.add_argument("--runs", type=int, default=Sizes.runs)
+    parser.add_argument("--outage", action="store_true")
+    parser.add_argument("--batch-records", type=int, help="records of a partition in one transaction")
+    given = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    usual = OUTAGE if given.outage else BUSY
+    backlog = Backlog(given.rows or usual.events, given.users, given.batch_records or usual.batch_records)
+    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
+    try:
+        with broker(directory) as (servers, pid):
+            scene = Scene(servers, pid, directory, Sizes(0, runs=given.runs))
+            results = uvloop.run((clickhouse_outage if given.outage else clickhouse_sink)(scene, backlog))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    for result in results:
+        print(result.line())
 
 
 if __name__ == "__main__":

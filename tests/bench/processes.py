@@ -41,6 +41,15 @@ class Program:
             self.alive()
         return self._log.read_text().strip()
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def said(self, text: bytes) -> int:
+        """How many lines of its log hold the text."""
+        return sum(text in line for line in self._log.read_bytes().splitlines())
+
     def stop(self) -> None:
         """End it: politely, then not."""
         self._process.terminate()
