@@ -115,9 +115,6 @@ class Checker:
         shown = {payload["alert_key"]: payload for payload in told}
         wrong = one_message_per_alert(payload["alert_key"] for payload in told)
         wrong += self._wrong_levels(alerts)
-        if any(counted.status == "unpriced" for counted in self.truth.counted.values()):
-            found = alerts.get(UNPRICED_ALERT, {}).get("level")
-            wrong += [] if found == "warning" else [f"the alert {UNPRICED_ALERT} is {found}, not warning"]
         for key, alert in alerts.items():
             message = shown.pop(key, None)
             if message is None:
@@ -143,6 +140,9 @@ class Checker:
             elif alert is None or alert["level"] != level or Decimal(alert["spent"]) != spent:
                 found = alert and (alert["level"], alert["spent"])
                 wrong.append(f"the alert of {scope} is {found}, not {level} at {spent} USD")
+        if any(counted.status == "unpriced" for counted in self.truth.counted.values()):
+            found = alerts.get(UNPRICED_ALERT, {}).get("level")
+            wrong += [] if found == "warning" else [f"the alert {UNPRICED_ALERT} is {found}, not warning"]
         budgets = {f"budget/{scope}:month:usd|{scope}|month|{month}" for scope in self.budgets}
         return wrong + [f"{key} is an alert without a reason" for key in alerts.keys() - budgets - {UNPRICED_ALERT}]
 
@@ -183,6 +183,15 @@ class Checker:
         if letters != dict(truth.refused):
             wrong.append(f"ClickHouse has dead letters {letters}, not {dict(truth.refused)}")
         return wrong
+
+    def check_clickhouse_alerts(self) -> list[str]:
+        """The latest revision of each alert as `check_alerts` has it, and no revision twice. Blocks."""
+        client = connect(self._settings)
+        rows = client.query("SELECT key, level, toString(spent) FROM alerts_current").result_rows
+        wrong = self._wrong_levels({key: {"level": level, "spent": spent} for key, level, spent in rows})
+        repeated = "SELECT key, revision, count() AS n FROM alerts GROUP BY key, revision HAVING n > 1"
+        wrong += [f"revision {r} of {key} is there {n} times" for key, r, n in client.query(repeated).result_rows]
+        return [f"ClickHouse: {words}" for words in wrong]
 
 
 _STATES: Final = {"ok": "ok", "warning": "warning", "critical": "blocked", "emergency": "blocked"}

@@ -20,10 +20,8 @@ async def unseen_falsifications(world: World, say: Say) -> list[str]:
     """What the checker should have seen and did not. Leaves everything stopped and wrong."""
     checker = world.checker
     assert checker is not None
-    for role in (*world.workers, world.clickhouse_sink, world.alert_sink):
-        await asyncio.to_thread(role.stop)
+    wrong = await world.stop_roles()
     falsifier = _Falsifier(world, checker)
-    wrong = []
     for name, falsify, look, words in falsifier.cases():
         before = set(await look())
         await falsify()
@@ -89,6 +87,28 @@ class _Falsifier:
                 self._check_clickhouse,
                 "ClickHouse spend",
             ),
+            (
+                "an alert of another level in ClickHouse",
+                lambda: self._in_clickhouse(
+                    "alert_records", "'?' AS level, revision + 1 AS revision, source_offset + 1000000 AS source_offset"
+                ),
+                self._check_clickhouse_alerts,
+                "ClickHouse: the alert",
+            ),
+            (
+                "a revision of an alert that is twice in ClickHouse",
+                lambda: self._in_clickhouse("alert_records", "source_offset + 2000000 AS source_offset"),
+                self._check_clickhouse_alerts,
+                "is there 2 times",
+            ),
+            (
+                "a flag that says something else in ClickHouse",
+                lambda: self._in_clickhouse(
+                    "flag_records", "'stopped' AS state, source_offset + 1000000 AS source_offset"
+                ),
+                self._check_clickhouse,
+                "is stopped",
+            ),
             ("an event that was never priced", self._uncounted_event, checker.check_priced, "was never priced"),
             ("an event that nobody sent", lambda: self._copy(Topic.USAGE, id="!"), self._check_usage, "was never sent"),
         ]
@@ -123,6 +143,9 @@ class _Falsifier:
 
     async def _check_usage(self) -> list[str]:
         return await self._checker.check_usage()
+
+    async def _check_clickhouse_alerts(self) -> list[str]:
+        return await asyncio.to_thread(self._checker.check_clickhouse_alerts)
 
     async def _check_clickhouse(self) -> list[str]:
         return await asyncio.to_thread(self._checker.check_clickhouse)

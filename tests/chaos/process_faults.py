@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from tests.chaos.roles import RoleProcess
 from tests.chaos.schedule import Deed
 from tests.chaos.victim import Victim, becomes, is_ready
 from tests.chaos.world import WORKERS_MAX, NotMetError, World
 
+from tollgate.ledger.faults import told
+
+Action = Literal["kill", "stop"]
 Fault = Callable[[World, Deed], Awaitable[None]]
 
 # Longer than a member's session in the group, which is 10 s.
@@ -115,7 +119,7 @@ def killed(choose: Callable[[World, Deed], Victim]) -> Fault:
     return kill
 
 
-def at_point(point: str, action: str) -> Fault:
+def at_point(point: str, action: Action) -> Fault:
     """The worker kills or stops itself at that step; one that is stopped goes on as a zombie."""
 
     async def reach(world: World, deed: Deed) -> None:
@@ -127,14 +131,11 @@ def at_point(point: str, action: str) -> Fault:
             try:
                 if worker.alive:
                     worker.kill()
-                worker.fault_points = f"{point}={number}:{action}"
-                worker.start()
+                start_towards(worker, point, number, action)
                 if point.startswith("park"):
                     await _rebalance_beside(world, worker)
-                if action == "kill":
-                    reached = await becomes(lambda: not worker.alive, _POINT_SECONDS_MAX)
-                else:
-                    reached = await becomes(lambda: worker.frozen or not worker.alive, _POINT_SECONDS_MAX)
+                reached = await comes_to(worker, point, number, action, _POINT_SECONDS_MAX)
+                if reached and action == "stop":
                     await asyncio.sleep(deed.between(*_ZOMBIE_SECONDS) if deed.choice < 0.5 else deed.between(0.5, 4))
             finally:
                 if worker.alive:
@@ -142,10 +143,28 @@ def at_point(point: str, action: str) -> Fault:
                 worker.held = False
             if not reached:
                 # It must not come to it in the middle of another round.
+                ended = "" if worker.alive else f" but ended elsewhere: {worker.last_words()[-500:]}"
                 worker.kill()
-                raise NotMetError(f"{worker.name} did not come to {point} {number} times")
+                raise NotMetError(f"{worker.name} did not come to {point} {number} times{ended}")
 
     return reach
+
+
+def start_towards(worker: RoleProcess, point: str, number: int, action: Action) -> None:
+    """Start it so that it kills or stops itself when it is at the point for that time."""
+    worker.fault_points = f"{point}={number}:{action}"
+    worker.start()
+
+
+async def comes_to(worker: RoleProcess, point: str, number: int, action: Action, seconds: float) -> bool:
+    """Whether it killed or stopped itself there within the time. False at once when it ends anywhere else."""
+    line = told(point, number, action, worker.pid)
+
+    def is_over() -> bool:
+        return not worker.alive or (worker.frozen and worker.has_said(line))
+
+    over = await becomes(is_over, seconds)
+    return over and worker.has_said(line)
 
 
 async def _rebalance_beside(world: World, worker: RoleProcess) -> None:

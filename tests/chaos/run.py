@@ -5,6 +5,7 @@ import contextlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from tests.chaos.catalogue import chosen, fault
 from tests.chaos.checker import Checker
 from tests.chaos.falsify import unseen_falsifications
 from tests.chaos.load import Load, set_prices
+from tests.chaos.process_faults import Fault
 from tests.chaos.roles import environment
 from tests.chaos.schedule import Deed, deeds
 from tests.chaos.services import can_mount
@@ -64,6 +66,8 @@ async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
                     await _rounds(world, outcome, started)
                 if plan.falsify and not outcome.wrong:
                     outcome.wrong += await unseen_falsifications(world, say)
+        except Exception:  # noqa: BLE001 # a mistake of the harness too must leave the summary of what was done
+            outcome.wrong.append(f"the run ended early: {traceback.format_exc()}")
         finally:
             outcome.wrong += await world.stop()
         outcome.messages = len(slack.messages)
@@ -99,7 +103,9 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
         load.start()
         await _strike(world, todo, is_over, outcome)
         rested = time.monotonic()
-        wrong = await world.heal()
+        # What a fault itself found wrong.
+        wrong, outcome.wrong = outcome.wrong, []
+        wrong += await world.heal()
         await load.stop()
         wrong += await check(world, checker)
         outcome.rounds, outcome.records, outcome.sent_again = number, load.sent, load.resent
@@ -121,12 +127,7 @@ async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[int], b
 
     async def do(deed: Deed) -> None:
         try:
-            await fault(deed.kind)(world, deed)
-        except NotMetError as why:
-            world.say(f"  {deed.number} {deed.kind}: not met: {why}")
-            outcome.not_met.append(f"{deed.number} {deed.kind}: {why}")
-        else:
-            world.faults[deed.kind] += 1
+            await bring_about(fault(deed.kind), world, deed, outcome)
         finally:
             slots.release()
 
@@ -134,7 +135,8 @@ async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[int], b
         while True:
             await slots.acquire()
             striking = len(under_way)
-            if world.faults.total() + striking - before >= world.plan.faults_per_round or is_over(striking):
+            enough = world.faults.total() + striking - before >= world.plan.faults_per_round
+            if enough or outcome.wrong or is_over(striking):
                 return
             deed = next(todo)
             await asyncio.sleep(deed.wait_seconds)
@@ -146,6 +148,20 @@ async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[int], b
             task.add_done_callback(under_way.discard)
 
 
+async def bring_about(strike: Fault, world: World, deed: Deed, outcome: Outcome) -> None:
+    """Carry out one fault and count it; what is not as it must be meanwhile is wrong, and does not stop the others."""
+    try:
+        await strike(world, deed)
+    except NotMetError as why:
+        world.say(f"  {deed.number} {deed.kind}: not met: {why}")
+        outcome.not_met.append(f"{deed.number} {deed.kind}: {why}")
+    except Exception:  # noqa: BLE001 # whatever it is, it is told, and the round is checked all the same
+        outcome.wrong.append(f"{deed.number} {deed.kind}: {traceback.format_exc()}")
+        world.say(f"  {deed.number} {deed.kind}: WRONG")
+    else:
+        world.faults[deed.kind] += 1
+
+
 async def check(world: World, checker: Checker) -> list[str]:
     """Everything, once the outputs are at rest."""
     settings = world.settings
@@ -154,7 +170,12 @@ async def check(world: World, checker: Checker) -> list[str]:
     wrong += await checker.check_usage()
     wrong += await checker.check_kafka()
     wrong += await asyncio.to_thread(checker.check_clickhouse)
-    return wrong + await _settled(lambda: checker.check_alerts([m.body for m in world.slack.messages]))
+    return wrong + await _settled(lambda: _alerts_and_messages(world, checker))
+
+
+async def _alerts_and_messages(world: World, checker: Checker) -> list[str]:
+    wrong = await checker.check_alerts([message.body for message in world.slack.messages])
+    return wrong + await asyncio.to_thread(checker.check_clickhouse_alerts)
 
 
 async def _settled(look: Callable[[], Awaitable[list[str]]]) -> list[str]:

@@ -82,13 +82,15 @@ class Victim:
             self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """Ask it to end, for good, and return its exit status; 0 if it does not run. Blocks.
+        """Ask it to end, for good, and return its exit status; 0 if it is not to run. Blocks.
 
-        One that was let go while it was frozen has ended by itself when it woke, as it must.
+        One that is to run and has ended already has ended by itself: then it is the status of that end.
         """
-        self.wanted = False
-        if self._process is None or not self.alive:
+        was_wanted, self.wanted = self.wanted, False
+        if self._process is None:
             return 0
+        if not self.alive:
+            return self._process.returncode if was_wanted else 0
         self.thaw()
         return stop_child(self._process, 30)
 
@@ -96,6 +98,10 @@ class Victim:
         """Start it again if it has ended though it is wanted."""
         if self.wanted and not self.held and not self.alive:
             self.start()
+
+    def has_said(self, line: str) -> bool:
+        """Whether its log has that line."""
+        return self.log.exists() and f"{line}\n".encode() in self.log.read_bytes()
 
     def last_words(self) -> str:
         """The end of its log."""

@@ -145,12 +145,21 @@ class World:
 
     async def stop(self) -> list[str]:
         """End everything; what did not end in good order, in words."""
-        roles: list[Victim] = [*self.workers, self.clickhouse_sink, self.alert_sink]
-        statuses = await asyncio.gather(*(asyncio.to_thread(role.stop) for role in roles))
+        wrong = await self.stop_roles()
         await asyncio.to_thread(self.database.stop)
         for broker in self.brokers:
             # One after the other in good order, the last would wait for the others to take over what it leads.
             broker.wanted = False
             if broker.alive:
                 broker.kill()
-        return [f"{r.name} ended with {s}, not 0" for r, s in zip(roles, statuses, strict=True) if s]
+        return wrong
+
+    async def stop_roles(self) -> list[str]:
+        """End Tollgate's own processes; what did not end in good order or had ended before, in words."""
+        roles: list[Victim] = [*self.workers, self.clickhouse_sink, self.alert_sink]
+        statuses = await asyncio.gather(*(asyncio.to_thread(role.stop) for role in roles))
+        return [
+            f"{role.name} ended with {status}, not 0: {role.last_words()}"
+            for role, status in zip(roles, statuses, strict=True)
+            if status
+        ]

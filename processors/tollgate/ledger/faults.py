@@ -2,6 +2,7 @@
 
 Off unless `TOLLGATE_FAULT_POINTS` names some: `transaction.sent=3:kill,acquire.fenced=1:stop` kills the process when it
 is at `transaction.sent` for the third time, and stops it (as SIGSTOP does) when it has fenced its first predecessor.
+A line on stderr says so just before, so that a test can tell this end from any other: see `told`.
 """
 
 import os
@@ -36,23 +37,30 @@ def nothing_happens(point: str) -> None:
     """What production does at a fault point."""
 
 
+def told(point: str, number: int, deed: str, pid: int) -> str:
+    """The line that the process writes on stderr just before the deed."""
+    return f"fault point {point} reached, time {number}: {deed} of process {pid}"
+
+
 def fault_points(spec: str) -> Reached:
     """The function to call at each point. ValueError when the text is not a list of `point=number:kill|stop`."""
     if not spec:
         return nothing_happens
-    deeds: dict[tuple[str, int], signal.Signals] = {}
+    deeds: dict[tuple[str, int], str] = {}
     for part in spec.split(","):
         point, _, deed = part.strip().partition("=")
         number, _, name = deed.partition(":")
         if point not in POINTS or not number.isdigit() or name not in _SIGNALS:
             raise ValueError(f"{part!r} is no fault point; write for example transaction.sent=3:kill")
-        deeds[point, int(number)] = _SIGNALS[name]
+        deeds[point, int(number)] = name
     times: Counter[str] = Counter()
 
     def reached(point: str) -> None:
         times[point] += 1
         deed = deeds.get((point, times[point]))
         if deed is not None:
-            os.kill(os.getpid(), deed)
+            # Past Python's own buffers, which a kill would lose.
+            os.write(2, f"{told(point, times[point], deed, os.getpid())}\n".encode())
+            os.kill(os.getpid(), _SIGNALS[deed])
 
     return reached
