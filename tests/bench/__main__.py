@@ -21,13 +21,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 from tests.bench.kafka import broker
-from tests.bench.latency import latency
+from tests.bench.latency import latency, many_partitions
 from tests.bench.pipeline import pipeline
 from tests.bench.rebalance import rebalance
-from tests.bench.scene import Result, Scene, Sizes
+from tests.bench.scene import Layout, Result, Scene, Sizes
 from tests.bench.throughput import say, throughput
 
-FIGURES = ("worker", "peers", "pipeline", "latency", "rebalance")
+FIGURES = ("worker", "peers", "pipeline", "latency", "partitions", "rebalance")
 HISTORY = Path(__file__).resolve().parents[2] / "bench-results" / "history.ndjson"
 
 
@@ -38,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=Sizes.runs, help="interleaved runs; the median counts")
     parser.add_argument("--events", type=int, default=Sizes.events, help="events of the backlog")
     parser.add_argument("--users", type=int, default=Sizes.users)
+    parser.add_argument("--partitions", type=int, default=Layout.partitions, help="of the usage topic")
     parser.add_argument(
         "--seed", type=int, default=None, help="of the workload; printed, so that a run can be repeated"
     )
@@ -61,6 +62,9 @@ async def measure(scene: Scene, figures: set[str]) -> list[Result]:
     if "latency" in figures:
         say("publish to flag")
         results += await latency(scene)
+    if "partitions" in figures:
+        say("publish to flag with 64 partitions")
+        results += await many_partitions(scene)
     if "rebalance" in figures:
         say("a second worker joins")
         results += await rebalance(scene)
@@ -88,7 +92,7 @@ def main() -> None:
     """Start a broker, measure, print."""
     given = arguments()
     seed = given.seed if given.seed is not None else random.randrange(2**32)
-    sizes = Sizes(seed, runs=given.runs, events=given.events, users=given.users)
+    sizes = Sizes(seed, given.runs, given.events, given.users, layout=Layout(given.partitions))
     say(f"seed {seed}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors before the start")
     # A topic that was just made is unknown to some requests for a moment; the client retries, and says so each time.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tollgate.embedded.kafka import BrokerAddress, wait_until_ready
 from tollgate.embedded.ports import free_ports
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import TOPIC_SPECS, topic_name
+from tollgate.schemas.topics import USAGE_PARTITIONS, topic_name, topic_specs
 
 Encoded = tuple[bytes, bytes]
 
@@ -36,9 +36,9 @@ def broker(directory: Path) -> Iterator[tuple[str, int]]:
         process.wait(timeout=30)
 
 
-async def create_topics(servers: str, prefix: str) -> None:
-    """All of Tollgate's topics under this prefix, as its own list has them."""
-    await _create(servers, [(topic_name(s.topic, prefix), s.partitions, s.configs) for s in TOPIC_SPECS])
+async def create_topics(servers: str, prefix: str, partitions: int = USAGE_PARTITIONS) -> None:
+    """All of Tollgate's topics under this prefix, as its own list has them for so many usage partitions."""
+    await _create(servers, [(topic_name(s.topic, prefix), s.partitions, s.configs) for s in topic_specs(partitions)])
 
 
 async def create_topic(servers: str, name: str, partitions: int) -> None:

@@ -1,18 +1,18 @@
 """From the call that publishes an event to the flag that it causes, at several rates."""
 
 import asyncio
+import itertools
 import json
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from tests.bench import processes
 from tests.bench.kafka import create_topics, delete_topics, load, partitions_of
-from tests.bench.scene import Result, Scene
+from tests.bench.scene import Layout, Result, Scene
 from tests.bench.throughput import say
+from tests.bench.workers import Workers, started
 from tests.bench.workload import Crossings, Workload
 
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import USAGE_PARTITIONS
 
 PER_USER = 10
 READY_SECONDS = 60
@@ -32,8 +32,8 @@ BUDGET = {
 }
 
 
-async def _flags(servers: str, topic: str, seen: dict[str, float], want: int, running: asyncio.Event) -> None:
-    """Note when the first blocking flag of each user is read."""
+async def _flags(servers: str, topic: str, seen: dict[str, float], running: asyncio.Event) -> None:
+    """Note when the first blocking flag of each user is read, until cancelled."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False)
     await consumer.start()
     try:
@@ -41,7 +41,7 @@ async def _flags(servers: str, topic: str, seen: dict[str, float], want: int, ru
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         running.set()
-        while len(seen) < want:
+        while True:
             for records in (await consumer.getmany(timeout_ms=1000)).values():
                 now = time.perf_counter()
                 for record in records:
@@ -52,27 +52,55 @@ async def _flags(servers: str, topic: str, seen: dict[str, float], want: int, ru
         await consumer.stop()
 
 
-async def _wait_until_counting(scene: Scene, prefix: str, worker: processes.Program, seen: dict[str, float]) -> None:
-    """Publish ten calls of one user and wait for his flag: then the worker is up and has read the budget."""
-    warm = Crossings(seed=1, users=1, per_user=PER_USER)
-    records = [(b"warm-up", value.replace(user.encode(), b"warm-up")) for user, _, value in warm.records()]
+async def _wait_until_counting(scene: Scene, prefix: str, workers: Workers, seen: dict[str, float]) -> None:
+    """Wait until the partitions are shared; then, for a user in each, publish ten calls and wait for the flag.
+
+    Then every partition has worked off what was there before, and the budget has been read.
+    """
+    await workers.settled()
+    users = _one_user_per_partition(workers.partitions)
+    calls = [(user.encode(), value) for user, _, value in Crossings(1, users=1, per_user=PER_USER).records()]
+    records = [(user, value.replace(key, user)) for user in users for key, value in calls]
     await load(scene.servers, f"{prefix}usage", records)
+    waited_for = {user.decode() for user in users}
     deadline = time.monotonic() + READY_SECONDS
-    while "warm-up" not in seen:
-        worker.alive()
+    while not waited_for <= seen.keys():
+        workers.alive()
         if time.monotonic() > deadline:
-            raise TimeoutError("the worker wrote no flag")
+            raise TimeoutError(f"no flag of {sorted(waited_for - seen.keys())}")
         await asyncio.sleep(0.05)
+
+
+def _one_user_per_partition(partitions: int) -> list[bytes]:
+    """Users of whom each is in another partition."""
+    found: dict[int, bytes] = {}
+    for number in itertools.count():
+        user = f"warm-up-{number}".encode()
+        found.setdefault(partition_of(user, partitions), user)
+        if len(found) == partitions:
+            break
+    return list(found.values())
 
 
 async def latency(scene: Scene) -> list[Result]:
     """p50, p99 and p99.9 of the time from the producing call to the flag at a read-committed reader, rate by rate."""
-    return [result for rate in scene.sizes.latency_rates for result in await _at_rate(scene, rate)]
+    rates, layout = scene.sizes.latency_rates, scene.sizes.layout
+    return [result for rate in rates for result in await _at_rate(scene, rate, layout)]
 
 
-async def _at_rate(scene: Scene, rate: int) -> list[Result]:
-    sizes, prefix = scene.sizes, f"latency-{rate}."
-    await create_topics(scene.servers, prefix)
+async def many_partitions(scene: Scene) -> list[Result]:
+    """The same with 64 partitions, on one worker and shared by eight."""
+    return [
+        result
+        for workers in (1, 8)
+        for rate in scene.sizes.many_partitions_rates
+        for result in await _at_rate(scene, rate, Layout(64, workers))
+    ]
+
+
+async def _at_rate(scene: Scene, rate: int, layout: Layout) -> list[Result]:
+    sizes, prefix = scene.sizes, f"latency-{layout.partitions}-{layout.workers}-{rate}."
+    await create_topics(scene.servers, prefix, layout.partitions)
     await load(scene.servers, f"{prefix}control", [(b"budget/calls", json.dumps(BUDGET).encode())])
     # A worker in use has users in memory; an empty one would flatter.
     await load(scene.servers, f"{prefix}usage", Workload(sizes.seed, 50_000, sizes.users).records())
@@ -81,14 +109,14 @@ async def _at_rate(scene: Scene, rate: int) -> list[Result]:
     events = list(Crossings(sizes.seed, users, PER_USER).records())
     seen: dict[str, float] = {}
     running = asyncio.Event()
-    with processes.tollgate(f"worker-latency-{rate}", ["worker"], scene.directory, scene.environment(prefix)) as worker:
-        reader = asyncio.create_task(_flags(scene.servers, f"{prefix}flags", seen, users + sizes.users + 1, running))
+    with started(scene, prefix, layout) as workers:
+        reader = asyncio.create_task(_flags(scene.servers, f"{prefix}flags", seen, running))
         await running.wait()
-        await _wait_until_counting(scene, prefix, worker, seen)
-        called, behind = await _publish(scene, f"{prefix}usage", events, rate)
+        await _wait_until_counting(scene, prefix, workers, seen)
+        called, behind = await _publish(scene, f"{prefix}usage", events, rate, layout.partitions)
         deadline = time.monotonic() + LAST_FLAG_SECONDS
         while not called.keys() <= seen.keys() and time.monotonic() < deadline:
-            worker.alive()
+            workers.alive()
             await asyncio.sleep(0.05)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
@@ -98,18 +126,26 @@ async def _at_rate(scene: Scene, rate: int) -> list[Result]:
     await delete_topics(scene.servers, prefix)
     order = list(called)[int(len(called) * WARM_UP_SHARE) :]
     found = sorted((seen[user] - called[user]) * 1000 for user in order)
-    detail = {"rate": rate, "flags": len(found), "max": round(found[-1], 1), "publisher_late_ms": behind}
+    detail = {
+        "rate": rate,
+        "partitions": layout.partitions,
+        "workers": layout.workers,
+        "flags": len(found),
+        "max": round(found[-1], 1),
+        "publisher_late_ms": behind,
+    }
+    label = "" if layout == Layout() else f", {layout}"
     points = {"p50": 0.50, "p99": 0.99, "p99.9": 0.999}
     results = [
-        Result(f"publish to flag at {rate:,}/s, {name}", found[int(len(found) * share)], "ms", detail=detail)
+        Result(f"publish to flag at {rate:,}/s{label}, {name}", found[int(len(found) * share)], "ms", detail=detail)
         for name, share in points.items()
     ]
-    say(f"  {rate}/s: {', '.join(f'{r.ours:.0f}' for r in results)} ms; publisher at most {behind} ms late")
+    say(f"  {rate}/s{label}: {', '.join(f'{r.ours:.0f}' for r in results)} ms; publisher at most {behind} ms late")
     return results
 
 
 async def _publish(
-    scene: Scene, topic: str, events: list[tuple[str, bool, bytes]], rate: int
+    scene: Scene, topic: str, events: list[tuple[str, bool, bytes]], rate: int, partitions: int
 ) -> tuple[dict[str, float], float]:
     """Publish at the rate; when each user's crossing event was handed over, and the worst delay in ms."""
     producer = AIOKafkaProducer(bootstrap_servers=scene.servers, acks="all", linger_ms=2)
@@ -128,7 +164,7 @@ async def _publish(
             key = user.encode()
             if crosses:
                 called[user] = time.perf_counter()
-            await producer.send(topic, value, key=key, partition=partition_of(key, USAGE_PARTITIONS))
+            await producer.send(topic, value, key=key, partition=partition_of(key, partitions))
         await producer.flush()
     finally:
         await producer.stop()

@@ -13,7 +13,6 @@ from tests.bench.throughput import say
 from tests.bench.workload import Workload
 
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import USAGE_PARTITIONS
 
 PREFIX = "rebalance."
 RATE = 2_000
@@ -25,7 +24,7 @@ READY_SECONDS = 60
 
 async def rebalance(scene: Scene) -> list[Result]:
     """The longest time without a priced event in a partition that stays, from the start of the second worker on."""
-    await create_topics(scene.servers, PREFIX)
+    await create_topics(scene.servers, PREFIX, scene.sizes.layout.partitions)
     env = scene.environment(PREFIX) | {"TOLLGATE_LOG_LEVEL": "info"}
     first, second = env | {"TOLLGATE_WORKER_ID": "one"}, env | {"TOLLGATE_WORKER_ID": "two"}
     seconds = ALONE_SECONDS + TOGETHER_SECONDS
@@ -64,18 +63,19 @@ async def _something_priced(scene: Scene, record: tuple[bytes, bytes]) -> None:
 
 async def _publish(scene: Scene, records: list[tuple[bytes, bytes]]) -> None:
     async with AIOKafkaProducer(bootstrap_servers=scene.servers, acks="all", linger_ms=2) as producer:
+        partitions = scene.sizes.layout.partitions
         started = time.perf_counter()
         for number, (key, value) in enumerate(records):
             due = started + number / RATE - time.perf_counter()
             if due > 0:
                 await asyncio.sleep(due)
-            partition = partition_of(key, USAGE_PARTITIONS)
+            partition = partition_of(key, partitions)
             await producer.send(f"{PREFIX}usage", value, key=key, partition=partition)
 
 
 async def _gaps(scene: Scene, from_ms: float, until_ms: float) -> dict[int, float]:
     """Per partition of priced events, the longest time between two of them in the interval, by the worker's stamps."""
-    times: dict[int, list[float]] = {partition: [from_ms] for partition in range(USAGE_PARTITIONS)}
+    times: dict[int, list[float]] = {partition: [from_ms] for partition in range(scene.sizes.layout.partitions)}
     async with AIOKafkaConsumer(bootstrap_servers=scene.servers, isolation_level="read_committed") as consumer:
         for tp in await partitions_of(consumer, f"{PREFIX}priced"):
             consumer.assign([TopicPartition(*tp)])

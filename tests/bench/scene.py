@@ -8,6 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tollgate.schemas.topics import USAGE_PARTITIONS
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many partitions the usage topic has, and how many workers share them."""
+
+    partitions: int = USAGE_PARTITIONS
+    workers: int = 1
+
+    def __str__(self) -> str:
+        workers = "one worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{self.partitions} partitions, {workers}"
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -19,7 +33,9 @@ class Sizes:
     users: int = 10_000
     quix_events: int = 120_000
     faust_events: int = 15_000
+    layout: Layout = Layout()
     latency_rates: tuple[int, ...] = (1_000, 5_000, 20_000)
+    many_partitions_rates: tuple[int, ...] = (1_000, 5_000)
     latency_seconds: int = 20
 
 
@@ -61,14 +77,18 @@ class Scene:
     directory: Path
     sizes: Sizes
 
-    def environment(self, prefix: str) -> dict[str, str]:
-        """The settings of one installation of Tollgate, apart from all others on this broker."""
+    def environment(self, prefix: str, partitions: int | None = None) -> dict[str, str]:
+        """The settings of one installation of Tollgate, apart from all others on this broker.
+
+        Without `partitions` its usage topic has as many as the sizes say.
+        """
         return {
             "TOLLGATE_KAFKA_BOOTSTRAP_SERVERS": self.servers,
             "TOLLGATE_TOPIC_PREFIX": prefix,
             "TOLLGATE_APPLICATION": prefix.rstrip("."),
             "TOLLGATE_DATA_DIR": str(self.directory / prefix.rstrip(".")),
             "TOLLGATE_LOG_LEVEL": "warning",
+            "TOLLGATE_USAGE_PARTITIONS": str(partitions or self.sizes.layout.partitions),
         }
 
 

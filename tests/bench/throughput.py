@@ -26,7 +26,7 @@ def say(text: str) -> None:
 async def backlog(scene: Scene, prefix: str) -> int:
     """Fresh topics under the prefix with the workload in `usage`; returns how many records were sent."""
     sizes = scene.sizes
-    await create_topics(scene.servers, prefix)
+    await create_topics(scene.servers, prefix, sizes.layout.partitions)
     workload = Workload(sizes.seed, sizes.events, sizes.users)
     count, seconds = await load(scene.servers, f"{prefix}usage", workload.records())
     say(f"  {count} records loaded in {seconds:.1f} s ({count / seconds:,.0f}/s, generated meanwhile)")
