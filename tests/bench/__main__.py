@@ -20,21 +20,24 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from tests.bench.figures import FIGURES
 from tests.bench.kafka import broker
-from tests.bench.latency import latency, many_partitions
-from tests.bench.pipeline import pipeline
-from tests.bench.rebalance import rebalance
 from tests.bench.scene import Layout, Result, Scene, Sizes
-from tests.bench.throughput import say, throughput
+from tests.bench.throughput import say
 
-FIGURES = ("worker", "peers", "pipeline", "latency", "partitions", "rebalance")
 HISTORY = Path(__file__).resolve().parents[2] / "bench-results" / "history.ndjson"
 
 
 def arguments() -> argparse.Namespace:
     """What was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"some of {', '.join(FIGURES)}; all by default")
+    names = "\n".join(f"  {name:17} {f.about} ({f.seconds} s a run)" for name, f in FIGURES.items())
+    usual = [name for name, figure in FIGURES.items() if figure.usual]
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=f"{__doc__}\nfigures:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"by default {', '.join(usual)}")
     parser.add_argument("--runs", type=int, default=Sizes.runs, help="interleaved runs; the median counts")
     parser.add_argument("--events", type=int, default=Sizes.events, help="events of the backlog")
     parser.add_argument("--users", type=int, default=Sizes.users)
@@ -46,29 +49,17 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if unknown := set(given.figures) - set(FIGURES):
         parser.error(f"no figure is called {', '.join(sorted(unknown))}")
-    given.figures = set(given.figures) or set(FIGURES)
+    # The peers' figure has the worker's in it.
+    wanted = set(given.figures or usual) - ({"worker"} if "peers" in given.figures else set())
+    given.figures = [name for name in FIGURES if name in wanted]
     return given
 
 
-async def measure(scene: Scene, figures: set[str]) -> list[Result]:
-    """The figures, one after another: two at once would measure each other."""
-    results: list[Result] = []
-    if figures & {"worker", "peers"}:
-        say("one worker on a backlog" + (", and its peers" if "peers" in figures else ""))
-        results += await throughput(scene, "peers" in figures)
-    if "pipeline" in figures:
-        say("Kafka to worker to ClickHouse")
-        results += await pipeline(scene)
-    if "latency" in figures:
-        say("publish to flag")
-        results += await latency(scene)
-    if "partitions" in figures:
-        say("publish to flag with 64 partitions")
-        results += await many_partitions(scene)
-    if "rebalance" in figures:
-        say("a second worker joins")
-        results += await rebalance(scene)
-    return results
+async def measure(scene: Scene, figures: list[str]) -> None:
+    """The figures, one after another: two at once would measure each other. Each is shown as soon as it is there."""
+    for name in figures:
+        say(f"{name}: {FIGURES[name].about}")
+        show(await FIGURES[name].measure(scene))
 
 
 def show(results: list[Result]) -> None:
@@ -76,8 +67,13 @@ def show(results: list[Result]) -> None:
     table = Table("figure", "ours", "unit", "peer", "peer's", "ratio")
     for r in results:
         peer_value = f"{r.peer_value:,.0f}" if r.peer_value is not None else ""
-        table.add_row(r.figure, f"{r.ours:,.0f}", r.unit, r.peer or "", peer_value, str(r.ratio or ""))
-    Console(width=130).print(table)
+        ratio = str(r.ratio or "")
+        if len(r.ratios) > 1:
+            ratio += f" ({min(r.ratios):.2f} to {max(r.ratios):.2f})"
+        table.add_row(
+            r.figure, f"{r.ours:,.0f}" if r.ours >= 100 else f"{r.ours:.1f}", r.unit, r.peer, peer_value, ratio
+        )
+    Console(width=150).print(table)
     HISTORY.parent.mkdir(exist_ok=True)
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -102,13 +98,12 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
     try:
         with broker(directory) as (servers, pid):
-            results = uvloop.run(measure(Scene(servers, pid, directory, sizes), given.figures))
+            uvloop.run(measure(Scene(servers, pid, directory, sizes), given.figures))
     finally:
         if given.keep:
             say(f"the logs are in {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    show(results)
     say(f"took {time.monotonic() - started:.0f} s")
 
 

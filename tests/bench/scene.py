@@ -25,14 +25,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done. Peers get fewer events, because they are slower and only their rate is wanted."""
+    """How much is done."""
 
     seed: int
     runs: int = 5
     events: int = 400_000
     users: int = 10_000
-    quix_events: int = 120_000
-    faust_events: int = 15_000
     layout: Layout = Layout()
     latency_rates: tuple[int, ...] = (1_000, 5_000, 20_000)
     many_partitions_rates: tuple[int, ...] = (1_000, 5_000)
@@ -41,7 +39,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Result:
-    """One figure: ours, and a peer's beside it when there is one. `detail` is printed and kept, not compared."""
+    """One figure: ours, and a peer's beside it when there is one. `detail` is printed and kept, not compared.
+
+    `ratios` are those of the interleaved runs, ours divided by the peer's: their median counts, because what slows one
+    pair down slows both of it.
+    """
 
     figure: str
     ours: float
@@ -49,10 +51,34 @@ class Result:
     peer: str | None = None
     peer_value: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+    ratios: tuple[float, ...] = ()
+
+    @classmethod
+    def paired(
+        cls, figure: str, unit: str, ours: Sequence[float], peer: str, theirs: Sequence[float | None], **detail: Any
+    ) -> "Result":
+        """Medians of interleaved runs; a peer's run without a result is None and is left out with the pair's ratio.
+
+        Raises StatisticsError when there is no pair at all.
+        """
+        pairs = [(own, other) for own, other in zip(ours, theirs, strict=True) if other]
+        found = [other for _, other in pairs]
+        detail = {"spread": spread(ours), "peer_spread": spread(found), **detail}
+        ratios = tuple(own / other for own, other in pairs)
+        return cls(figure, statistics.median(ours), unit, peer, statistics.median(found), detail, ratios)
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Result":
+        """The figure of a line of JSON, which keeps the ratio only as a single one."""
+        own = {name: row.pop(name) for name in ("figure", "ours", "unit", "peer", "peer_value")}
+        ratio = row.pop("ratio")
+        return cls(**own, detail=row, ratios=(ratio,) if ratio else ())
 
     @property
     def ratio(self) -> float | None:
-        """Ours divided by the peer's."""
+        """Ours divided by the peer's: the median of the runs."""
+        if self.ratios:
+            return round(statistics.median(self.ratios), 2)
         return round(self.ours / self.peer_value, 2) if self.peer_value else None
 
     def line(self) -> str:
@@ -65,6 +91,8 @@ class Result:
             "ratio": self.ratio,
             "unit": self.unit,
         }
+        if len(self.ratios) > 1:
+            row["ratios"] = spread(self.ratios, digits=2)
         return json.dumps(row | self.detail)
 
 
@@ -101,6 +129,7 @@ def machine_ms() -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     """Smallest, middle and largest of several runs."""
-    return {"min": round(min(values), 1), "median": round(statistics.median(values), 1), "max": round(max(values), 1)}
+    found = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    return {name: round(value, digits) for name, value in found.items()}

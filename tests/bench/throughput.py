@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 
 import psutil
 from tests.bench import processes
@@ -16,6 +17,28 @@ from tollgate.schemas.topics import USAGE_PARTITIONS
 
 SPEND_SECONDS = 60
 PEER_SECONDS = 60
+CEILING = "aiokafka, fetch and decode alone"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer's name with what it guarantees, how many outputs are waited for, and the script's arguments.
+
+    Peers get fewer events than we do, because they are slower and only their rate is wanted.
+    """
+
+    name: str
+    events: int
+    arguments: tuple[str, ...] = ()
+
+
+PEERS = {
+    "quix_streams.py": Peer("Quix Streams 3.28, exactly once, one scope", 120_000),
+    "bytewax_flow.py": Peer("Bytewax 0.21.1, one scope, at least once", 200_000),
+    "faust_table.py": Peer(
+        "stock Faust 0.15.3, one table, at least once", 15_000, ("worker", "-l", "error", "--without-web")
+    ),
+}
 
 
 def say(text: str) -> None:
@@ -83,10 +106,8 @@ def cpu_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
-async def peer_run(
-    scene: Scene, script: str, arguments: list[str], source: str, events: int, number: int
-) -> float | None:
-    """Start a peer on the same backlog; its steady rate up to `events` outputs, or None when it came to a halt."""
+async def peer_run(scene: Scene, script: str, peer: Peer, source: str, number: int) -> float | None:
+    """Start a peer on the same backlog; its steady rate up to its number of outputs, or None when it came to a halt."""
     name = f"peer-{script.removesuffix('.py').replace('_', '-')}-{number}"
     output = f"{name}.priced"
     await create_topic(scene.servers, output, USAGE_PARTITIONS)
@@ -100,16 +121,16 @@ async def peer_run(
         "BENCH_DIRECTORY": str(directory),
     }
     async with TopicEnds(scene.servers, output) as ends:
-        with processes.peer(script, directory, env, arguments) as program:
+        with processes.peer(script, directory, env, list(peer.arguments)) as program:
             try:
-                curve = await watch(ends.look, events, PEER_SECONDS, program.alive, settle=False)
+                curve = await watch(ends.look, peer.events, PEER_SECONDS, program.alive, settle=False)
             except TimeoutError as halt:
                 # Seen with stock Faust about once in ten runs: it consumes no more, and says nothing.
                 say(f"  {script} came to a halt: {halt}")
                 return None
             finally:
                 await delete_topics(scene.servers, name)
-    rate = curve.steady_rate(events, events)
+    rate = curve.steady_rate(peer.events, peer.events)
     say(f"  {script} {rate:,.0f} events/s")
     return rate
 
@@ -124,43 +145,37 @@ async def ceiling_run(scene: Scene, source: str) -> float:
     return rate
 
 
-async def throughput(scene: Scene, with_peers: bool) -> list[Result]:
-    """All figures of one worker against its peers; each run has one of each, so that the machine's moods are shared."""
-    rates: dict[str, list[float]] = {"ours": [], "quix": [], "faust": [], "ceiling": []}
-    expected: Expected | None = None
+async def worker(scene: Scene) -> list[Result]:
+    """Events per second of one worker: the median of all runs."""
+    rates = []
+    for run in range(scene.sizes.runs):
+        prefix = f"throughput-{run}."
+        await backlog(scene, prefix)
+        expected = await expected_of(scene, prefix)
+        rates.append(await worker_run(scene, prefix, expected))
+        await delete_topics(scene.servers, prefix)
+    detail = {"spread": spread(rates), "events": expected.count, "exact": True}
+    return [Result("worker throughput", statistics.median(rates), "events/s", detail=detail)]
+
+
+async def peers(scene: Scene) -> list[Result]:
+    """One worker against its peers; each run has one of each, so that the machine's moods are shared."""
+    ours: list[float] = []
+    ceiling: list[float | None] = []
+    theirs: dict[str, list[float | None]] = {name: [] for name in PEERS}
     for run in range(scene.sizes.runs):
         prefix = f"throughput-{run}."
         await backlog(scene, prefix)
         source = f"{prefix}usage"
         expected = await expected_of(scene, prefix)
-        ours = await worker_run(scene, prefix, expected)
-        rates["ours"].append(ours)
-        if with_peers:
-            rates["ceiling"].append(await ceiling_run(scene, source))
-            quix = await peer_run(scene, "quix_streams.py", [], source, scene.sizes.quix_events, run)
-            rates["quix"] += [quix] if quix else []
-            arguments = ["worker", "-l", "error", "--without-web"]
-            faust = await peer_run(scene, "faust_table.py", arguments, source, scene.sizes.faust_events, run)
-            rates["faust"] += [faust] if faust else []
+        ours.append(await worker_run(scene, prefix, expected))
+        ceiling.append(await ceiling_run(scene, source))
+        for script, peer in PEERS.items():
+            theirs[script].append(await peer_run(scene, script, peer, source, run))
         await delete_topics(scene.servers, prefix)
-    detail = {"spread": spread(rates["ours"]), "events": expected.count if expected else 0, "exact": True}
-    ours_median = statistics.median(rates["ours"])
-    if not with_peers:
-        return [Result("worker throughput", ours_median, "events/s", detail=detail)]
-    peers = {
-        "quix": "Quix Streams 3.28, exactly once, one scope",
-        "faust": "stock Faust 0.15.3, one table, at least once",
-        "ceiling": "aiokafka, fetch and decode alone",
-    }
-    return [
-        Result(
-            "worker throughput",
-            ours_median,
-            "events/s",
-            peer,
-            statistics.median(rates[name]),
-            detail | {"peer_spread": spread(rates[name]), "peer_halts": scene.sizes.runs - len(rates[name])},
-        )
-        for name, peer in peers.items()
-        if rates[name]
-    ]
+    results = []
+    for name, rates in [*((PEERS[script].name, rates) for script, rates in theirs.items()), (CEILING, ceiling)]:
+        if any(rates):
+            detail = {"events": expected.count, "exact": True, "peer_halts": rates.count(None)}
+            results.append(Result.paired("worker throughput", "events/s", ours, name, rates, **detail))
+    return results

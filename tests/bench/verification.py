@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.bench import processes
 from tests.bench.curve import TopicEnds, watch
 from tests.bench.kafka import broker, create_topics, load
-from tests.bench.scene import Scene, Sizes
+from tests.bench.scene import Result, Scene, Sizes
 from tests.bench.throughput import say
 from tests.bench.workload import Workload
 
@@ -42,7 +42,7 @@ def directory_bytes(directory: Path) -> int:
     return total
 
 
-def verify(scene: Scene) -> dict[str, object]:
+def verify(scene: Scene) -> Result:
     """Run the command on everything there is; its figures. Raises when it finds a difference."""
     space = scene.directory / "space"
     space.mkdir(exist_ok=True)
@@ -71,15 +71,14 @@ def verify(scene: Scene) -> dict[str, object]:
     if status:
         raise RuntimeError(f"verify ended with {status}: {said.read_text()[:2000]}")
     report = json.loads(said.read_text())
-    return {
-        "figure": "verify",
+    detail = {
         "events": report["events"],
-        "events_per_second": round(report["events"] / seconds),
         "seconds": round(seconds, 1),
         "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
         "resident_mb_max": used.ru_maxrss // 1024,
         "temporary_mb_max": spilled >> 20,
     }
+    return Result("verify, the whole command", report["events"] / seconds, "events/s", detail=detail)
 
 
 async def measure(scene: Scene, steps: list[int]) -> None:
@@ -99,7 +98,7 @@ async def _measure(scene: Scene, steps: list[int], ends: TopicEnds) -> None:
         # Only while it is needed: on a busy machine one that is starved of processor time ends itself.
         with processes.tollgate("worker", ["worker"], scene.directory, scene.environment(PREFIX)) as worker:
             await watch(ends.look, step, 1_800, worker.alive, settle=True)
-            print(json.dumps(await asyncio.to_thread(verify, scene)), flush=True)
+            print((await asyncio.to_thread(verify, scene)).line(), flush=True)
 
 
 def main() -> None:

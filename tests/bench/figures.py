@@ -1,0 +1,77 @@
+"""Every figure by its name: what it says, how long one run takes, and what measures it."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.bench.clickhouse_sink import clickhouse_outage, clickhouse_sink
+from tests.bench.latency import latency, many_partitions
+from tests.bench.pipeline import pipeline
+from tests.bench.rebalance import rebalance
+from tests.bench.scene import Result, Scene
+from tests.bench.throughput import peers, worker
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`seconds` is what one run takes on two cores that nothing else uses; `usual` figures are measured by default."""
+
+    about: str
+    seconds: int
+    measure: Callable[[Scene], Awaitable[list[Result]]]
+    usual: bool = False
+
+
+def alone(module: str, *options: str) -> Callable[[Scene], Awaitable[list[Result]]]:
+    """What a module prints that measures in a process of its own: memory and processor time are then its own.
+
+    `{runs}` and `{seed}` in the options are those of the scene.
+    """
+
+    async def measure(scene: Scene) -> list[Result]:
+        filled = [option.format(runs=scene.sizes.runs, seed=scene.sizes.seed) for option in options]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *filled, stdout=asyncio.subprocess.PIPE, env=os.environ
+        )
+        try:
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+        if process.returncode:
+            raise RuntimeError(f"{module} ended with status {process.returncode}")
+        lines = [line for line in output.decode().splitlines() if line.startswith("{")]
+        return [Result.of(json.loads(line)) for line in lines]
+
+    return measure
+
+
+FIGURES: dict[str, Figure] = {
+    "worker": Figure("events/s of one worker on a backlog, verified", 35, worker),
+    "peers": Figure(
+        "the same beside Quix Streams, Bytewax, stock Faust, and aiokafka alone, in turn", 70, peers, usual=True
+    ),
+    "pipeline": Figure("rows/s from Kafka through worker and sink into ClickHouse", 50, pipeline),
+    "latency": Figure("from publishing to the flag, at 1,000, 5,000 and 20,000 events/s", 110, latency, usual=True),
+    "partitions": Figure("the same with 64 partitions: one worker, eight workers", 200, many_partitions),
+    "rebalance": Figure("the pause of what stays when a second worker joins", 50, rebalance, usual=True),
+    "cores": Figure(
+        "the compiled core beside the Python one, without Kafka",
+        40,
+        alone("tests.bench.cores", "--rounds", "{runs}", "--seed", "{seed}"),
+        usual=True,
+    ),
+    "recovery": Figure("a worker's start with a million users", 400, alone("tests.bench.recovery", "--seed", "{seed}")),
+    "identities": Figure("fifty million remembered identities", 60, alone("tests.bench.identities")),
+    "verification": Figure(
+        "`tollgate verify` on 250,000 and 1,000,000 events",
+        120,
+        alone("tests.bench.verification", "--seed", "{seed}"),
+    ),
+    "clickhouse_sink": Figure("rows/s of the sink on a backlog", 60, clickhouse_sink),
+    "clickhouse_outage": Figure("the sink's way back after an hour without ClickHouse", 200, clickhouse_outage),
+}
