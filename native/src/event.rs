@@ -136,8 +136,8 @@ impl<'a> Event<'a> {
             more = scanner.more()?;
         }
         let names = &self.names;
-        let payer = !names[name::AGENT].is_empty()
-            || !(names[name::PROVIDER].is_empty() || names[name::MODEL].is_empty());
+        let payer =
+            !names[name::AGENT].is_empty() || !(names[name::PROVIDER].is_empty() || names[name::MODEL].is_empty());
         let cause = !self.usage.is_empty() || !self.failure.is_empty();
         (self.cost.is_some() || (payer && cause)).then_some(())
     }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 pub use crate::shard::ROW_BYTES;
-use crate::shard::{Row, Scratch, Shard, digest_of, seen_of};
+use crate::shard::{Row, Scratch, Shard};
 
 pub type Digest = [u8; 16];
 
@@ -206,9 +206,4 @@ pub fn packed(digest: &Digest, seen: Seen) -> Row {
     row[16..24].copy_from_slice(&seen.0.to_le_bytes());
     row[24..].copy_from_slice(&seen.1.to_le_bytes());
     row
-}
-
-/// The inverse of `packed`.
-pub fn unpacked(row: &Row) -> (Digest, Seen) {
-    (digest_of(row), seen_of(row))
 }

@@ -121,8 +121,7 @@ impl<'a> Scanner<'a> {
 
 /// UTF-8 without the control characters U+0080 to U+009F, which are written C2 80 to C2 9F.
 fn is_plain_utf8(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok()
-        && !bytes.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..=0x9f]))
+    std::str::from_utf8(bytes).is_ok() && !bytes.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..=0x9f]))
 }
 
 /// Whether the control characters are white space; those within strings are found when the string is read.

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 mod amounts;
 mod event;
+mod fetched;
 mod identities;
 mod identity;
 mod instants;
@@ -21,9 +22,11 @@ mod tally;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::fetched::Fetched;
+    #[pymodule_export]
     use crate::identities::Identities;
     #[pymodule_export]
-    use crate::tally::Tally;
+    use crate::record_batch::{PricedRecords, RecordBatch, pack_records};
     #[pymodule_export]
-    use crate::record_batch::{RecordBatch, pack_records};
+    use crate::tally::Tally;
 }

@@ -99,7 +99,9 @@ impl Shard {
             if place >= self.places() {
                 self.segments.push(segment());
             }
-            let Some(here) = self.row_mut(place) else { return };
+            let Some(here) = self.row_mut(place) else {
+                return;
+            };
             std::mem::swap(here, &mut carried);
             if is_empty(&carried) {
                 return;
@@ -233,13 +235,6 @@ fn dated(mut row: Row) -> Row {
 #[inline]
 fn is_empty(row: &Row) -> bool {
     row[24..] == [0; 4]
-}
-
-#[inline]
-pub fn digest_of(row: &Row) -> Digest {
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&row[..16]);
-    digest
 }
 
 #[inline]

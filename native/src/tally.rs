@@ -3,17 +3,18 @@
 //! `tally.py` is the reference for what is collected, `users.py` for the checks of one event and their order.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::event::{Event, name};
+use crate::fetched::{Fetched, Fields};
 use crate::identities::{Digest, Identities, packed};
 use crate::identity;
 use crate::instants::HOUR_MS;
 use crate::partitions::partition_of;
 use crate::priced;
 use crate::prices::{PICOUSD_MAX, Prices, Status, TaughtBand, Unable};
+use crate::record_batch::PricedRecords;
 use crate::sums::{Addition, POSITIONS, Sums};
 
 // A batch has far fewer events; sums cannot overflow up to here (see `Addition`).
@@ -46,13 +47,6 @@ pub struct Tally {
     late: u64,
     usage: Vec<(u8, i128)>,
     scratch: Vec<u8>,
-}
-
-/// The fields of a fetched record that count.
-struct Fetched<'a> {
-    value: &'a [u8],
-    timestamp_ms: i64,
-    offset: u64,
 }
 
 #[pymethods]
@@ -89,35 +83,22 @@ impl Tally {
 
     /// Count the records from `first` on until one is not ordinary. Returns its position (or how many there are), why
     /// it is not, and the clock. What is not ordinary changed nothing.
-    fn count(
-        &mut self,
-        py: Python<'_>,
-        records: &Bound<'_, PyList>,
-        first: usize,
-        limits: Limits,
-    ) -> PyResult<(usize, &'static str, i64)> {
+    fn count(&mut self, py: Python<'_>, records: &Fetched, first: usize, limits: Limits) -> (usize, &'static str, i64) {
         let identities = self.identities.clone_ref(py);
         let mut identities = identities.bind(py).borrow_mut();
         let mut clock_ms = limits.clock_ms;
         for at in first..records.len() {
-            let record = records.get_item(at)?;
-            let value = record.getattr(intern!(py, "value"))?;
-            let Ok(value) = value.cast::<PyBytes>() else {
-                return Ok((at, "form", clock_ms));
+            let Some(fields) = records.fields(py, at) else {
+                return (at, "form", clock_ms);
             };
-            if record.getattr(intern!(py, "headers"))?.len()? != 0 {
-                return Ok((at, "headers", clock_ms));
+            if fields.has_headers {
+                return (at, "headers", clock_ms);
             }
-            let fetched = Fetched {
-                value: value.as_bytes(),
-                timestamp_ms: record.getattr(intern!(py, "timestamp"))?.extract()?,
-                offset: record.getattr(intern!(py, "offset"))?.extract()?,
-            };
-            if let Err(why) = self.event(&mut identities, &fetched, &limits, &mut clock_ms) {
-                return Ok((at, why, clock_ms));
+            if let Err(why) = self.event(&mut identities, &fields, &limits, &mut clock_ms) {
+                return (at, why, clock_ms);
             }
         }
-        Ok((records.len(), "", clock_ms))
+        (records.len(), "", clock_ms)
     }
 
     /// Remember a price for events of these names (provider, model, agent) and options, within the interval of times.
@@ -199,19 +180,12 @@ impl Tally {
         (std::mem::take(&mut self.duplicates), std::mem::take(&mut self.late))
     }
 
-    /// The priced records as (key, value, headers), in order; every record gets the same headers.
-    fn take_priced<'py>(&mut self, py: Python<'py>, headers: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let taken = PyList::empty(py);
-        let mut start = 0;
-        for &(key_end, value_end) in &self.ends {
-            let key = self.priced.get(start..key_end).unwrap_or_default();
-            let value = self.priced.get(key_end..value_end).unwrap_or_default();
-            taken.append((PyBytes::new(py, key), PyBytes::new(py, value), headers))?;
-            start = value_end;
-        }
-        self.priced.clear();
-        self.ends.clear();
-        Ok(taken)
+    /// The priced records, in order.
+    fn take_priced(&mut self) -> PricedRecords {
+        // The next ones are about as many; growing step by step would copy them several times.
+        let priced = Vec::with_capacity(self.priced.len());
+        let ends = Vec::with_capacity(self.ends.len());
+        PricedRecords::new(std::mem::replace(&mut self.priced, priced), std::mem::replace(&mut self.ends, ends))
     }
 
     /// The new identities as rows of the identities topic, so many in each.
@@ -258,11 +232,11 @@ impl Tally {
     fn event(
         &mut self,
         identities: &mut Identities,
-        fetched: &Fetched,
+        fetched: &Fields,
         limits: &Limits,
         clock_ms: &mut i64,
     ) -> Result<(), &'static str> {
-        let event = Event::read(fetched.value).ok_or("form")?;
+        let event = fetched.value.and_then(Event::read).ok_or("form")?;
         let now_ms = fetched.timestamp_ms;
         if now_ms > *clock_ms {
             if now_ms >= limits.next_hour_ms {

@@ -61,7 +61,7 @@ async def _write(writer: Writer, sources: Iterable[Source], rows: dict[str, str 
         records += [(key.encode(), name.encode() if name else None, NO_HEADERS) for key, name in rows.items()]
     await writer.begin()
     sent = []
-    for (topic, partition), records in outbox.records.items():
-        sent += await writer.send(link.topic_name(topic), partition, records)
+    for (topic, partition), written in outbox.records.items():
+        sent += await writer.send(link.topic_name(topic), partition, written)
     await asyncio.gather(*sent)
     await writer.commit()

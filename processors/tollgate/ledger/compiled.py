@@ -11,7 +11,8 @@ from tollgate.domain.pricing.dimensions import INPUT_PARTS
 from tollgate.domain.windows import Horizon
 from tollgate.ledger._native import Identities
 from tollgate.ledger._native import Tally as NativeTally
-from tollgate.ledger.outbox import NO_HEADERS, OutRecord
+from tollgate.ledger.fetched import FetchedBatch
+from tollgate.ledger.packed import PackablePriced
 from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
 from tollgate.schemas.usage_codec import EventData
@@ -35,13 +36,17 @@ class CompiledTally:
     def __len__(self) -> int:
         return len(self._core)
 
-    def count(self, records: Sequence[ConsumerRecord], first: int, horizon: Horizon) -> tuple[int, str]:
+    @staticmethod
+    def batch(records: Sequence[ConsumerRecord]) -> FetchedBatch:
+        """The records of one partition in the form that `count` takes."""
+        return FetchedBatch.of(records)
+
+    def count(self, records: FetchedBatch, first: int, horizon: Horizon) -> tuple[int, str]:
         """Count records from `first` on until one is not ordinary; its position, or how many there are, and why.
 
         What is not ordinary has changed nothing. The horizon's clock has moved with the records that were counted.
         """
-        given = records if isinstance(records, list) else list(records)
-        at, why, clock_ms = self._core.count(given, first, horizon)
+        at, why, clock_ms = self._core.count(records.core, first, horizon)
         horizon.advance(clock_ms)
         return at, why
 
@@ -76,8 +81,8 @@ class CompiledTally:
     def add_identity(self, digest: bytes, fingerprint: int, seen_s: int) -> None:
         self._core.add_identity(digest, fingerprint, seen_s)
 
-    def take_priced(self) -> list[OutRecord]:
-        return self._core.take_priced(NO_HEADERS)
+    def take_priced(self) -> "PackablePriced":
+        return PackablePriced(self._core.take_priced())
 
     def take_identities(self) -> list[bytes]:
         return self._core.take_identities(ROWS_PER_RECORD)

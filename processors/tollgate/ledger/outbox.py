@@ -1,5 +1,7 @@
 """What one transaction writes: records by topic and partition. Data only; the lane carries it out."""
 
+from collections.abc import Sequence
+
 from tollgate.schemas.topics import Topic
 
 # aiokafka's compiled builder takes a list and nothing else.
@@ -15,11 +17,18 @@ class Outbox:
     __slots__ = ("records",)
 
     def __init__(self) -> None:
-        self.records: dict[tuple[Topic, int], list[OutRecord]] = {}
+        self.records: dict[tuple[Topic, int], Sequence[OutRecord]] = {}
 
     def to(self, topic: Topic, partition: int) -> list[OutRecord]:
         """The list to append to for this topic and partition."""
-        return self.records.setdefault((topic, partition), [])
+        records = self.records.setdefault((topic, partition), [])
+        assert isinstance(records, list)
+        return records
+
+    def put(self, topic: Topic, partition: int, records: Sequence[OutRecord]) -> None:
+        """Everything that goes to this topic and partition; nothing else may."""
+        assert (topic, partition) not in self.records
+        self.records[topic, partition] = records
 
     def count(self) -> int:
         """How many records there are."""

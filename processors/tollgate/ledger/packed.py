@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from typing import overload
 
-from tollgate.ledger._native import RecordBatch, pack_records
-from tollgate.ledger.outbox import OutRecord
+from tollgate.ledger._native import PricedRecords, RecordBatch, pack_records
+from tollgate.ledger.outbox import NO_HEADERS, OutRecord
 
 
 class PackedBatch:
@@ -40,7 +41,32 @@ class PackedBatch:
         return len(self._batch)
 
 
+class PackablePriced(Sequence[OutRecord]):
+    """Priced records of the compiled core, which packs them without an object for each."""
+
+    def __init__(self, core: PricedRecords) -> None:
+        self.core = core
+
+    def __len__(self) -> int:
+        return len(self.core)
+
+    @overload
+    def __getitem__(self, at: int) -> OutRecord: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[OutRecord]: ...
+    def __getitem__(self, at: int | slice) -> OutRecord | list[OutRecord]:
+        """IndexError when there is none."""
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        key, value = self.core[at if at >= 0 else at + len(self)]
+        return key, value, NO_HEADERS
+
+
 def pack(records: Sequence[OutRecord], bytes_max: int) -> list[PackedBatch]:
     """Records in batches of at most `bytes_max` bytes, stamped with the time. ValueError when one record is larger."""
-    given = records if isinstance(records, list) else list(records)
-    return [PackedBatch(batch) for batch in pack_records(given, bytes_max, time.time_ns() // 10**6)]
+    now_ms = time.time_ns() // 10**6
+    if isinstance(records, PackablePriced):
+        batches = records.core.pack(bytes_max, now_ms)
+    else:
+        batches = pack_records(records if isinstance(records, list) else list(records), bytes_max, now_ms)
+    return [PackedBatch(batch) for batch in batches]

@@ -1,6 +1,6 @@
 """What one partition has counted since it was last written, in the form in which it is written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from tollgate.domain.spend import Spend
@@ -27,7 +27,7 @@ class Tally(Protocol):
     def add_identity(self, digest: bytes, fingerprint: int, seen_s: int) -> None:
         """Remember the identity of an event that is counted."""
 
-    def take_priced(self) -> list[OutRecord]:
+    def take_priced(self) -> Sequence[OutRecord]:
         """The priced records."""
 
     def take_identities(self) -> list[bytes]:

@@ -131,12 +131,13 @@ class UserStage:
 
     def _apply_compiled(self, tally: "CompiledTally", records: Sequence[ConsumerRecord]) -> None:
         """Let the core count what it can; each record that it hands over is judged here, in its place."""
+        batch = tally.batch(records)
         at = 0
         while True:
-            at, why = tally.count(records, at, self.horizon)
-            if at == len(records):
+            at, why = tally.count(batch, at, self.horizon)
+            if at == len(batch):
                 break
-            record = records[at]
+            record = batch[at]
             if why == HOUR_BEGINS:
                 self.horizon.advance(record.timestamp)
                 continue
@@ -266,7 +267,7 @@ class UserStage:
         self._counters.applied += applied
         self._counters.counted += len(self._tally)
         if priced := self._tally.take_priced():
-            outbox.to(Topic.PRICED, self._partition).extend(priced)
+            outbox.put(Topic.PRICED, self._partition, priced)
         if self._letters:
             outbox.to(Topic.DEAD_LETTERS, 0).extend(self._letters)
         for home, record in self._forwards:

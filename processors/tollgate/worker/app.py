@@ -116,6 +116,7 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         worker_redirect_stdouts=False,
         web_cors_options=None,
     )
+    app.core = choose_core(settings.core)
     _add_tasks(app, settings, control)
     _add_pages(app)
     return app

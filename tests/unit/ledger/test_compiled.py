@@ -58,8 +58,8 @@ def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
     made = taught(*KNOWN)
     values = [json.dumps(event(f"e{n}", USER, data=data), ensure_ascii=False).encode() for n in range(3)]
     records = [record(value, n) for n, value in enumerate(values)]
-    assert made.count(records, 0, _at_ten()) == (3, "")
-    assert made.count(records, 0, _at_ten()) == (3, "")
+    assert made.count(made.batch(records), 0, _at_ten()) == (3, "")
+    assert made.count(made.batch(records), 0, _at_ten()) == (3, "")
     assert (len(made), made.take_counts()) == (3, (3, 0))
 
 
@@ -84,15 +84,15 @@ def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
 def test_what_is_not_ordinary_is_handed_over_and_nothing_is_counted(changes: dict[str, Any], why: str) -> None:
     made = taught(*KNOWN)
     good = record(event("e0", USER))
-    assert made.count([good, record(event("e1", USER, **changes), 1), good], 0, _at_ten()) == (1, why)
+    assert made.count(made.batch([good, record(event("e1", USER, **changes), 1), good]), 0, _at_ten()) == (1, why)
     assert len(made) == 1
     assert len(made.identities) == 1
 
 
 def test_a_record_with_headers_and_one_without_value_are_handed_over() -> None:
     made = taught(*KNOWN)
-    assert made.count([record(event("e", USER), headers=(("a", b"b"),))], 0, _at_ten()) == (0, "headers")
-    assert made.count([record(None)], 0, _at_ten()) == (0, "form")
+    assert made.count(made.batch([record(event("e", USER), headers=(("a", b"b"),))]), 0, _at_ten()) == (0, "headers")
+    assert made.count(made.batch([record(None)]), 0, _at_ten()) == (0, "form")
 
 
 def test_the_clock_stops_at_the_next_hour_where_limits_change() -> None:
@@ -101,7 +101,7 @@ def test_the_clock_stops_at_the_next_hour_where_limits_change() -> None:
         record(event("e0", USER), 0, timestamp=TIME_MS + 3_599_999),
         record(event("e1", USER), 1, timestamp=TIME_MS + 3_600_000),
     ]
-    assert made.count(records, 0, horizon) == (1, "hour")
+    assert made.count(made.batch(records), 0, horizon) == (1, "hour")
     assert horizon.clock_ms == TIME_MS + 3_599_999
 
 
@@ -109,7 +109,7 @@ def test_the_sixty_fifth_dimension_of_a_batch_is_handed_over_and_its_sum_kept() 
     made = taught(EventData(provider="openai", model="gpt-4o"))
     for n in range(64):
         made.add((USER, *[""] * 8, "global"), (0, 4), 1, 0, [(f"d{n}", 1)])
-    assert made.count([record(event("e", USER))], 0, _at_ten()) == (0, "dimensions")
+    assert made.count(made.batch([record(event("e", USER))]), 0, _at_ten()) == (0, "dimensions")
     made.add((USER, *[""] * 8, "global"), (0, 4), 1, 0, [("d64", 7)])
     found = [
         (position, spend.usage_nano["d64"]) for position, *_, spend in made.take_sums() if "d64" in spend.usage_nano
@@ -156,7 +156,7 @@ def test_costs_are_rounded_once_half_to_even(usage: dict[str, Any], cost: str) -
     band = (0, 4, 2, 0, [("input_tokens", 2, 2, 1), ("cached_input_tokens", 1, -1, 2)])
     made._core.teach(("openai", "gpt-4o", ""), [], (0, 10**15), "half", "priced", [band])
     value = record(event("e", USER, data={"usage": usage}))
-    assert made.count([value], 0, _at_ten()) == (1, "")
+    assert made.count(made.batch([value]), 0, _at_ten()) == (1, "")
     ((_, priced, _),) = made.take_priced()
     assert f'"cost_usd":"{cost}"'.encode() in (priced or b"")
 
@@ -168,7 +168,7 @@ def test_a_cost_past_all_bounds_is_handed_over(multiplier: int) -> None:
     made._core.teach(("openai", "gpt-4o", ""), [], (0, 10**15), "dear", "priced", [band])
     for amount in (10**18 - 1, "999999999999999999.999999999"):
         value = record(event("e", USER, data={"usage": {"input_tokens": amount}}))
-        assert made.count([value], 0, _at_ten()) == (0, "special")
+        assert made.count(made.batch([value]), 0, _at_ten()) == (0, "special")
 
 
 def test_a_price_past_128_bits_is_left_to_python() -> None:
@@ -180,7 +180,7 @@ def test_digests_and_fingerprints_are_what_they_have_always_been() -> None:
     """As `tests/unit/schemas` has them for the reference: these are stored for weeks."""
     made = taught(*KNOWN)
     value = record(event("e1", USER))
-    made.count([value], 0, _at_ten())
+    made.count(made.batch([value]), 0, _at_ten())
     (rows,) = made.take_identities()
     read = decode_usage_event(value.value)
     assert isinstance(read, EventRecord)

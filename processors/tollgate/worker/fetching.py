@@ -1,0 +1,83 @@
+"""What the broker answered, kept as it came for the compiled core, instead of unpacked into one object per record.
+
+aiokafka's fetcher makes `MemoryRecords` of a partition's bytes and `PartitionRecords` of these, by the names in its
+module; there is no other way in. `install` replaces both by classes that do the same for every consumer but those that
+ask for whole batches.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, codec
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+
+if TYPE_CHECKING:
+    from tollgate.ledger.fetched import FetchedBatch
+
+# By the number of the codec in a batch's attributes.
+_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
+    1: codec.gzip_decode,
+    2: codec.snappy_decode,
+    3: codec.lz4_decode,
+    4: codec.zstd_decode,
+}
+
+
+def whole_batches(value: bytes | None) -> bytes | None:
+    """Marks a consumer, as its deserializer of values, and does nothing to them."""
+    return value
+
+
+def ask_for_whole_batches(consumer: AIOKafkaConsumer) -> None:
+    """Have a consumer that is not yet started return, per partition, a list of one `FetchedBatch`.
+
+    Where batches have the format of a Kafka before 0.11, the list has records as usual.
+    """
+    install()
+    consumer._value_deserializer = whole_batches  # noqa: SLF001 # Faust makes the consumer, and takes none
+
+
+def install() -> None:
+    """Replace aiokafka's two classes; again is harmless."""
+    fetcher.MemoryRecords = _KeptRecords
+    fetcher.PartitionRecords = _PartitionRecords
+
+
+class _KeptRecords(MemoryRecords):  # type: ignore[misc] # aiokafka ships no types for it
+    """Keeps the bytes that it was made of."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.data = data
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka ships no types for it
+    def _unpack_records(self) -> "Iterator[ConsumerRecord | FetchedBatch]":
+        batch = self._whole() if self._value_deserializer is whole_batches else None
+        if batch is None:
+            yield from super()._unpack_records()
+        elif batch:
+            yield batch
+
+    def _whole(self) -> "FetchedBatch | None":
+        # Only where the compiled core is there.
+        from tollgate.ledger._native import Fetched
+        from tollgate.ledger.fetched import FetchedBatch
+
+        try:
+            found = Fetched.read(self._records.data, self.next_fetch_offset, self._aborted_transactions, _decompressed)
+        except ValueError as error:
+            raise CorruptRecordException(f"{error} - {self._tp}") from error
+        if found is None:
+            return None
+        self.next_fetch_offset: int = found.next_offset
+        return FetchedBatch(self._tp, found)
+
+
+def _decompressed(number: int, data: bytes) -> bytes:
+    decode = _DECODERS.get(number)
+    if decode is None:
+        raise ValueError(f"a batch has the unknown codec {number}")
+    return bytes(decode(data))
