@@ -107,7 +107,7 @@ def test_damaged_records_are_refused_or_read_but_never_more(given: list[Any], ch
         found, _ = whole(bytes(data))
     except CorruptRecordException:
         return
-    assert len(found) == len(given)
+    assert len(found) <= len(given)
 
 
 @given(records, st.integers(0, 10_000))
