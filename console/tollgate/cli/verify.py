@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tollgate.cli.exits import Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir
@@ -24,6 +25,13 @@ def verify(
     clickhouse: Annotated[
         bool, Parameter(negative="--no-clickhouse", help="Compare ClickHouse too; --no-clickhouse leaves it out.")
     ] = True,
+    processes: Annotated[
+        int | None,
+        Parameter(
+            help="Recount with so many processes; as many as there are processors, up to four, if it is left out.",
+            validator=Number(gte=1),
+        ),
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
@@ -37,7 +45,7 @@ def verify(
     settings = find_settings(data_dir)
     # The clients would log each attempt; the sentence at the end says it.
     configure_logs("error")
-    report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse, quiet=as_json))
+    report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse, processes=processes, quiet=as_json))
     if as_json:
         print_json(report.as_json())
     else:
@@ -53,13 +61,17 @@ def verify(
     return Exit.OK if report.ok else Exit.NO
 
 
-async def _verify(settings: Settings, wait_seconds: float, *, clickhouse: bool, quiet: bool) -> Report:
+async def _verify(
+    settings: Settings, wait_seconds: float, *, clickhouse: bool, processes: int | None, quiet: bool
+) -> Report:
     from tollgate.sinks.clickhouse import SinkError
 
     with showing(quiet) as progress:
         try:
             async with reaching_kafka(settings):
-                return await run_verification(settings, wait_seconds, clickhouse=clickhouse, progress=progress)
+                return await run_verification(
+                    settings, wait_seconds, clickhouse=clickhouse, progress=progress, processes=processes
+                )
         except SinkError as error:
             raise UnreachableError(
                 f"{error}: start the stack with `tollgate up`, or set TOLLGATE_CLICKHOUSE_URL."

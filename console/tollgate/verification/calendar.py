@@ -33,6 +33,12 @@ def text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(maxsize=65_536)
+def text_at(ms: int) -> str:
+    """`text` of an instant; windows start at few of them."""
+    return text(instant(ms))
+
+
 def start_of(kind: str, moment: datetime) -> datetime:
     """First instant of the window of this kind that contains the moment."""
     if kind == "lifetime":

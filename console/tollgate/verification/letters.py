@@ -33,6 +33,14 @@ class LettersCheck:
         self.expected = 0
         self.found = 0
 
+    def join(self, other: "LettersCheck") -> None:
+        """Match what was shown to another one too."""
+        self._spill.join(other._spill)  # noqa: SLF001 # of its own kind
+
+    def flush(self) -> None:
+        """Write what was shown to the files."""
+        self._spill.flush()
+
     def refused(self, record: ConsumerRecord, reason: str) -> None:
         """A record of the usage topic that must have been refused."""
         self._add("refused", f"{record.partition}:{record.offset}", reason, digest(record.value))
@@ -105,6 +113,14 @@ class ForwardsCheck:
     def __init__(self, spill: Spill) -> None:
         self.check = Check("forwarded records")
         self._spill = spill
+
+    def join(self, other: "ForwardsCheck") -> None:
+        """Match what was shown to another one too."""
+        self._spill.join(other._spill)  # noqa: SLF001 # of its own kind
+
+    def flush(self) -> None:
+        """Write what was shown to the files."""
+        self._spill.flush()
 
     def sent(self, record: ConsumerRecord, home: int) -> None:
         """A record that must have been forwarded to the partition `home`."""

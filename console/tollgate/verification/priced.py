@@ -154,6 +154,15 @@ class PricedCheck(Check):
         self.costs = 0
         self.unknown_prices: dict[str, int] = {}
 
+    def join(self, other: Check) -> None:
+        """As `Check.join`, with the events that differ."""
+        super().join(other)
+        if isinstance(other, PricedCheck):
+            self.faults += other.faults[: EventFault.KEPT_MAX - len(self.faults)]
+            self.costs += other.costs
+            for price_id, number in other.unknown_prices.items():
+                self.unknown_prices[price_id] = self.unknown_prices.get(price_id, 0) + number
+
     def compare(self, event: EventRecord, partition: int, offset: int, priced: Priced) -> tuple[int, int]:
         """Compare, and return what the event costs (10⁻¹² USD): cost and retail value, recomputed where possible."""
         place = f"{partition}:{offset}"

@@ -5,6 +5,7 @@ shipped books, the run-time prices in force, and those that the control topic st
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Self
 
 from tollgate.domain.pricing import Pricer, Quote, book_names, load_price_book
 from tollgate.schemas.control import PriceRecord
@@ -25,6 +26,10 @@ class Prices:
         self._remembered = list(remembered)
         self._pricers: list[Pricer] = []
         self._more: Iterator[Pricer] = self._candidates()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, list[PriceRecord], list[PriceRecord]]]:
+        """For another process: the same prices, to be worked out there."""
+        return type(self), (self._selected, self._in_force, self._remembered)
 
     def today(self, event: EventRecord) -> Quote:
         """What the event would cost if it were counted now."""

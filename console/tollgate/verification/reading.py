@@ -5,7 +5,6 @@ its end, the identities say where that was wrong; those events are read again an
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,67 +12,40 @@ from aiokafka import ConsumerRecord
 
 from tollgate.schemas.topics import Topic
 from tollgate.verification.identities import DEDUPE_SECONDS, Claim, Identities, Rule, identity_of, said_by
-from tollgate.verification.letters import ForwardsCheck, LettersCheck
-from tollgate.verification.log import Log, Offsets
+from tollgate.verification.log import Log
 from tollgate.verification.priced import PricedCheck, PricedPartition, as_expected
 from tollgate.verification.prices import Prices
 from tollgate.verification.recount import Candidate, Judge, Refused, origin_of
-from tollgate.verification.report import Check
+from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Cut
-from tollgate.verification.totals import Owners, Totals
+from tollgate.verification.totals import Owners
 
 # Events to be put right that are this near to each other are read in one go.
 _GAP_MAX: Final = 20_000
 
 
-@dataclass(slots=True)
-class Outcomes:
-    """How many records became what."""
-
-    counted: int = 0
-    duplicate: int = 0
-    refused: int = 0
-    forwarded: int = 0
-    # Without a priced record, and perhaps repeats of events that are past the retention.
-    open: int = 0
-    # Before the first record that the priced topic still has.
-    unpriced: int = 0
-
-    def __str__(self) -> str:
-        said = [f"{self.counted} counted", f"{self.duplicate} duplicate", f"{self.refused} refused"]
-        said.append(f"{self.forwarded} forwarded")
-        if self.open:
-            said.append(f"{self.open} that may repeat events past the retention")
-        return ", ".join(said)
-
-
 class Recount:
-    """Reads partitions one after another. `step` is called with the number of records just read."""
+    """Reads partitions one after another into a share. `step` is called with the number of records just read."""
 
     def __init__(
         self,
         log: Log,
         cut: Cut,
         directory: Path,
-        totals: Totals,
+        share: Share,
         prices: Prices,
-        letters: LettersCheck,
-        forwards: ForwardsCheck,
         step: Callable[[int], None],
     ) -> None:
         self._log = log
         self._cut = cut
         self._directory = directory
-        self._totals = totals
+        self._share = share
+        self._totals = share.totals
         self._prices = prices
-        self._letters = letters
-        self._forwards = forwards
+        self._letters = share.letters
+        self._forwards = share.forwards
+        self._priced = share.priced
         self._step = step
-        self.priced = PricedCheck(prices)
-        self.priced_found = 0
-        self.outcomes = Outcomes()
-        # The broker's time of the first record, for partitions whose beginning is past its retention.
-        self.first_ms: dict[int, int] = {}
 
     async def partition(self, partition: int, priced_range: tuple[int, int]) -> None:
         """Read one partition up to the cut; `priced_range` are the offsets of its priced records."""
@@ -82,11 +54,11 @@ class Recount:
         if begin > 0:
             first = await self._first(partition, begin, end)
             if first is not None:
-                self.first_ms[partition] = first.timestamp
+                self._share.first_ms[partition] = first.timestamp
                 open_until_s = first.timestamp // 1000 + DEDUPE_SECONDS
         identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s)
         batches = self._log.read(Topic.PRICED, partition, *priced_range)
-        beside = PricedPartition(partition, batches, end, self.priced)
+        beside = PricedPartition(partition, batches, end, self._priced)
         await beside.begin(priced_range[0] > 0)
         judge = Judge(partition, len(self._cut.begins))
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):
@@ -94,7 +66,7 @@ class Recount:
             self._read(partition, batch, judge, identities, beside)
             self._step(len(batch))
         await beside.finish()
-        self.priced_found += beside.found
+        self._share.priced_found += beside.found
         await self._put_right(partition, identities, priced_range)
 
     async def _first(self, partition: int, begin: int, end: int) -> ConsumerRecord | None:
@@ -108,7 +80,7 @@ class Recount:
         quote_of = self._prices.quoter()
         users_end, add = self._cut.users[partition], self._totals.add
         ends = sorted(offsets[partition] for offsets in self._cut.shared.values())
-        outcomes = self.outcomes
+        outcomes = self._share.outcomes
         everyone = frozenset(self._cut.shared)
         for record in batch:
             offset = record.offset
@@ -128,12 +100,12 @@ class Recount:
             quote = quote_of(event.data, event.time_ms)
             cost, retail = quote.cost_picousd, quote.retail_picousd
             if beside.take(as_expected(event, quote, partition, offset), offset):
-                self.priced.costs += 1
+                self._priced.costs += 1
             elif offset < beside.first:
                 claim = Claim.UNKNOWN
                 outcomes.unpriced += 1
             elif (priced := beside.of(offset)) is not None:
-                cost, retail = self.priced.compare(event, partition, offset, priced)
+                cost, retail = self._priced.compare(event, partition, offset, priced)
             else:
                 claim = Claim.NOT_COUNTED
                 self._letters.not_counted(record)
@@ -158,7 +130,7 @@ class Recount:
             agrees = (ruling.rule is Rule.COUNTED) == (ruling.claim is not Claim.NOT_COUNTED)
             if not agrees and ruling.rule is not Rule.OPEN:
                 wrong[ruling.offset] = (ruling.claim, ruling.rule, ruling.held)
-        counts, outcomes = identities.counts, self.outcomes
+        counts, outcomes = identities.counts, self._share.outcomes
         outcomes.counted += counts[Rule.COUNTED]
         outcomes.duplicate += counts[Rule.DUPLICATE]
         outcomes.refused += counts[Rule.CONFLICT]
@@ -177,13 +149,13 @@ class Recount:
             owners = self._owners(partition, offset)
             cost, retail = recorded.get(offset, (quote.cost_picousd, quote.retail_picousd))
             if claim is Claim.NOT_COUNTED:
-                self.priced.missing(event, partition, offset)
+                self._priced.missing(event, partition, offset)
                 self._totals.add(event, verdict.hour_ms, held, cost, retail, by_user, owners)
                 continue
             if claim is Claim.COUNTED:
-                self.priced.repeated(event, partition, offset)
+                self._priced.repeated(event, partition, offset)
             else:
-                self.outcomes.unpriced -= 1
+                self._share.outcomes.unpriced -= 1
             self._totals.take_back(event, verdict.hour_ms, held, cost, retail, by_user, owners)
 
     async def _costs_of(
@@ -227,21 +199,3 @@ def runs(offsets: Iterable[int]) -> Iterable[tuple[int, int]]:
         last = offset
     if first >= 0:
         yield first, last
-
-
-def show_priced(recount: Recount, begins: Offsets) -> Check:
-    """The check of priced events with what there is to know about it."""
-    check, outcomes = recount.priced, recount.outcomes
-    total = outcomes.counted + outcomes.duplicate + outcomes.refused + outcomes.forwarded + outcomes.open
-    notes = [f"{total} usage records: {outcomes}"]
-    if check.unknown_prices:
-        unknown, first = sum(check.unknown_prices.values()), next(iter(check.unknown_prices))
-        notes.append(f"{unknown} costs taken as recorded, their price is no longer known, for example {first}")
-    if outcomes.unpriced:
-        notes.append(f"{outcomes.unpriced} events are older than the priced topic and were counted at today's prices")
-    if any(begins.values()):
-        notes.append(
-            "the beginning of the usage topic is past its retention: windows from before have lower bounds only"
-        )
-    check.note = "; ".join(notes)
-    return check.shows(f"{outcomes.counted - outcomes.unpriced} events", f"{recount.priced_found} events")

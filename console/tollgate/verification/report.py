@@ -55,6 +55,11 @@ class Check:
         if not self.difference:
             self.difference = f"{what}: expected {expected}, found {found}"
 
+    def join(self, other: "Check") -> None:
+        """Have what another part of the same comparison has found, after what was found here."""
+        self.differences += other.differences
+        self.difference = self.difference or other.difference
+
     def shows(self, expected: object, found: object) -> "Check":
         """Set what the table shows; a difference between the two counts as one if none was noted."""
         self.expected, self.found = str(expected), str(found)

@@ -14,12 +14,12 @@ from tollgate.verification.control import read_control
 from tollgate.verification.explain import explain
 from tollgate.verification.flags import FlagsCheck
 from tollgate.verification.following import Kind, Row, add_row
-from tollgate.verification.letters import ForwardsCheck, LettersCheck
 from tollgate.verification.log import Log
 from tollgate.verification.prices import Prices
-from tollgate.verification.reading import Recount, show_priced
+from tollgate.verification.processes import Job, dealt, processes_for, shared_out
 from tollgate.verification.recount import origin_of
 from tollgate.verification.report import Check, Report
+from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Progress, Snapshot, not_caught_up
 from tollgate.verification.spend import (
     Range,
@@ -43,26 +43,43 @@ _BUCKETS_MAX: Final = 1_024
 
 
 async def verify(
-    settings: Settings, wait_seconds: float, *, clickhouse: bool, progress: Progress, directory: Path | None = None
+    settings: Settings,
+    wait_seconds: float,
+    *,
+    clickhouse: bool,
+    progress: Progress,
+    directory: Path | None = None,
+    processes: int | None = None,
 ) -> Report:
     """Compare everything the system says with a recount of the usage topic, as of a cut; events may keep arriving.
 
     Waits up to `wait_seconds` for each of the worker, its outputs and the sink to catch up. What does not fit into
-    memory goes to a temporary directory in `directory`. Raises aiokafka's KafkaError and the sink's UnavailableError
-    when a service cannot be reached, SpaceError when the disk is full.
+    memory goes to a temporary directory in `directory`. Up to `processes` recount at the same time, each a share of the
+    partitions; None is as many as processors, up to four, if there is enough for them to do. Raises aiokafka's
+    KafkaError and the sink's UnavailableError when a service cannot be reached, SpaceError when the disk is full.
     """
     with Workspace(directory) as space:
         async with Log(settings) as log:
-            return await _Verification(settings, log, space.path, wait_seconds, progress).run(clickhouse)
+            verification = _Verification(settings, log, space.path, wait_seconds, progress, processes)
+            return await verification.run(clickhouse)
 
 
 class _Verification:
-    def __init__(self, settings: Settings, log: Log, directory: Path, wait_seconds: float, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        directory: Path,
+        wait_seconds: float,
+        progress: Progress,
+        processes: int | None,
+    ) -> None:
         self._settings = settings
         self._log = log
         self._directory = directory
         self._wait_seconds = wait_seconds
         self._progress = progress
+        self._processes = processes
         self._report = Report()
         self._tables: Tables | None = None
         self._rows: Spill
@@ -84,13 +101,11 @@ class _Verification:
         report.cut = cut.usage
         prices, budgets = await self._settled()
         sink = await self._read_tables() if self._tables is not None else []
-        spill = Spill(self._directory / "totals", buckets)
-        totals = Totals(spill, len(cut.shared))
-        recount = await self._recount(totals, prices)
-        await self._compare(totals, recount, budgets)
+        recount = await self._recount(prices)
+        await self._compare(recount, budgets)
         report.checks += [*self._snapshot.checks, *sink]
-        report.events = totals.events
-        report.cost_usd = plain(totals.cost_picousd, USD_DECIMALS)
+        report.events = recount.totals.events
+        report.cost_usd = plain(recount.totals.cost_picousd, USD_DECIMALS)
         return report
 
     def _deadline(self) -> float:
@@ -158,13 +173,11 @@ class _Verification:
             scope = key.rsplit("|", 2)[0]
             add_row(self._rows, scope, Row(Kind.SPEND_TABLE, *place, key.encode(), encode_sum(amount)))
 
-    async def _recount(self, totals: Totals, prices: Prices) -> Recount:
+    async def _recount(self, prices: Prices) -> Share:
         """Judge every record up to the cut, beside the priced topic; then look at dead letters and forwards."""
         log, cut = self._log, self._snapshot.cut
-        places = Spill(self._directory / "letters", 64)
-        letters = LettersCheck(places, self._settings.topic(Topic.USAGE), cut.begins, cut.usage)
-        forwards = ForwardsCheck(Spill(self._directory / "forwards", 64))
-        read, total = 0, sum(cut.usage[p] - cut.begins[p] for p in cut.usage)
+        sizes = {partition: end - cut.begins[partition] for partition, end in cut.usage.items()}
+        read, total = 0, sum(sizes.values())
 
         def step(records: int) -> None:
             nonlocal read
@@ -174,29 +187,36 @@ class _Verification:
         # What the cut counts was written in the same transactions as the state, so it lies before these.
         tips = await log.tips(Topic.USAGE)
         priced_begins, priced_ends = await log.begins(Topic.PRICED), await log.tips(Topic.PRICED)
+        priced = {partition: (priced_begins[partition], priced_ends[partition]) for partition in sizes}
         letter_begins, letter_ends = await log.begins(Topic.DEAD_LETTERS), await log.tips(Topic.DEAD_LETTERS)
         step(0)
-        recount = Recount(log, cut, self._directory, totals, prices, letters, forwards, step)
-        for partition in sorted(cut.usage):
-            await recount.partition(partition, (priced_begins[partition], priced_ends[partition]))
+        hands = dealt(sizes, self._processes or processes_for(total, len(sizes)))
+        share = await shared_out(
+            [
+                Job(self._settings, cut, prices, self._directory / f"share-{n}", self._rows.buckets, hand, priced)
+                for n, hand in enumerate(hands)
+            ],
+            step,
+        )
         self._progress("looking at dead letters", 0, 0)
         for partition, end in letter_ends.items():
             async for batch in log.read(Topic.DEAD_LETTERS, partition, letter_begins[partition], end):
                 for record in batch:
-                    letters.letter(record)
+                    share.letters.letter(record)
         for partition, end in tips.items():
             async for batch in log.read(Topic.USAGE, partition, cut.usage[partition], end):
                 for record in batch:
                     if (origin := origin_of(record)) is not None:
-                        forwards.arrived(record, origin)
-        self._report.checks.append(show_priced(recount, cut.begins))
+                        share.forwards.arrived(record, origin)
+        letters = share.letters
+        self._report.checks.append(share.show_priced(cut.begins))
         letters.finish()
         self._report.checks.append(letters.check.shows(letters.expected, letters.found))
-        self._report.checks.append(forwards.finish(cut.begins, cut.usage))
-        self._report.faults = recount.priced.faults
-        return recount
+        self._report.checks.append(share.forwards.finish(cut.begins, cut.usage))
+        self._report.faults = share.priced.faults
+        return share
 
-    async def _compare(self, totals: Totals, recount: Recount, budgets: list[BudgetRecord]) -> None:
+    async def _compare(self, recount: Share, budgets: list[BudgetRecord]) -> None:
         """Compare a bucket of scopes after the other."""
         cut, tables = self._snapshot.cut, self._tables
         state, spend = WindowsCheck("state", "state"), WindowsCheck("spend windows", "spend")
@@ -211,7 +231,7 @@ class _Verification:
         moved = 0
         for bucket in range(self._rows.buckets):
             self._progress("comparing", bucket, self._rows.buckets)
-            view, recounted = load(self._rows, bucket, cut), totals.bucket(bucket)
+            view, recounted = load(self._rows, bucket, cut), recount.totals.bucket(bucket)
             compare_state(state, recounted.windows, view, range_)
             moved += compare_spend(spend, recounted.windows, view, range_)
             flags.compare(view, cut.now_ms)
@@ -227,7 +247,7 @@ class _Verification:
         self._report.checks += [state.finish(), spend.finish(), flags.finish()]
         windows: list[WindowsCheck] = [state, spend]
         if tables is not None and self._usage_in_table is not None:
-            self._report.checks.append(_compare_usage(totals, self._usage_in_table))
+            self._report.checks.append(_compare_usage(recount.totals, self._usage_in_table))
             self._report.checks += [months.finish(), table.finish()]
             windows += [months, table]
         first = next((check.first for check in windows if check.first is not None), None)

@@ -52,7 +52,7 @@ class Workspace:
 
 
 class Spill:
-    """`buckets` files of rows in a directory of its own."""
+    """`buckets` files of rows in a directory of its own. A flushed one may be sent to another process, to be read."""
 
     def __init__(self, directory: Path, buckets: int) -> None:
         self.buckets = buckets
@@ -60,6 +60,12 @@ class Spill:
         directory.mkdir()
         self._pending: list[list[bytes]] = [[] for _ in range(buckets)]
         self._pending_bytes = 0
+        self._joined: list[Spill] = []
+
+    def join(self, other: "Spill") -> None:
+        """Have the rows of another one too, before its own; nobody may add to that one any more."""
+        assert other.buckets == self.buckets
+        self._joined.append(other)
 
     def bucket_of(self, name: str) -> int:
         """The bucket that everything of this name goes to."""
@@ -72,11 +78,13 @@ class Spill:
         pending.append(row)
         self._pending_bytes += len(row) + 120
         if self._pending_bytes >= _PENDING_BYTES_MAX:
-            self._flush()
+            self.flush()
 
     def rows(self, bucket: int) -> Iterator[bytes]:
         """The rows of a bucket as of now, in the order in which they were added."""
-        self._flush()
+        for other in self._joined:
+            yield from other.rows(bucket)
+        self.flush()
         path = self._path(bucket)
         if not path.exists():
             return
@@ -84,7 +92,8 @@ class Spill:
             while length := file.read(4):
                 yield file.read(_LENGTH.unpack(length)[0])
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits. SpaceError when the disk is full."""
         with using(self._directory):
             for bucket, pending in enumerate(self._pending):
                 if pending:

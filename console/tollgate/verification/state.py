@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tollgate.verification.calendar import instant, text
+from tollgate.verification.calendar import text_at
 from tollgate.verification.sums import Sum
 
 OFFSET_ROW: Final = b"o"
@@ -53,7 +53,7 @@ def windows_of(key: bytes, value: bytes | None) -> list[tuple[str, Sum | None]]:
     name = key[2:].decode()
     if key[:2] == b"w|":
         kind, start, scope = name.split("|", 2)
-        window = f"{scope}|{kind}|{text(instant(int(start)))}"
+        window = f"{scope}|{kind}|{text_at(int(start))}"
         return [(window, _sum(_decode(value)[1:]) if value is not None else None)]
     if value is None:
         raise ValueError("a scope's row was deleted")
@@ -63,7 +63,7 @@ def windows_of(key: bytes, value: bytes | None) -> list[tuple[str, Sum | None]]:
         total = _sum(amount)
         # An open window in which nothing was counted is there for its start alone.
         if total.events:
-            found.append((f"{name}|{kind}|{text(instant(start))}", total))
+            found.append((f"{name}|{kind}|{text_at(start)}", total))
     return found
 
 

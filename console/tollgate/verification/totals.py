@@ -85,9 +85,15 @@ class Totals:
                 _add(self._scopes, (scope, hour_ms, held), -cost, -retail, -1, usage)
         self._bound()
 
+    def join(self, other: "Totals") -> None:
+        """Count everything that another one has counted too; it was flushed."""
+        self._spill.join(other._spill)  # noqa: SLF001 # of its own kind
+        self.events += other.events
+        self.cost_picousd += other.cost_picousd
+
     def bucket(self, number: int) -> Recounted:
         """What the scopes of a bucket add up to."""
-        self._flush()
+        self.flush()
         found = Recounted()
         windows = found.windows
         for row in self._spill.rows(number):
@@ -128,10 +134,12 @@ class Totals:
         if len(self._scopes) >= _CELLS_MAX:
             self._flush_scopes()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write every sum to the files. SpaceError when the disk is full."""
         self._gather()
         self._flush_users()
         self._flush_scopes()
+        self._spill.flush()
 
     def _flush_users(self) -> None:
         for (user, hour_ms, held, by_user), cell in self._users.items():

@@ -40,8 +40,16 @@ async def write(
         await producer.send_and_wait(settings.topic(topic), value, key=key, partition=partition)
 
 
-async def check(settings: Settings, *, clickhouse: bool = False, wait_seconds: float = 1) -> Report:
-    return await verify(settings, wait_seconds, clickhouse=clickhouse, progress=lambda _what, _done, _total: None)
+async def check(
+    settings: Settings, *, clickhouse: bool = False, wait_seconds: float = 1, processes: int | None = None
+) -> Report:
+    return await verify(
+        settings,
+        wait_seconds,
+        clickhouse=clickhouse,
+        progress=lambda _what, _done, _total: None,
+        processes=processes,
+    )
 
 
 def wrong(report: Report) -> dict[str, str]:
@@ -201,11 +209,20 @@ async def test_a_worker_that_does_not_keep_up_is_told_with_how_far_it_is_behind(
     assert "found 5 offsets behind (partition" in report.checks[0].difference
 
 
+async def test_several_processes_find_what_one_finds(worked: Settings) -> None:
+    assert (await check(worked, processes=3)).as_json() == (await check(worked, processes=1)).as_json()
+    async with replaced(worked, Topic.SPEND, SPEND, events=13):
+        several, one = await check(worked, processes=3), await check(worked, processes=1)
+    assert "found 0.042 USD, 13 events" in wrong(several)["spend windows"]
+    assert several.as_json() == one.as_json()
+
+
 async def test_a_priced_record_too_many_is_found(worked: Settings) -> None:
     record = [r async for r in read_to_end(worked, worked.topic(Topic.PRICED))][-1]
     await write(worked, Topic.PRICED, record.key, record.value, record.partition)
     report = await check(worked)
     assert "expected one priced record, found another" in wrong(report)["priced events"]
+    assert (await check(worked, processes=3)).as_json() == report.as_json()
     (extra,) = report.as_json()["events_that_differ"]
     assert (extra["id"], extra["cost_usd"]) == (json.loads(record.value)["event_id"], "0.0035")
 
@@ -216,3 +233,4 @@ async def test_a_dead_letter_of_a_counted_event_is_found(worked: Settings) -> No
     async with AIOKafkaProducer(**client_options(worked)) as producer:
         await producer.send_and_wait(worked.topic(Topic.DEAD_LETTERS), letter.value, key=letter.key, headers=headers)
     assert "expected no (further) dead letter" in wrong(await check(worked))["dead letters"]
+    assert "expected no (further) dead letter" in wrong(await check(worked, processes=3))["dead letters"]
