@@ -15,7 +15,7 @@ from yarl import URL
 
 from tollgate.domain.pricing import load_price_book
 from tollgate.ledger import CoreMissingError, choose_core, fatal
-from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options, wait_for_topics
+from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options, once_kafka_answers, wait_for_topics
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics
@@ -73,7 +73,8 @@ def run(settings: Settings) -> int:
 async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlReader | None:
     """Wait for Kafka; None when a topic has another number of partitions than users' homes are computed with."""
     await wait_for_topics(settings, needed)
-    report = await apply_topics(settings, dry_run=True)
+    # Kafka may go away again at any moment.
+    report = await once_kafka_answers(settings, lambda: apply_topics(settings, dry_run=True))
     wrong = [outcome for outcome in report.topics if outcome.action == "mismatch"]
     for outcome in wrong:
         log.error("a topic is not as specified; the worker does not start", topic=outcome.topic, detail=outcome.detail)

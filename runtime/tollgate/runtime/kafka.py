@@ -3,8 +3,8 @@
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -15,6 +15,8 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
 log = structlog.get_logger("tollgate.kafka")
+
+_Answer = TypeVar("_Answer")
 
 # A reader that goes to the end of a partition asks where that is behind its own fetch on the same connection, and the
 # broker answers in order: with the default, each empty or finished partition costs half a second.
@@ -94,16 +96,32 @@ async def read_compacted(settings: Settings, topic: str) -> dict[str, bytes]:
     return latest
 
 
+class _MissingError(Exception):
+    """Topics are not there yet."""
+
+
 async def wait_for_topics(settings: Settings, topics: Iterable[Topic]) -> None:
     """Return once Kafka answers and has these topics; until then try again with growing pauses and say why."""
-    pause = 0.5
     wanted = {settings.topic(topic) for topic in topics}
+
+    async def look() -> None:
+        missing = wanted - await _existing_topics(settings)
+        if missing:
+            raise _MissingError(f"topics are missing: {', '.join(sorted(missing))}; run `tollgate topics apply`")
+
+    await once_kafka_answers(settings, look)
+
+
+async def once_kafka_answers(settings: Settings, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """What `ask` returns once it does not raise KafkaError or OSError; until then try again with growing pauses and
+    say why.
+    """
+    pause = 0.5
     while True:
         try:
-            missing = wanted - await _existing_topics(settings)
-            if not missing:
-                return
-            problem = f"topics are missing: {', '.join(sorted(missing))}; run `tollgate topics apply`"
+            return await ask()
+        except _MissingError as missing:
+            problem = str(missing)
         except (KafkaError, OSError) as error:
             problem = f"Kafka cannot be reached at {settings.kafka_bootstrap_servers}: {error!r}"
         log.warning("waiting for Kafka", problem=problem, retry_in_seconds=round(pause, 1))
