@@ -65,6 +65,11 @@ class Expected:
                 self.by_user[user] = self.by_user.get(user, Decimal(0)) + amount
         return self
 
+    def times(self, copies: int) -> "Totals":
+        """What must come out when the same is sent so many times as other events."""
+        by_user = {user: amount * copies for user, amount in self.by_user.items()}
+        return Totals(self.count * copies, by_user)
+
     @property
     def count(self) -> int:
         """How many events must be counted."""
@@ -94,9 +99,21 @@ class Expected:
 
     def faults_of_spend(self, latest: dict[str, bytes]) -> list[str]:
         """What is wrong with the lifetime records of the spend topic: those of each user, and of everything."""
+        return Totals(self.count, self.by_user).faults_of_spend(latest)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many events must be counted, and what each user spends."""
+
+    count: int
+    by_user: dict[str, Decimal]
+
+    def faults_of_spend(self, latest: dict[str, bytes]) -> list[str]:
+        """What is wrong with the lifetime records of the spend topic: those of each user, and of everything."""
         start = "|lifetime|1970-01-01T00:00:00Z"
         right = {f"user/{user}{start}": amount for user, amount in self.by_user.items()}
-        right[f"global{start}"] = self.total
+        right[f"global{start}"] = sum(self.by_user.values(), Decimal(0))
         faults = []
         for key, amount in right.items():
             said = Decimal(json.loads(latest[key])["spent_usd"]) if key in latest else None

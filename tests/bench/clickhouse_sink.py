@@ -21,11 +21,12 @@ from pathlib import Path
 import uvloop
 from tests.bench import processes
 from tests.bench.curve import watch
+from tests.bench.drain import cpu_seconds
 from tests.bench.kafka import broker, create_topics, delete_topics
 from tests.bench.pipeline import query
 from tests.bench.priced import Backlog, publish
 from tests.bench.scene import Result, Scene, Sizes, spread
-from tests.bench.throughput import cpu_seconds, say
+from tests.bench.throughput import say
 
 from tollgate.embedded.ports import free_ports
 from tollgate.runtime.lag import consumer_lag

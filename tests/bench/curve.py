@@ -37,15 +37,14 @@ class Curve:
         raise ValueError(f"the count never reached {count}")
 
     def steady_rate(self, records: int, offsets: int) -> float:
-        """Records per second between the first tenth and the last twentieth of them.
+        """Records per second from a tenth of them, or the first look if that was later, to the last twentieth.
 
         `offsets` is what the curve shows when all `records` are there: a transaction's markers count as well.
         """
-        return (
-            (STEADY_TO - STEADY_FROM)
-            * records
-            / (self.reached(STEADY_TO * offsets) - self.reached(STEADY_FROM * offsets))
-        )
+        start, end = max(STEADY_FROM * offsets, self.samples[0][1]), STEADY_TO * offsets
+        if start >= end:
+            raise RuntimeError(f"{start:,.0f} of {offsets} were there before the first look: nothing to measure")
+        return (end - start) / offsets * records / (self.reached(end) - self.reached(start))
 
 
 async def watch(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.bench.backlogs import large, skew, two_workers
 from tests.bench.clickhouse_sink import clickhouse_outage, clickhouse_sink
 from tests.bench.latency import latency, many_partitions
 from tests.bench.pipeline import pipeline
@@ -58,6 +59,9 @@ FIGURES: dict[str, Figure] = {
     "pipeline": Figure("rows/s from Kafka through worker and sink into ClickHouse", 50, pipeline),
     "latency": Figure("from publishing to the flag, at 1,000, 5,000 and 20,000 events/s", 110, latency, usual=True),
     "partitions": Figure("the same with 64 partitions: one worker, eight workers", 200, many_partitions),
+    "backlog": Figure("five million events, and the memory meanwhile", 110, large),
+    "skew": Figure("one user sends half, one campaign takes all: beside the even case", 75, skew),
+    "workers": Figure("two workers beside one", 90, two_workers),
     "rebalance": Figure("the pause of what stays when a second worker joins", 50, rebalance, usual=True),
     "cores": Figure(
         "the compiled core beside the Python one, without Kafka",

@@ -9,9 +9,10 @@ from urllib.request import Request, urlopen
 
 from tests.bench import processes
 from tests.bench.curve import watch
+from tests.bench.drain import cpu_seconds
 from tests.bench.kafka import delete_topics
 from tests.bench.scene import Result, Scene, spread
-from tests.bench.throughput import backlog, cpu_seconds, expected_of, say
+from tests.bench.throughput import backlog, expected_of, say
 
 from tollgate.embedded.ports import free_ports
 

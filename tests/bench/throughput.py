@@ -5,10 +5,10 @@ import sys
 import time
 from dataclasses import dataclass
 
-import psutil
 from tests.bench import processes
 from tests.bench.checker import Expected
 from tests.bench.curve import TopicEnds, watch
+from tests.bench.drain import cpu_seconds
 from tests.bench.kafka import create_topic, create_topics, delete_topics, load, read
 from tests.bench.scene import Result, Scene, machine_ms, spread
 from tests.bench.workload import Workload
@@ -98,12 +98,6 @@ async def worker_run(scene: Scene, prefix: str, expected: Expected) -> float:
         f"{offsets - expected.count} transaction markers; exact; machine {before_ms:.0f} ms"
     )
     return rate
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 async def peer_run(scene: Scene, script: str, peer: Peer, source: str, number: int) -> float | None:

@@ -47,6 +47,9 @@ class Workload:
     duplicates_per_mille: int = 10
     span: timedelta = timedelta(minutes=30)
     """Event times rise over this span and end when the generator was started."""
+    one_user_share: float = 0.0
+    """This share of the events comes from one user alone, beside what he sends as one of all."""
+    campaigns: int = 37
 
     def records(self) -> Iterator[Encoded]:
         """Key and value of each record, in the order in which they are sent; repeated events included."""
@@ -67,6 +70,8 @@ class Workload:
     def _record(self, rnd: random.Random, number: int, time: datetime, encode: Any) -> Encoded:
         # A few users make most of the calls.
         user_number = int(self.users * rnd.random() ** 2)
+        if self.one_user_share and rnd.random() < self.one_user_share:
+            user_number = 0
         user = f"u-{user_number:06d}"
         service = rnd.choice(tuple(_SERVICES))
         ((provider, model),) = rnd.choices(tuple(MODELS), _WEIGHTS)
@@ -84,7 +89,7 @@ class Workload:
                 "org": f"org-{user_number % 211:03d}",
                 "service": service,
                 "agent": rnd.choice(_AGENTS),
-                "campaign": f"campaign-{user_number % 37:02d}",
+                "campaign": f"campaign-{user_number % self.campaigns:02d}",
                 "feature": rnd.choice(_SERVICES[service]),
                 "operation": "call",
                 "status": "success" if rnd.random() < 0.98 else "error",
@@ -93,6 +98,28 @@ class Workload:
             },
         }
         return user.encode(), encode(event)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A workload several times over, as other events: fast to make, because only the ids differ between its copies.
+
+    What is sent twice in the workload is sent twice in each copy.
+    """
+
+    block: Workload
+    copies: int
+
+    def records(self) -> Iterator[Encoded]:
+        """Key and value of each record, in the order in which they are sent."""
+        # The first id in the value is the event's.
+        start = f'"id":"{self.block.seed:x}-'.encode()
+        parts = [(key, *value.partition(start)) for key, value in self.block.records()]
+        joined = [(key, head + middle, tail) for key, head, middle, tail in parts]
+        for copy in range(self.copies):
+            mark = b"%06d-" % copy
+            for key, head, tail in joined:
+                yield key, head + mark + tail
 
 
 @dataclass(frozen=True)
