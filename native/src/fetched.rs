@@ -207,7 +207,7 @@ impl Fetched {
             let headers = inner.varint()?;
             let headers_at = inner.at;
             for _ in 0..headers {
-                inner.field()?;
+                inner.field()?.ok_or_else(|| damaged("a header has no name"))?;
                 inner.field()?;
             }
             if inner.at != end {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("tollgate.ledger._native", reason="the compiled core is optional")
@@ -97,6 +97,7 @@ def test_records_are_those_that_aiokafka_unpacks(parts: list[Any], from_offset: 
 
 
 @given(records, st.lists(st.tuples(st.integers(61, 2_000), st.integers(0, 255)), min_size=1, max_size=5))
+@example(given=[(0, None, None, [("", None)])], changes=[(61, 1)])  # a header without a name
 def test_damaged_records_are_refused_or_read_but_never_more(given: list[Any], changes: list[tuple[int, int]]) -> None:
     data = bytearray(batch_bytes(given, 0, 0, None, 0))
     for at, byte in changes:
