@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from tests.bench.workload import Workload
 from tests.chaos import workload as chaos
@@ -25,8 +25,18 @@ from tollgate.schemas.topics import Topic
 
 SEED = int(os.environ.get("TOLLGATE_TEST_SEED", random.randrange(2**32)))
 EXAMPLES = int(os.environ.get("TOLLGATE_TEST_EXAMPLES", "40"))
+# A batch of events takes many minutes to shrink; the one that was found says enough, and its seed finds it again. Who
+# wants a small one sets TOLLGATE_TEST_SHRINK.
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+if "TOLLGATE_TEST_SHRINK" not in os.environ:
+    PHASES.remove(Phase.shrink)
 many = settings(
-    max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    phases=PHASES,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
 )
 
 BOOK = load_price_book("default")

@@ -1,4 +1,6 @@
-"""Late events and events out of order: each changes its own windows, none the present, whatever the order."""
+"""Late events and events out of order: each changes its own windows, none the present, whatever the order; and a cost
+of half a picodollar. Of either core.
+"""
 
 import json
 import random
@@ -9,12 +11,12 @@ from tests.support.cores import CORES
 from tests.support.usage import event, record
 
 from tollgate.domain.budgets import Budget, BudgetBook
-from tollgate.domain.pricing import Pricer, load_price_book
+from tollgate.domain.pricing import PriceBook, Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.core import Core
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.users import UserStage
-from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.control import BudgetRecord, PriceRecord
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import Topic
@@ -34,11 +36,11 @@ class Ledger:
 
     core: Core = "python"
 
-    def __init__(self, *budgets: dict[str, Any]) -> None:
+    def __init__(self, *budgets: dict[str, Any], prices: PriceBook = BOOK) -> None:
         book = BudgetBook(
             Budget.from_record(BudgetRecord.model_validate(b | {"updated_at": "2026-01-01T00:00:00Z"})) for b in budgets
         )
-        self.stage = UserStage(0, Policy(book, lambda: Pricer(BOOK)), Counters(), core=self.core)
+        self.stage = UserStage(0, Policy(book, lambda: Pricer(prices)), Counters(), core=self.core)
         self.spend: dict[str, tuple[str, int]] = {}
         self.rows: dict[str, bytes] = {}
         self.flags: list[tuple[str, str]] = []
@@ -141,6 +143,25 @@ def test_an_hour_that_comes_twice_or_never_is_told_by_its_offset(time: str, hour
     assert set(ledger.spend) == wanted
 
 
+@pytest.mark.parametrize(
+    ("time", "windows"),
+    [
+        # While it is 10:30 on 21 November 2026: 72 hours before 10:00, 62 days before that day, 25 months before that
+        # month; and the last millisecond before each.
+        ("2026-11-18T10:00:00Z", {"hour|2026-11-18T10", "day|2026-11-18T00", "month|2026-11-01T00"}),
+        ("2026-11-18T09:59:59.999Z", {"day|2026-11-18T00", "month|2026-11-01T00"}),
+        ("2026-09-20T00:00:00Z", {"day|2026-09-20T00", "month|2026-09-01T00"}),
+        ("2026-09-19T23:59:59.999Z", {"month|2026-09-01T00"}),
+        ("2024-10-01T00:00:00Z", {"month|2024-10-01T00"}),
+        ("2024-09-30T23:59:59.999Z", set()),
+    ],
+)
+def test_an_event_counts_in_the_windows_that_are_held_to_the_millisecond(time: str, windows: set[str]) -> None:
+    ledger = Ledger()
+    ledger.count("2026-11-21T10:30:00Z", paid(1, "1", time))
+    assert ledger.spend == {f"{window}:00:00Z": ("1", 1) for window in {*windows, "lifetime|1970-01-01T00"}}
+
+
 def test_both_passes_of_an_hour_that_comes_twice_are_counted() -> None:
     ledger = Ledger()
     ledger.count(
@@ -150,6 +171,37 @@ def test_both_passes_of_an_hour_that_comes_twice_are_counted() -> None:
     assert ledger.spend["hour|2026-10-25T00:00:00Z"] == ("1", 1)
     assert ledger.spend["hour|2026-10-25T01:00:00Z"] == ("1", 1)
     assert ledger.spend["day|2026-10-25T00:00:00Z"] == ("2", 2)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "usd"),
+    [
+        # A token costs 0.5 picodollars: ties go to the even neighbour.
+        (1, "0"),
+        (2, "0.000000000001"),
+        (3, "0.000000000002"),
+        (5, "0.000000000002"),
+        (7, "0.000000000004"),
+        ("1.000000001", "0.000000000001"),
+        ("2.999999999", "0.000000000001"),
+    ],
+)
+def test_half_a_picodollar_goes_to_the_even_neighbour(tokens: int | str, usd: str) -> None:
+    price = PriceRecord.model_validate(
+        {
+            "provider": "openai",
+            "model": "gpt-4o",
+            "rates": [{"dimension": "input_tokens", "usd": "0.000001", "per": "2000000"}],
+            "effective_from": "2026-01-01T00:00:00Z",
+            "source": "test",
+        }
+    )
+    ledger = Ledger(prices=BOOK.with_prices([price]))
+    now = "2026-11-21T10:00:00Z"
+    # The compiled core learns the price by the first event, which costs nothing.
+    ledger.count(now, event("e0", USER, time=now, data={"usage": {"input_tokens": 0}}))
+    ledger.count(now, event("e1", USER, time=now, data={"usage": {"input_tokens": tokens}}))
+    assert ledger.spend["hour|2026-11-21T10:00:00Z"] == (usd, 2)
 
 
 def test_any_order_in_any_batches_leaves_every_window_equal() -> None:
