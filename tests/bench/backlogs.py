@@ -4,6 +4,7 @@ import statistics
 import time
 from dataclasses import replace
 
+from tests.bench import quota
 from tests.bench.checker import Expected, Totals
 from tests.bench.drain import Drained, drain
 from tests.bench.kafka import create_topics, delete_topics, load, read
@@ -16,6 +17,8 @@ LARGE_EVENTS = 5_000_000
 # Two workers need some seconds to share the partitions, and as much again is to be left when they have.
 SHARED_EVENTS = 1_600_000
 SKEWED_EVENTS = 800_000
+# Little enough that two workers and the broker do not fill two cores.
+PROCESSORS_EACH = 0.3
 # What the compiled memory of identities takes for each, see `tests.bench.identities`.
 IDENTITY_BYTES = 32.5
 
@@ -105,15 +108,30 @@ async def skew(scene: Scene) -> list[Result]:
 
 
 async def two_workers(scene: Scene) -> list[Result]:
-    """Two workers beside one, in turn, and how much of the processors they and the broker take."""
+    """Two workers beside one, in turn: with all that the machine has, and each with a part of a processor.
+
+    On two cores one worker and the broker leave nothing over. The second pair shows what more cores would bring.
+    """
+    results = [await beside_one(scene, "two workers", SHARED_EVENTS, 0)]
+    if quota.is_possible():
+        name = f"two workers with {PROCESSORS_EACH} of a processor each"
+        results.append(await beside_one(scene, name, SHARED_EVENTS // 2, PROCESSORS_EACH))
+    else:
+        say("  this user may not limit processors: two workers with a part of one each are left out")
+    return results
+
+
+async def beside_one(scene: Scene, name: str, events: int, processors: float) -> Result:
+    """The throughput of two workers beside that of one, and what they and the broker take."""
     runs: dict[int, list[Drained]] = {1: [], 2: []}
     for run in range(scene.sizes.runs):
         for workers, found in runs.items():
-            layout = Layout(scene.sizes.layout.partitions, workers)
-            found.append(await worked_off(scene, f"workers-{run}-{workers}", usual(scene), SHARED_EVENTS, layout))
+            layout = Layout(scene.sizes.layout.partitions, workers, processors)
+            where = f"workers-{run}-{workers}-{processors}"
+            found.append(await worked_off(scene, where, usual(scene), events, layout))
     detail = {f"cores_{name}": shares(found) for name, found in (("one", runs[1]), ("two", runs[2]))}
     ours, theirs = ([drained.rate for drained in runs[workers]] for workers in (2, 1))
-    return [Result.paired("throughput of two workers", "events/s", ours, "one worker", [*theirs], **detail)]
+    return Result.paired(f"throughput of {name}", "events/s", ours, "one such worker", [*theirs], **detail)
 
 
 def shares(found: list[Drained]) -> dict[str, float]:

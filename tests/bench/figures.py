@@ -61,7 +61,7 @@ FIGURES: dict[str, Figure] = {
     "partitions": Figure("the same with 64 partitions: one worker, eight workers", 200, many_partitions),
     "backlog": Figure("five million events, and the memory meanwhile", 110, large),
     "skew": Figure("one user sends half, one campaign takes all: beside the even case", 75, skew),
-    "workers": Figure("two workers beside one", 90, two_workers),
+    "workers": Figure("two workers beside one: with all there is, and with 0.3 of a processor each", 200, two_workers),
     "rebalance": Figure("the pause of what stays when a second worker joins", 50, rebalance, usual=True),
     "cores": Figure(
         "the compiled core beside the Python one, without Kafka",

@@ -13,10 +13,12 @@ from tollgate.schemas.topics import USAGE_PARTITIONS
 
 @dataclass(frozen=True)
 class Layout:
-    """How many partitions the usage topic has, and how many workers share them."""
+    """How many partitions the usage topic has, how many workers share them, and how much of a processor each may take
+    (0: as much as there is)."""
 
     partitions: int = USAGE_PARTITIONS
     workers: int = 1
+    processors: float = 0
 
     def __str__(self) -> str:
         workers = "one worker" if self.workers == 1 else f"{self.workers} workers"

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bench import processes
+from tests.bench import processes, quota
 from tests.bench.scene import Layout, Scene
 
 from tollgate.embedded.ports import free_ports
@@ -66,5 +66,8 @@ def started(scene: Scene, prefix: str, layout: Layout) -> Iterator[Workers]:
             name = f"worker-{prefix.rstrip('.')}-{number}"
             env = scene.environment(prefix, layout.partitions)
             env |= {"TOLLGATE_WORKER_ID": f"worker-{number}", "TOLLGATE_WORKER_PORT": str(port)}
-            programs.append(stack.enter_context(processes.tollgate(name, ["worker"], scene.directory, env)))
+            program = stack.enter_context(processes.tollgate(name, ["worker"], scene.directory, env))
+            programs.append(program)
+            if layout.processors:
+                stack.enter_context(quota.limited(program.pid, layout.processors))
         yield Workers(tuple(programs), ports, layout.partitions)
