@@ -6,34 +6,29 @@ every run the count of events, of identities and the sum of costs must be right.
 """
 
 import argparse
-import asyncio
 import contextlib
 import logging
-import re
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 
 import uvloop
 from tests.bench import processes
+from tests.bench.clickhouse import READY_SECONDS_MAX, ClickHouse, peak_mb
 from tests.bench.curve import watch
 from tests.bench.drain import cpu_seconds
 from tests.bench.kafka import broker, create_topics, delete_topics
-from tests.bench.pipeline import query
 from tests.bench.priced import Backlog, publish
 from tests.bench.scene import Result, Scene, Sizes, spread
 from tests.bench.throughput import say
 
-from tollgate.embedded.ports import free_ports
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.settings import Settings
 
-DATABASE = "bench"
-READY_SECONDS_MAX = 60
 DRAIN_SECONDS_MAX = 600
 # Come through before the outage, so that the sink has joined its group and knows its tables.
 BEFORE_EVENTS = 1_000
@@ -43,63 +38,14 @@ BUSY = Backlog(events=1_000_000, users=10_000, batch_records=500)
 OUTAGE = Backlog(events=3_600_000, users=10_000, batch_records=25)
 
 
-class ClickHouse:
-    """The embedded server, which can be killed and started again on the same port and data."""
-
-    def __init__(self, scene: Scene, name: str) -> None:
-        (self._port,) = free_ports(1)
-        self._scene = scene
-        self._name = name
-        self.url = f"http://127.0.0.1:{self._port}"
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[processes.Program]:
-        """The server's process, once it answers. It ends with the block."""
-        arguments = ["clickhouse", "--data-dir", str(self._scene.directory / self._name), "--port", str(self._port)]
-        with processes.module("tollgate.embedded", arguments, self._scene.directory) as program:
-            deadline = time.monotonic() + READY_SECONDS_MAX
-            while True:
-                with contextlib.suppress(OSError):
-                    if query(self.url, "SELECT 1") == "1":
-                        break
-                program.alive()
-                if time.monotonic() > deadline:
-                    raise TimeoutError("ClickHouse did not answer")
-                time.sleep(0.1)
-            yield program
-
-    async def rows(self) -> int:
-        """How many rows are stored, repeats included."""
-        return int(await asyncio.to_thread(query, self.url, f"SELECT count() FROM {DATABASE}.usage_events"))
-
-    def verify(self, backlog: Backlog) -> None:
-        """Raise unless every event is there once, at its cost."""
-        sql = f"SELECT count(), uniqExact(event_id), sum(cost_usd) FROM {DATABASE}.usage"  # a constant
-        count, identities, cost = query(self.url, sql).split("\t")
-        if (int(count), int(identities), Decimal(cost)) != (backlog.events, backlog.events, backlog.cost_usd):
-            raise AssertionError(
-                f"{count} rows, {identities} identities, {cost} USD; right is {backlog.events}, {backlog.cost_usd}"
-            )
-
-
-def peak_mb(pid: int) -> float:
-    """The most resident memory that a process has had."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    match = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert match is not None
-    return int(match[1]) / 1000
-
-
-def migrate(scene: Scene, env: dict[str, str]) -> None:
-    """Make the database and its tables."""
-    with processes.tollgate("migrate", ["clickhouse", "migrate"], scene.directory, env) as migration:
-        migration.output(timeout_seconds=60)
-
-
-def environment(scene: Scene, prefix: str, application: str, url: str) -> dict[str, str]:
-    """Settings of one sink: several applications read the same topics, each from their beginning."""
-    places = {"TOLLGATE_CLICKHOUSE_URL": url, "TOLLGATE_CLICKHOUSE_DATABASE": DATABASE}
-    return scene.environment(prefix) | places | {"TOLLGATE_APPLICATION": application}
+def verify(server: ClickHouse, backlog: Backlog) -> None:
+    """Raise unless every event is there once, at its cost."""
+    answer = server.query("SELECT count(), uniqExact(event_id), sum(cost_usd) FROM usage")
+    count, identities, cost = answer.split("\t")
+    if (int(count), int(identities), Decimal(cost)) != (backlog.events, backlog.events, backlog.cost_usd):
+        raise AssertionError(
+            f"{count} rows, {identities} identities, {cost} USD; right is {backlog.events}, {backlog.cost_usd}"
+        )
 
 
 async def from_backlog(scene: Scene, prefix: str, number: int, backlog: Backlog) -> float:
@@ -107,15 +53,15 @@ async def from_backlog(scene: Scene, prefix: str, number: int, backlog: Backlog)
     name = f"{prefix}{number}"
     server = ClickHouse(scene, name)
     with server.running() as clickhouse:
-        env = environment(scene, prefix, name, server.url)
-        migrate(scene, env)
+        env = server.environment(prefix, name)
+        server.migrate()
         before = {"broker": cpu_seconds(scene.broker_pid), "clickhouse": clickhouse.cpu_seconds()}
         with processes.tollgate("sink", ["sink", "clickhouse"], scene.directory, env) as sink:
             curve = await watch(server.rows, backlog.events, DRAIN_SECONDS_MAX, sink.alive, settle=True)
             after = {"broker": cpu_seconds(scene.broker_pid), "clickhouse": clickhouse.cpu_seconds()}
             used = {name: round(after[name] - before[name], 1) for name in after} | {"sink": sink.cpu_seconds()}
             peaks = {p.name: round(peak_mb(p.pid)) for p in (sink, clickhouse)}
-        server.verify(backlog)
+        verify(server, backlog)
     shutil.rmtree(scene.directory / name, ignore_errors=True)
     rate = curve.steady_rate(backlog.events, curve.samples[-1][1])
     say(f"  sink {rate:,.0f} rows/s; processor seconds {used}; peak MB {peaks}; exact")
@@ -153,13 +99,13 @@ async def clickhouse_outage(scene: Scene, backlog: Backlog = OUTAGE) -> list[Res
     """ClickHouse is killed under a running sink and returns when the backlog waits: the way back to no lag."""
     prefix = "outage."
     server = ClickHouse(scene, "outage")
-    env = environment(scene, prefix, "outage", server.url)
+    env = server.environment(prefix, "outage")
     topic = f"{prefix}priced"
     detail: dict[str, object] = {"rows": backlog.events, "batch_records": backlog.batch_records}
     async with topics(scene, prefix):
         with contextlib.ExitStack() as up:
             with server.running() as first:
-                migrate(scene, env)
+                server.migrate()
                 sink = up.enter_context(processes.tollgate("sink", ["sink", "clickhouse"], scene.directory, env))
                 await publish(scene.servers, topic, backlog, range(BEFORE_EVENTS))
                 await watch(server.rows, BEFORE_EVENTS, READY_SECONDS_MAX, sink.alive, settle=False)
@@ -179,7 +125,7 @@ async def clickhouse_outage(scene: Scene, backlog: Backlog = OUTAGE) -> list[Res
             detail["sink_mb"] = round(peak_mb(sink.pid))
             detail["clickhouse_mb"] = round(peak_mb(second.pid))
             detail["log_lines_of_waiting"] = sink.said(b"rows wait, nothing is lost")
-            server.verify(backlog)
+            verify(server, backlog)
     detail |= {"seconds_to_no_lag": round(seconds, 1), "exact": True}
     rate = curve.steady_rate(backlog.events, curve.samples[-1][1])
     return [Result("ClickHouse sink after an outage", rate, "rows/s", detail=detail)]

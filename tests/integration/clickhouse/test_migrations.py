@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 from tests.integration.clickhouse.stream import query
 
 from tollgate.runtime.settings import Settings
 from tollgate.sinks.clickhouse import MigrationError, connect, migrate, migration_states
-from tollgate.sinks.clickhouse.migrations import migrations, parse_migration
+from tollgate.sinks.clickhouse.migrations import Migration, migrations, parse_migration
 
 pytestmark = pytest.mark.integration
 
@@ -18,6 +19,7 @@ NAMES = [
     "003_flags_and_alerts.sql",
     "004_dead_letters.sql",
     "005_budgets_and_prices.sql",
+    "006_daily_partitions.sql",
 ]
 PUBLIC = ["alerts", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
 
@@ -35,7 +37,7 @@ def empty(clickhouse: str, request: pytest.FixtureRequest) -> Iterator[Settings]
 def test_a_dry_run_names_what_is_missing_and_changes_nothing(empty: Settings) -> None:
     assert migrate(empty, dry_run=True) == NAMES
     assert migrate(empty, dry_run=True) == NAMES
-    assert [state.applied_at for state in migration_states(empty)] == [None] * 5
+    assert [state.applied_at for state in migration_states(empty)] == [None] * 6
 
 
 def test_a_second_run_applies_nothing(empty: Settings) -> None:
@@ -88,6 +90,55 @@ def test_a_file_that_failed_half_way_is_applied_from_its_start(empty: Settings) 
 def test_migrations_of_a_later_release_are_left_alone(empty: Settings) -> None:
     migrate(empty, known=[*migrations(), parse_migration("999_later.sql", "SELECT 1;\n")])
     assert migrate(empty) == []
+
+
+# Two events of two months, the first of them twice.
+ROWS = """INSERT INTO usage_events (event_id, source, time, user, cost_usd, version) VALUES
+    ('e1', 's', '2026-10-31 23:00:00', 'u-1', 0.25, 1), ('e2', 's', '2026-11-01 01:00:00', 'u-1', 0.5, 1)"""
+REPEAT = "INSERT INTO usage_events SELECT * FROM usage_events WHERE event_id = 'e1'"
+TOTAL = "SELECT count(), sum(cost_usd), max(ingested_at) < now64(3) FROM usage"
+
+
+def by_day() -> Migration:
+    """The migration to daily partitions, without its wait for inserts that are under way: here are none."""
+    (migration,) = (m for m in migrations() if m.name == "006_daily_partitions.sql")
+    statements = [statement.replace("numbers(35)", "numbers(1)") for statement in migration.statements]
+    assert statements != list(migration.statements)
+    return Migration(migration.name, migration.checksum, tuple(statements))
+
+
+def command(settings: Settings, *statements: str) -> None:
+    """Run each statement."""
+    client = connect(settings)
+    for statement in statements:
+        client.command(statement)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "crash",
+    [
+        pytest.param((), id="in one go"),
+        pytest.param(("CREATE TABLE usage_events_by_day AS usage_events PARTITION BY toDate(time)",), id="before"),
+        pytest.param((by_day().statements[0], "RENAME TABLE usage_events TO usage_events_by_month"), id="renaming"),
+        pytest.param(
+            (*by_day().statements[:2], REPEAT.replace("FROM usage_events", "FROM usage_events_by_month")), id="after"
+        ),
+    ],
+)
+def test_events_of_monthly_partitions_stay_as_they_are_each_once(empty: Settings, crash: tuple[str, ...]) -> None:
+    old = [m for m in migrations() if m.name < "006"]
+    migrate(empty, known=old)
+    command(empty, ROWS, REPEAT, *crash)
+    assert migrate(empty, known=[*old, by_day()]) == ["006_daily_partitions.sql"]
+    command(empty, REPEAT)
+    assert query(empty, TOTAL) == [(2, Decimal("0.75"), True)]
+    tables = "SELECT name, partition_key FROM system.tables WHERE database = currentDatabase() AND name LIKE 'usage%'"
+    assert query(empty, f"{tables} AND engine != 'View'") == [("usage_events", "toDate(time)")]
+
+
+def test_a_statement_whose_condition_is_false_is_left_out(empty: Settings) -> None:
+    migrate(empty, known=[parse_migration("001_a.sql", "-- only if: SELECT 0\nCREATE NONSENSE;\n")])
 
 
 async def test_two_processes_may_migrate_at_once(empty: Settings) -> None:

@@ -16,7 +16,7 @@ ANSWER_SECONDS_MAX = 30
 CONNECT_SECONDS_MAX = 5
 
 
-def connect(settings: Settings, *, with_database: bool = True) -> Client:
+def connect(settings: Settings, *, with_database: bool = True, answer_seconds_max: int = ANSWER_SECONDS_MAX) -> Client:
     """A client of the installation's database (or of none, for creating it). Blocks while it asks the server's version.
 
     Threads may share it. Raises UnavailableError when ClickHouse cannot be reached, refuses the user, or (with the
@@ -34,7 +34,7 @@ def connect(settings: Settings, *, with_database: bool = True) -> Client:
             database=settings.clickhouse_database if with_database else "default",
             compress=False if is_loopback(url) else "lz4",
             connect_timeout=CONNECT_SECONDS_MAX,
-            send_receive_timeout=ANSWER_SECONDS_MAX,
+            send_receive_timeout=answer_seconds_max,
             client_name="tollgate",
             # A session would forbid parallel requests.
             autogenerate_session_id=False,

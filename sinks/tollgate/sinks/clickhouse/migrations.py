@@ -3,7 +3,9 @@
 Why not the library clickhouse-migrations: it speaks the native protocol only, and Tollgate reaches ClickHouse, the
 embedded one included, through HTTP. A statement ends with a semicolon at the end of a line. Each one may run again
 (`IF NOT EXISTS`), because ClickHouse has no transaction around DDL: a file that failed half way is applied from its
-start, and two processes that migrate at once do the same harmless work.
+start, and two processes that migrate at once do the same harmless work. A statement that may not run twice says in a
+comment when it may: `-- only if:` and a query in one line, whose first value must be true. When such a statement fails
+and the answer is no by then, another process was quicker.
 """
 
 import hashlib
@@ -21,6 +23,10 @@ from tollgate.sinks.clickhouse.errors import MigrationError, UnavailableError
 
 _FILE_NAME = re.compile(r"[0-9]{3}_[a-z0-9_]+\.sql")
 _STATEMENT_END = re.compile(r";[ \t]*\n")
+_CONDITION = re.compile(r"^-- only if: (.+)$", re.MULTILINE)
+
+# A migration may copy a whole table.
+ANSWER_SECONDS_MAX = 24 * 3600
 
 _JOURNAL = """
 CREATE TABLE IF NOT EXISTS schema_migrations
@@ -119,12 +125,13 @@ def _apply(settings: Settings, pending: list[Migration]) -> None:
         _run(client, "the database", f"CREATE DATABASE IF NOT EXISTS `{settings.clickhouse_database}`")
     finally:
         client.close()
-    client = connect(settings)
+    client = connect(settings, answer_seconds_max=ANSWER_SECONDS_MAX)
     try:
         _run(client, "the journal", _JOURNAL)
         for migration in pending:
             for statement in migration.statements:
-                _run(client, migration.name, statement)
+                if _is_wanted(client, statement):
+                    _run(client, migration.name, statement)
             client.insert("schema_migrations", [[migration.name, migration.checksum]], ["name", "checksum"])
     except UnavailableError:
         raise
@@ -134,11 +141,22 @@ def _apply(settings: Settings, pending: list[Migration]) -> None:
         client.close()
 
 
+def _is_wanted(client: Client, statement: str) -> bool:
+    """Whether the statement has no condition, or one that holds."""
+    condition = _CONDITION.search(statement)
+    if condition is None:
+        return True
+    rows = client.query(condition[1]).result_rows
+    return bool(rows and rows[0][0])
+
+
 def _run(client: Client, what: str, statement: str) -> None:
     try:
         client.command(statement)
     except DriverError as error:
         if error.code is None:
             raise unavailable(error) from error
+        if not _is_wanted(client, statement):
+            return
         # A statement of ours holds no user's data, so the server's own words may be shown.
         raise MigrationError(f"{what} could not be applied: {error}") from error
