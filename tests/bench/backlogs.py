@@ -15,8 +15,8 @@ from tests.bench.workload import Repeated, Workload
 BLOCK_EVENTS = 50_000
 LARGE_EVENTS = 5_000_000
 # Two workers need some seconds to share the partitions, and as much again is to be left when they have.
-SHARED_EVENTS = 1_600_000
-SKEWED_EVENTS = 800_000
+SHARED_EVENTS = 1_200_000
+SKEWED_EVENTS = 400_000
 # Little enough that two workers and the broker do not fill two cores.
 PROCESSORS_EACH = 0.3
 # What the compiled memory of identities takes for each, see `tests.bench.identities`.
@@ -66,6 +66,9 @@ async def large(scene: Scene) -> list[Result]:
         "events": LARGE_EVENTS,
         "memory_mb_first_quarter": round(first),
         "memory_mb_last_quarter": round(last),
+        "memory_mb_each_tenth": [
+            round(max(memory[i * len(memory) // 10 :][: len(memory) // 10 + 1])) for i in range(10)
+        ],
         "of_the_growth_identities_mb": round(identities),
         "worker_us_per_event": round(drained.worker_us, 1),
         "broker_us_per_event": round(drained.broker_us, 1),

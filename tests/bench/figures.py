@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ def alone(module: str, *options: str) -> Callable[[Scene], Awaitable[list[Result
     async def measure(scene: Scene) -> list[Result]:
         filled = [option.format(runs=scene.sizes.runs, seed=scene.sizes.seed) for option in options]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *filled, stdout=asyncio.subprocess.PIPE, env=os.environ
+            sys.executable, "-m", module, *filled, stdout=asyncio.subprocess.PIPE
         )
         try:
             output, _ = await process.communicate()
