@@ -35,7 +35,8 @@ class Engine:
         self.sources: dict[TopicPartition, tuple[Source, Lane]] = {}
         self._lanes: dict[LaneKey, Lane] = {}
         self._recoveries: dict[LaneKey, asyncio.Task[None]] = {}
-        self._parked = False
+        # Until the first assignment there is nothing that could be read.
+        self._parked = True
         self._topics = {link.topic_name(t): t for t in (Topic.USAGE, Topic.DELTAS)}
 
     @property
@@ -45,8 +46,11 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether every partition that is assigned is being counted."""
-        return not self._parked and not self._recoveries and bool(self._lanes)
+        """Whether every partition that is assigned is being counted.
+
+        That may be none: with more workers than lanes, a worker stands by until another ends.
+        """
+        return not self._parked and not self._recoveries
 
     async def acquire(self, assignment: Iterable[TopicPartition], recovered: Recovered) -> None:
         """Own exactly the assigned partitions. Returns when those that stayed may be read on.

@@ -162,7 +162,7 @@ def _add_pages(app: LedgerApp) -> None:
         engine = app.engine
         if engine is None or not engine.ready or app.rebalancing:
             return view.json({"status": "recovering"}, status=503)
-        return view.json({"status": "ready", "partitions": len(engine.sources)})
+        return view.json({"status": "ready" if engine.sources else "standby", "partitions": len(engine.sources)})
 
     async def metrics(view: View, _request: Request) -> Response:
         body = render(app.engine) if app.engine is not None else b""

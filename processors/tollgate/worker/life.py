@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any, Final
 
+import structlog
 from aiokafka import TopicPartition
 
 from tollgate.ledger import Engine, KafkaLog, Link, choose_core, fatal, fault_points
@@ -11,6 +12,8 @@ from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
 from tollgate.worker.transport import LedgerApp
+
+log = structlog.get_logger("tollgate.worker")
 
 # How often a lane notices that a window has ended, and the group learns how far the ledger is.
 TICK_SECONDS: Final = 0.25
@@ -38,6 +41,8 @@ class Life:
         try:
             engine = self._app.engine or await self._start_engine()
             assignment = [TopicPartition(tp.topic, tp.partition) for tp in self._app.consumer.assignment()]
+            if not assignment:
+                log.info("standing by: the others have all lanes", lanes=self._settings.lanes)
             await engine.acquire(assignment, self._app.consumer.resume_recovered)
         except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
             fatal("the assigned partitions could not be recovered", error)

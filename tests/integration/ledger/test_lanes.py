@@ -57,3 +57,22 @@ async def test_sixteen_partitions_in_four_lanes_move_between_workers_and_to_othe
     priced = await values(many, Topic.PRICED)
     assert len(priced) == len({p["event_id"] for p in priced}) == 4_000
     await delete_topics(many)
+
+
+async def test_a_worker_more_than_lanes_stands_by_and_takes_over(settings: Settings, tmp_path: Path) -> None:
+    own = settings.model_dump(exclude_unset=True) | {"topic_prefix": f"{settings.topic_prefix}standby.", "lanes": 1}
+    one_lane = Settings.model_validate(own)
+    assert (await apply_topics(one_lane)).ok
+    with working(one_lane, tmp_path / "first.log", "first") as first:
+        await send(one_lane, events(100, "a"))
+        await counted(one_lane, ("0.35", 100))
+        with working(one_lane, tmp_path / "second.log", "second"):
+
+            async def stands_by() -> bool:
+                return b"standing by" in (tmp_path / "second.log").read_bytes()
+
+            await eventually(stands_by, 60, "the second worker's assignment")
+            first.kill()
+            await send(one_lane, events(100, "b"))
+            await counted(one_lane, ("0.7", 200))
+    await delete_topics(one_lane)
