@@ -16,7 +16,7 @@ BLOCK_EVENTS = 50_000
 LARGE_EVENTS = 5_000_000
 # Two workers need some seconds to share the partitions, and as much again is to be left when they have.
 SHARED_EVENTS = 1_200_000
-SKEWED_EVENTS = 400_000
+SKEWED_EVENTS = 1_000_000
 # Little enough that two workers and the broker do not fill two cores.
 PROCESSORS_EACH = 0.3
 # What the compiled memory of identities takes for each, see `tests.bench.identities`.
