@@ -89,8 +89,10 @@ class _Falsifier:
             ),
             (
                 "an alert of another level in ClickHouse",
+                # A revision that the alert cannot have by itself: else it is there twice, which is the next case.
                 lambda: self._in_clickhouse(
-                    "alert_records", "'?' AS level, revision + 1 AS revision, source_offset + 1000000 AS source_offset"
+                    "alert_records",
+                    "'?' AS level, revision + 1000000 AS revision, source_offset + 1000000 AS source_offset",
                 ),
                 self._check_clickhouse_alerts,
                 "ClickHouse: the alert",
