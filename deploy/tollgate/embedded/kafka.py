@@ -22,7 +22,6 @@ from tollgate.embedded.jars import ensure_jars
 from tollgate.embedded.ports import HOST, accepts_connections
 from tollgate.schemas.topics import RECORD_BYTES_MAX
 
-VERSION = "4.3.1"
 DAY_MINUTES = 24 * 60
 
 # The largest record of any topic, with room for its batch header and, for a dead letter, its headers.

@@ -45,12 +45,17 @@ class Engine:
         return frozenset(self._topics)
 
     @property
+    def assigned(self) -> bool:
+        """Whether the group has said which partitions are ours. Some of them may still be recovering."""
+        return not self._parked
+
+    @property
     def ready(self) -> bool:
         """Whether every partition that is assigned is being counted.
 
         That may be none: with more workers than lanes, a worker stands by until another ends.
         """
-        return not self._parked and not self._recoveries
+        return self.assigned and not self._recoveries
 
     async def acquire(self, assignment: Iterable[TopicPartition], recovered: Recovered) -> None:
         """Own exactly the assigned partitions. Returns when those that stayed may be read on.

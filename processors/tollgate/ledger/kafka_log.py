@@ -1,16 +1,20 @@
 """The ledger's log on a real Kafka, through aiokafka."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from tollgate.ledger.core import Core
 from tollgate.ledger.log import Reader
 from tollgate.ledger.outbox import OutRecord
 from tollgate.schemas.topics import RECORD_BYTES_MAX
+
+log = structlog.get_logger("tollgate.ledger")
 
 # Records become Kafka record batches of at most this size: one future to wait for, not thousands.
 _BATCH_BYTES: Final = 1 << 20
@@ -23,6 +27,9 @@ Pack = Callable[[Sequence[OutRecord], int], list[Any]]
 
 # How often a reader asks whether the transactions that it waits for have ended. They seldom are open at all.
 _STABLE_SECONDS: Final = 20 / 1000
+
+# No transaction of a ledger is open for so long, unless Kafka has lost track of it. How often a reader says so.
+_HANGING_SECONDS: Final = _TRANSACTION_TIMEOUT_MS * 3 // 2000
 
 
 class KafkaLog:
@@ -117,10 +124,20 @@ class KafkaReader:
     async def end(self, topic: str, partition: int) -> int:
         tp = TopicPartition(topic, partition)
         high: int = (await self._latest.end_offsets([tp]))[tp]
+        told = time.monotonic()
         while True:
             stable: int = (await self._consumer.end_offsets([tp]))[tp]
             if stable >= high:
                 return stable
+            if time.monotonic() - told > _HANGING_SECONDS:
+                told = time.monotonic()
+                log.warning(
+                    "a transaction is open for longer than its time-out allows; nothing behind it can be read or "
+                    "counted. Which versions of Kafka forget transactions, and how to end one: docs/exactness.md",
+                    topic=topic,
+                    partition=partition,
+                    open_at_offset=stable,
+                )
             await asyncio.sleep(_STABLE_SECONDS)
 
     async def read(self, topic: str, partition: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord]]:

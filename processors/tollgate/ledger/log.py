@@ -43,8 +43,8 @@ class Reader(Protocol):
         """An offset before which everything is committed or aborted, and behind all that was written when asked.
 
         Waits for the end of transactions that are open, of any id: the last stable offset may lie before them, and
-        with it before what the reader's own predecessor has committed. The time-out of transactions bounds the wait,
-        unless Kafka has lost track of one: docs/exactness.md.
+        with it before what the reader's own predecessor has committed. The time-out of transactions bounds the wait.
+        A Kafka that loses track of one makes it endless, and safe: reading on, or writing, could count twice.
         """
 
     def read(self, topic: str, partition: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord]]:

@@ -22,8 +22,10 @@ REPORT_SECONDS: Final = 1.0
 # A member that the group has not heard of for so long is replaced.
 SESSION_SECONDS: Final = 10.0
 
-# A worker without an assignment for so long is stuck, whatever the reason.
+# A worker without an assignment for so long is stuck, whatever the reason; and so is one that reads its state for so
+# long, which takes half a minute with fifty million identities.
 UNASSIGNED_SECONDS_MAX: Final = 120.0
+RECOVERY_SECONDS_MAX: Final = 900.0
 
 
 class Life:
@@ -75,9 +77,13 @@ class Life:
         if engine is not None:
             engine.tick()
             engine.checkpoint()
+        waited = now - self._assigned_at
         if engine is not None and engine.ready:
             self._assigned_at = now
-        elif now - self._assigned_at > UNASSIGNED_SECONDS_MAX:
+        elif engine is not None and engine.assigned:
+            if waited > RECOVERY_SECONDS_MAX:
+                fatal(f"the assigned partitions were not recovered within {RECOVERY_SECONDS_MAX:.0f} s")
+        elif waited > UNASSIGNED_SECONDS_MAX:
             fatal(f"no partitions were assigned for {UNASSIGNED_SECONDS_MAX:.0f} s")
 
     async def report(self) -> None:

@@ -20,7 +20,7 @@ TWO_JARS = [
 def test_the_lock_file_names_the_broker_and_each_file_once() -> None:
     locked = locked_jars()
     assert len(locked) == 46
-    assert "kafka_2.13-4.3.1.jar" in {jar.filename for jar in locked}
+    assert "kafka_2.13-4.2.2.jar" in {jar.filename for jar in locked}
     assert len({jar.filename for jar in locked}) == 46
     assert all(len(jar.sha256) == 64 and jar.size_bytes > 0 for jar in locked)
 

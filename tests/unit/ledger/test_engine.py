@@ -13,7 +13,9 @@ async def test_an_engine_that_was_assigned_nothing_is_ready_and_one_that_waits_i
     async def never(_: Lane) -> None:
         raise AssertionError("there is no lane")
 
+    assert not engine.assigned
     await engine.acquire([], never)
+    assert engine.assigned
     assert engine.ready
     await engine.park([])
     assert not engine.ready

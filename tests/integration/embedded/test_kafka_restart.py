@@ -1,0 +1,66 @@
+"""The embedded broker killed in mid transaction: what was open must end, or committed readers stand still.
+
+Kafka 4.3.0 to 4.4.0 fail here (KAFKA-20734). While the broker registers again its partitions have no leader, and the
+coordinator of transactions takes that for deleted partitions: it writes no marker and forgets the transaction.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from tests.chaos.services import Broker, cluster
+from tests.chaos.victim import is_ready
+from tests.waiting import eventually
+
+PARTITIONS = [TopicPartition("open", number) for number in range(8)]
+# Over when the broker is back, so that it aborts the transactions while it starts.
+TIMEOUT_MS = 1_000
+KILLS = 2
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+    (broker,) = cluster(1, tmp_path, own_disks=False)
+    broker.start()
+    try:
+        assert await is_ready(broker, 60), broker.last_words()
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+        await admin.start()
+        await admin.create_topics([NewTopic("open", len(PARTITIONS), 1)])
+        await admin.close()
+        yield broker
+    finally:
+        broker.stop()
+
+
+async def test_a_broker_that_was_killed_ends_every_transaction_that_was_open(broker: Broker) -> None:
+    for kill in range(KILLS):
+        async with AsyncExitStack() as stack:
+            for partition in PARTITIONS:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=broker.address,
+                    transactional_id=f"{kill}.{partition.partition}",
+                    transaction_timeout_ms=TIMEOUT_MS,
+                )
+                await producer.start()
+                stack.push_async_callback(producer.stop)
+                await producer.begin_transaction()
+                await producer.send_and_wait("open", b"never", partition=partition.partition)
+            broker.kill()
+            broker.start()
+            assert await is_ready(broker, 60), broker.last_words()
+        await eventually(lambda: nothing_is_open(broker), 20, f"the end of every transaction, after kill {kill + 1}")
+
+
+async def nothing_is_open(broker: Broker) -> bool:
+    """Whether everything written can be read by readers of committed records, or was aborted."""
+    ends: list[dict[TopicPartition, int]] = []
+    for level in ("read_uncommitted", "read_committed"):
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker.address, isolation_level=level)
+        await consumer.start()
+        ends.append(await consumer.end_offsets(PARTITIONS))
+        await consumer.stop()
+    return ends[0] == ends[1]
