@@ -16,6 +16,7 @@ from typing import Any
 
 from tollgate.embedded.clickhouse_inbox import Inbox
 from tollgate.embedded.clickhouse_statement import Statement, refuse_deduplication_token
+from tollgate.embedded.clickhouse_writes import FailedWrites
 from tollgate.embedded.errors import QueryError
 
 # ClickHouse's own: 60 s for a session, at most an hour, and 100 queries at a time.
@@ -27,6 +28,8 @@ UNKNOWN_EXCEPTION = 1002
 UNKNOWN_FORMAT = 73
 SESSION_NOT_FOUND = 372
 SESSION_IS_LOCKED = 373
+
+_CONFIGURATION = Path(__file__).with_name("clickhouse.xml")
 
 _CODE = re.compile(r"Code: (\d+)\.")
 # The engine says it twice when it reads a file.
@@ -77,9 +80,10 @@ class Engine:
         import chdb
 
         self._inbox = inbox
-        self._connect: Callable[[], Any] = partial(chdb.connect, str(data_dir))
+        self._connect: Callable[[], Any] = partial(chdb.connect, f"{data_dir}?config-file={_CONFIGURATION}")
         # Holds the engine open: without any connection it would shut down after every request.
         self._root = self._connect()
+        self._failed_writes = FailedWrites(self._connect())
         self._running = threading.BoundedSemaphore(QUERIES_AT_ONCE_MAX)
         self._sessions: dict[str, _Session] = {}
         self._sessions_lock = threading.Lock()
@@ -88,7 +92,10 @@ class Engine:
         )
 
     def run(self, query: Query) -> Answer:
-        """Execute one query; blocks until its whole result is there. Raises QueryError."""
+        """Execute one query; blocks until its whole result is there. Raises QueryError.
+
+        The process ends instead when the engine could not write, for this query or for another.
+        """
         if query.output_format.lower() in _PYTHON_FORMATS:
             raise QueryError(
                 UNKNOWN_FORMAT, f"Code: 73. DB::Exception: Unknown format {query.output_format}. (UNKNOWN_FORMAT)"
@@ -99,6 +106,9 @@ class Engine:
                 return self._execute(connection, query)
             except Exception as error:
                 raise self._error(error) from error
+            finally:
+                # Errors too: a client would take one that comes of damaged data for its own query's.
+                self._failed_writes.end_if_any()
 
     def close(self) -> None:
         """Close every connection; the engine then writes what it holds and stops."""
@@ -106,6 +116,7 @@ class Engine:
             for session in self._sessions.values():
                 session.connection.close()
             self._sessions.clear()
+        self._failed_writes.close()
         self._root.close()
 
     def _execute(self, connection: Any, query: Query) -> Answer:

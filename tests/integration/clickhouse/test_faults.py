@@ -121,6 +121,22 @@ async def turned_away(door: Door, count: int) -> bool:
     return door.turned_away >= count
 
 
+async def test_rows_that_clickhouse_has_lost_come_back_with_a_sink_of_another_name(tables: Settings) -> None:
+    async with sink(tables):
+        await publish(tables, *(priced(number) for number in range(200)))
+        await shows(tables, TOTALS, TOTALS_OF_200)
+        await everything_committed(tables)
+        for (day,) in query(tables, "SELECT DISTINCT toString(toDate(time)) FROM usage"):
+            query(tables, f"ALTER TABLE usage_events DROP PARTITION '{day}'")
+        assert query(tables, TOTALS) == [(0, 0, Decimal(0), Decimal(0))]
+        # Beside the sink that runs, and twice.
+        for name in ("again-1", "again-2"):
+            again = tables.model_copy(update={"application": name})
+            async with sink(again):
+                await everything_committed(again)
+            assert query(tables, TOTALS) == TOTALS_OF_200
+
+
 async def test_an_insert_whose_answer_was_lost_is_repeated_without_effect(tables: Settings) -> None:
     (port,) = free_ports(1)
     with Door(tables.clickhouse_url, port, Way.ANSWER_LOST) as door:
