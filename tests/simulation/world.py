@@ -42,6 +42,7 @@ FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
 )  # fmt: skip
+USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 FAILED_SENDS: Final = 400  # one in so many
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
@@ -75,10 +76,18 @@ class Wire:
 
 
 class World:
-    """One run. The same seed makes the same run. `make_link` lets a test build engines with a defect."""
+    """One run. The same seed makes the same run. `make_link` lets a test build engines with a defect.
 
-    def __init__(self, seed: int, core: Core | None = None, make_link: Callable[..., Link] = Link) -> None:
-        self._random = Random(seed)  # a schedule, no secret
+    `choices` decide each step instead of the seed, until what is left is counted. `haste` makes all faults but those of
+    time and of compaction as many times more frequent, for runs that are short.
+    """
+
+    def __init__(
+        self, seed: int, core: Core | None = None, make_link: Callable[..., Link] = Link,
+        choices: Random | None = None, haste: int = 1,
+    ) -> None:  # fmt: skip
+        self._at_the_end = Random(seed)  # a schedule, no secret
+        self._random = choices or self._at_the_end
         self._core = core
         self._make_link = make_link
         self.now_ms = START_MS
@@ -98,7 +107,8 @@ class World:
         self._refused = 0
         self._published: deque[dict[str, Any]] = deque(maxlen=40)
         self.identities: set[tuple[str, str]] = set()
-        self._names, weights = zip(*FAULTS, strict=True)
+        self._names = [name for name, _ in FAULTS]
+        weights = [weight if name in USUAL else weight * haste for name, weight in FAULTS]
         self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
         self._deeds: dict[str, Callable[[], None]] = {name: getattr(self, f"_{name}") for name in self._names}
         for _ in range(2):
@@ -350,6 +360,7 @@ class World:
 
     def _settle(self) -> None:
         """No more faults: whoever is alive runs on, two new workers take everything, and all is counted."""
+        self._random = self._at_the_end
         for process in self._processes:
             process.paused = False
         self._members, self._joining, self._is_parking = [], [], False
