@@ -128,14 +128,17 @@ async def fill_broker_disk(world: World, deed: Deed) -> None:
 
 
 async def fill_clickhouse_disk(world: World, deed: Deed) -> None:
-    """The disk of ClickHouse's data fills up for a while: inserts fail, and must not be taken for done."""
+    """The disk of ClickHouse's data fills up for a while: inserts fail, and must not be taken for done.
+
+    An insert is refused, or the server finds that a merge was not written, ends, and mends its data when it starts.
+    """
     disk = _disk_of(world.database.disk)
     async with world.database.lock:
         world.say("  the disk of ClickHouse is full")
-        refused = _refusals(world)
+        refused, pid = _refusals(world), world.database.pid
         disk.fill()
         try:
-            met = await becomes(lambda: _refusals(world) > refused, _MET_SECONDS_MAX)
+            met = await becomes(lambda: _refusals(world) > refused or world.database.pid != pid, _MET_SECONDS_MAX)
             await asyncio.sleep(deed.between(0, 4))
         finally:
             disk.free()
