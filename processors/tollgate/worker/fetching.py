@@ -1,8 +1,7 @@
 """What the broker answered, kept as it came for the compiled core, instead of unpacked into one object per record.
 
-aiokafka's fetcher makes `MemoryRecords` of a partition's bytes and `PartitionRecords` of these, by the names in its
-module; there is no other way in. `install` replaces both by classes that do the same for every consumer but those that
-ask for whole batches.
+aiokafka's fetcher makes `PartitionRecords` of a partition's bytes, by the name in its module; there is no other way in.
+`install` replaces it by a class that does the same for every consumer but those that ask for whole batches.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.memory_records import MemoryRecords
+
+from tollgate.runtime.header_names import TolerantPartitionRecords, read_any_header_name
 
 if TYPE_CHECKING:
     from tollgate.ledger.fetched import FetchedBatch
@@ -40,20 +40,12 @@ def ask_for_whole_batches(consumer: AIOKafkaConsumer) -> None:
 
 
 def install() -> None:
-    """Replace aiokafka's two classes; again is harmless."""
-    fetcher.MemoryRecords = _KeptRecords
+    """Replace aiokafka's class; again is harmless."""
+    read_any_header_name()
     fetcher.PartitionRecords = _PartitionRecords
 
 
-class _KeptRecords(MemoryRecords):  # type: ignore[misc] # aiokafka ships no types for it
-    """Keeps the bytes that it was made of."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.data = data
-
-
-class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka ships no types for it
+class _PartitionRecords(TolerantPartitionRecords):
     def _unpack_records(self) -> "Iterator[ConsumerRecord | FetchedBatch]":
         batch = self._whole() if self._value_deserializer is whole_batches else None
         if batch is None:

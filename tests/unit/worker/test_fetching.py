@@ -1,5 +1,6 @@
 """Records found in the broker's answer for the compiled core are those that aiokafka unpacks of the same bytes."""
 
+import gzip
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -94,6 +95,56 @@ def test_records_are_those_that_aiokafka_unpacks(parts: list[Any], from_offset: 
     data, aborted = log_of(parts)
     data = data[: len(data) - cut] if cut < len(data) else data
     assert whole(data, aborted, from_offset) == unpacked(data, aborted, from_offset, None)
+
+
+def with_raw_names(data: bytes, names: Sequence[bytes], packed: bool) -> bytes:
+    """An uncompressed batch with the names `@0`, `@1`… of headers replaced by other bytes of the same length."""
+    body = data[61:]
+    for number, name in enumerate(names):
+        body = body.replace(b"@%d" % number + b"@" * (len(name) - 2), name)
+    if packed:
+        body = gzip.compress(body)
+    new = bytearray(data[:61] + body)
+    new[22] |= packed
+    new[8:12] = struct.pack(">i", len(new) - 12)
+    new[17:21] = struct.pack(">I", calc_crc32c(new[21:]))
+    return bytes(new)
+
+
+raw_names = st.lists(st.binary(min_size=2, max_size=8), min_size=1, max_size=9)
+
+
+@given(raw_names, st.booleans(), st.integers(0, 9))
+@example([b"aa", b"\xff\xfe", b"aa", b"\xff\xff"], False, 0)
+@example([b"ce_\xe2\x82", b"\xf0\x9f\x92x", b"\xed\xa0\x80", b"\xc0\xaf"], True, 0)
+def test_names_that_are_no_text_are_read_alike(names: list[bytes], packed: bool, from_offset: int) -> None:
+    given = [
+        (0, b"k", b"v", [("text", b"1"), (f"@{number}" + "@" * (len(name) - 2), b"2")])
+        for number, name in enumerate(names)
+    ]
+    # The broker's answer begins with the batch that has the offset asked for.
+    from_offset = min(from_offset, len(names))
+    before = batch_bytes([(0, b"k", b"before", [])], 0, 0, None, 0) if from_offset == 0 else b""
+    after = batch_bytes([(0, b"k", b"after", [("é", None)])], 1 + len(names), 3, None, 0)
+    data = before + with_raw_names(batch_bytes(given, 1, 0, None, 0), names, packed) + after
+    found, following = unpacked(data, [], from_offset, None)
+    assert (found, following) == whole(data, [], from_offset)
+    read = [record.headers[1][0] for record in found if len(record.headers) == 2]
+    assert read == [name.decode("utf-8", "replace") for name in names][max(from_offset - 1, 0) :]
+    assert [record.value for record in found] == [b"before"] * (from_offset == 0) + [b"v"] * len(read) + [b"after"]
+    assert following == len(names) + 2
+
+
+def test_a_name_that_is_no_text_does_not_bring_an_aborted_record_back() -> None:
+    data, aborted = log_of([(0, 1, False, 0, [(0, b"k", b"lost", [("@0", None)])]), (1, ABORT)])
+    size = len(data) - len(log_of([(1, ABORT)])[0])
+    data = with_raw_names(data[:size], [b"\xff\xff"], packed=False) + data[size:]
+    kept = with_raw_names(batch_bytes([(0, b"k", b"kept", [("@0", None)])], 7, 0, None, 0), [b"\xff\xff"], packed=False)
+    found, following = unpacked(data + kept, aborted, 0, None)
+    assert [(record.offset, record.value, record.headers) for record in found] == [
+        (7, b"kept", (("\ufffd\ufffd", None),))
+    ]
+    assert following == 8
 
 
 @given(records, st.lists(st.tuples(st.integers(61, 2_000), st.integers(0, 255)), min_size=1, max_size=5))
