@@ -12,6 +12,8 @@ import pytest
 from tests.support.tollgate_cli import Tollgate
 from tests.waiting import wait_until
 
+from tollgate.embedded import running_state
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 # 200 calls of the shape of the Azure trace: 400,990 × 0.0000025 + 40,198 × 0.00001 = 1.404455 USD.
@@ -79,4 +81,32 @@ def test_a_signal_while_the_stack_starts_leaves_nothing_running(watched: Watched
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped; the data stays in data" in out
+    assert watched.left() == []
+
+
+def test_a_demo_whose_stack_was_killed_does_not_stop_the_one_started_after_it(watched: Watched) -> None:
+    argv = [str(Path(sys.executable).with_name("tollgate")), "demo", "--data-dir", str(watched.data_dir)]
+    output = watched.tollgate.directory / "demo.out"
+    with output.open("wb") as written:
+        demo = subprocess.Popen(
+            argv,
+            env=watched.tollgate.environment(),
+            cwd=watched.tollgate.directory,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: b"history" in output.read_bytes(), 120, "the demo's history")
+        stack = running_state(watched.data_dir)
+        assert stack is not None
+        stack.supervisor.signal(signal.SIGKILL)
+        watched.tollgate.ok("up", "--detach", "--data-dir", str(watched.data_dir))
+        assert demo.wait(60) in (1, 3)
+        later = running_state(watched.data_dir)
+        assert later is not None
+        assert later.pid != stack.pid
+    finally:
+        demo.kill()
+        demo.wait()
+        watched.tollgate.ok("down", "--data-dir", str(watched.data_dir))
     assert watched.left() == []

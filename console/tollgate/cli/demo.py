@@ -77,6 +77,7 @@ def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
         ensure_jars(download_progress)
         screen.line("stack", "Kafka, ClickHouse, a worker and two sinks are starting")
         started = time.monotonic()
+        state = None
         try:
             state = start_detached(StackPlan(where))
             _show_addresses(screen, f"ready after {time.monotonic() - started:.1f} s", state.ports, where)
@@ -87,7 +88,9 @@ def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
                 signal.signal(number, signal.SIG_IGN)
             screen.gap()
             screen.line("stack", "stopping")
-            stop_stack(where)
+            if state is not None:
+                # Only what was started here: another may run by now, if this one was killed.
+                stop_stack(where, state.supervisor)
             screen.line("", f"stopped; the data stays in {safe(_shown(where))}")
 
 

@@ -17,7 +17,7 @@ from tollgate.embedded.children import stop_child
 from tollgate.embedded.errors import AlreadyRunningError, EmbeddedError, NotReadyError
 from tollgate.embedded.role_logs import last_words, log_path, open_log
 from tollgate.embedded.stack import CLICKHOUSE, KAFKA, PortPlan, environment, overrides, port_names, tollgate_stack
-from tollgate.embedded.stack_state import StackState, read_state, running_state, wait_until_gone
+from tollgate.embedded.stack_state import ProcessId, StackState, read_state, running_state, wait_until_gone
 from tollgate.embedded.supervisor import Supervisor
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings, load_settings
@@ -88,16 +88,21 @@ def start_detached(plan: StackPlan) -> StackState:
         # Whoever interrupts the start may leave at once, and must leave nothing behind.
         stop_child(process, STOP_SECONDS_MAX)
         raise
-    stop_child(process, STOP_SECONDS_MAX)
+    status = stop_child(process, STOP_SECONDS_MAX)
+    if status == 0:
+        raise NotReadyError("The stack was stopped before it was ready, by `tollgate down` or a signal: start again.")
     log_file = log_path(plan.data_dir, "supervisor")
     words = last_words(plan.data_dir, "supervisor")
     raise NotReadyError(f"The stack did not start: read {log_file}. Its last words: {words}")
 
 
-def stop_stack(data_dir: Path) -> bool:
-    """Stop the stack and wait for its end; False when none runs. Raises NotReadyError when it had to be killed."""
+def stop_stack(data_dir: Path, only: ProcessId | None = None) -> bool:
+    """Stop the stack and wait for its end; False when none runs, or not the one whose supervisor is `only`.
+
+    Raises NotReadyError when it had to be killed.
+    """
     state = running_state(data_dir)
-    if state is None:
+    if state is None or (only is not None and state.supervisor != only):
         return False
     everything = [state.supervisor, *(role.process for role in state.processes if role.process is not None)]
     state.supervisor.signal(signal.SIGTERM)
