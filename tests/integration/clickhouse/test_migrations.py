@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 from tests.integration.clickhouse.stream import query
+from tests.waiting import wait_until
 
 from tollgate.runtime.settings import Settings
 from tollgate.sinks.clickhouse import MigrationError, connect, migrate, migration_states
@@ -20,6 +22,7 @@ NAMES = [
     "004_dead_letters.sql",
     "005_budgets_and_prices.sql",
     "006_daily_partitions.sql",
+    "007_columns_of_dimensions.sql",
 ]
 PUBLIC = ["alerts", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
 
@@ -37,7 +40,7 @@ def empty(clickhouse: str, request: pytest.FixtureRequest) -> Iterator[Settings]
 def test_a_dry_run_names_what_is_missing_and_changes_nothing(empty: Settings) -> None:
     assert migrate(empty, dry_run=True) == NAMES
     assert migrate(empty, dry_run=True) == NAMES
-    assert [state.applied_at for state in migration_states(empty)] == [None] * 6
+    assert [state.applied_at for state in migration_states(empty)] == [None] * len(NAMES)
 
 
 def test_a_second_run_applies_nothing(empty: Settings) -> None:
@@ -66,7 +69,10 @@ def test_usage_events_has_the_columns_of_the_contract(empty: Settings) -> None:
     assert " ".join(columns) == (
         "event_id source time kind user org service provider model agent campaign feature product operation status "
         "latency_ms resource_type resource_id request_id usage options cost_usd retail_usd price_id price_status "
-        "source_partition source_offset version metadata ingested_at"
+        "source_partition source_offset version metadata ingested_at user_hash "
+        "input_tokens cached_input_tokens cache_write_tokens output_tokens reasoning_tokens input_audio_tokens "
+        "output_audio_tokens images video_seconds audio_seconds characters storage_gb_months egress_gb compute_seconds "
+        "requests"
     )
     assert columns["cost_usd"] == columns["retail_usd"] == "Decimal(38, 12)"
     assert columns["usage"] == "Map(LowCardinality(String), Decimal(38, 9))"
@@ -99,9 +105,15 @@ REPEAT = "INSERT INTO usage_events SELECT * FROM usage_events WHERE event_id = '
 TOTAL = "SELECT count(), sum(cost_usd), max(ingested_at) < now64(3) FROM usage"
 
 
+def named(name: str) -> Migration:
+    """The migration of this file."""
+    (migration,) = (m for m in migrations() if m.name == name)
+    return migration
+
+
 def by_day() -> Migration:
     """The migration to daily partitions, without its wait for inserts that are under way: here are none."""
-    (migration,) = (m for m in migrations() if m.name == "006_daily_partitions.sql")
+    migration = named("006_daily_partitions.sql")
     statements = [statement.replace("numbers(35)", "numbers(1)") for statement in migration.statements]
     assert statements != list(migration.statements)
     return Migration(migration.name, migration.checksum, tuple(statements))
@@ -135,6 +147,56 @@ def test_events_of_monthly_partitions_stay_as_they_are_each_once(empty: Settings
     assert query(empty, TOTAL) == [(2, Decimal("0.75"), True)]
     tables = "SELECT name, partition_key FROM system.tables WHERE database = currentDatabase() AND name LIKE 'usage%'"
     assert query(empty, f"{tables} AND engine != 'View'") == [("usage_events", "toDate(time)")]
+
+
+# Every dimension that has a column, each with another amount, and one that has none; the second event has two of them.
+EVERY_DIMENSION = (
+    "{'input_tokens': 1.5, 'cached_input_tokens': 2, 'cache_write_tokens': 3, 'output_tokens': 4,"
+    " 'reasoning_tokens': 5, 'input_audio_tokens': 6, 'output_audio_tokens': 7, 'images': 8, 'video_seconds': 9,"
+    " 'audio_seconds': 10,"
+    " 'characters': 11, 'storage_gb_months': 12, 'egress_gb': 13, 'compute_seconds': 14, 'requests': 15.000000001,"
+    " 'gb': 99}"
+)
+AMOUNTS = f"""INSERT INTO usage_events (event_id, source, time, user, usage, version) VALUES
+    ('a1', 's', '2026-11-01 01:00:00', 'u-1', {EVERY_DIMENSION}, 1),
+    ('a2', 's', '2026-11-02 01:00:00', 'u-2', {{'output_tokens': 0.25, 'requests': 1}}, 1)"""
+SUMS = """SELECT count(), uniqExact(user_hash), sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens),
+    sum(output_tokens), sum(reasoning_tokens), sum(input_audio_tokens), sum(output_audio_tokens), sum(images),
+    sum(video_seconds), sum(audio_seconds), sum(characters), sum(storage_gb_months), sum(egress_gb),
+    sum(compute_seconds), sum(requests) FROM usage"""
+RIGHT = (2, 2, Decimal("1.5"), 2, 3, Decimal("4.25"), 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, Decimal("16.000000001"))
+CHANGES = "FROM system.mutations WHERE database = currentDatabase() AND table = 'usage_events'"
+# Parts in which the last of the new columns is not written down, and is computed from the map as it is read.
+COMPUTED = """SELECT (SELECT count() FROM system.parts WHERE active AND database = currentDatabase()
+    AND table = 'usage_events') - (SELECT countIf(column = 'requests') FROM system.parts_columns WHERE active
+    AND database = currentDatabase() AND table = 'usage_events')"""
+COLUMNS = named("007_columns_of_dimensions.sql")
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3], ids=["in one go", "columns made", "and asked for", "and in the view"])
+def test_events_that_are_there_get_the_columns_of_their_dimensions(empty: Settings, done: int) -> None:
+    old = [m for m in migrations() if m.name < "007"]
+    migrate(empty, known=old)
+    command(empty, AMOUNTS, *COLUMNS.statements[:done])
+    if done > 1:
+        wait_until(lambda: query(empty, COMPUTED) == [(0,)], 30, "the columns of the parts")
+    migrate(empty)
+    assert query(empty, SUMS) == [RIGHT]
+    wait_until(lambda: query(empty, COMPUTED) == [(0,)], 30, "the columns of the parts")
+    command(empty, "INSERT INTO usage_events SELECT * FROM usage_events WHERE event_id = 'a1'")
+    assert query(empty, SUMS) == [RIGHT]
+    assert query(empty, f"SELECT uniqExact(command), count() {CHANGES}") == [(16, 16)]
+
+
+def test_events_are_not_rewritten_when_there_are_none(empty: Settings) -> None:
+    migrate(empty)
+    assert query(empty, f"SELECT count() {CHANGES}") == [(0,)]
+
+
+def test_nobody_can_write_another_amount_than_the_usage_has(empty: Settings) -> None:
+    migrate(empty)
+    with pytest.raises(DatabaseError, match="MATERIALIZED"):
+        command(empty, "INSERT INTO usage_events (event_id, time, images) VALUES ('e1', '2026-11-01 00:00:00', 1)")
 
 
 def test_a_statement_whose_condition_is_false_is_left_out(empty: Settings) -> None:
