@@ -32,7 +32,7 @@ def test_migrate_says_what_it_applied_and_a_second_run_applies_nothing(
 ) -> None:
     assert main(["clickhouse", "migrate", "--dry-run"]) == 1
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[1] == "001_usage_events.sql        would be applied"
+    assert captured.out.splitlines()[1] == "001_usage_events.sql           would be applied"
     assert captured.err.startswith("tollgate: the tables are not as this release needs them")
 
     assert main(["clickhouse", "migrate", "--json"]) == 0
@@ -46,7 +46,7 @@ def test_migrate_says_what_it_applied_and_a_second_run_applies_nothing(
 
 def test_status_lists_every_migration(database: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clickhouse", "migrate", "--status"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "001_usage_events.sql        not applied"
+    assert capsys.readouterr().out.splitlines()[1] == "001_usage_events.sql           not applied"
     main(["clickhouse", "migrate"])
     capsys.readouterr()
     assert main(["clickhouse", "migrate", "--status", "--json"]) == 0

@@ -133,7 +133,7 @@ async def test_a_row_too_many_and_a_row_too_few_in_clickhouse_are_found(worked: 
     try:
         assert not wrong(await check(worked, clickhouse=True, wait_seconds=60))
         client = await asyncio.to_thread(connect, worked)
-        more = "INSERT INTO usage_events SELECT * REPLACE ('another' AS event_id) FROM usage LIMIT 1"
+        more = "INSERT INTO usage_events SELECT * REPLACE ('another' AS event_id) FROM usage_events LIMIT 1"
         await asyncio.to_thread(client.command, more)
         found = wrong(await check(worked, clickhouse=True))
         assert found["ClickHouse usage"] == (
