@@ -4,6 +4,7 @@ Progress goes to stderr. Every figure is appended to `bench-results/history.ndjs
 """
 
 import argparse
+import asyncio
 import json
 import logging
 import os
@@ -26,6 +27,8 @@ from tests.bench.scene import Layout, Result, Scene, Sizes
 from tests.bench.throughput import say
 
 HISTORY = Path(__file__).resolve().parents[2] / "bench-results" / "history.ndjson"
+# What a shell says of a program that SIGTERM ended.
+STOPPED = 128 + signal.SIGTERM
 
 
 def arguments() -> argparse.Namespace:
@@ -56,7 +59,13 @@ def arguments() -> argparse.Namespace:
 
 
 async def measure(scene: Scene, figures: list[str]) -> None:
-    """The figures, one after another: two at once would measure each other. Each is shown as soon as it is there."""
+    """The figures, one after another: two at once would measure each other. Each is shown as soon as it is there.
+
+    SIGTERM cancels them. An exit raised where the loop happens to be would come up again in each task that is left.
+    """
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     for name in figures:
         say(f"{name}: {FIGURES[name].about}")
         show(await FIGURES[name].measure(scene))
@@ -93,12 +102,14 @@ def main() -> None:
     # A topic that was just made is unknown to some requests for a moment; the client retries, and says so each time.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     # Leave through the blocks that end what was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     started = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
     try:
         with broker(directory) as (servers, pid):
             uvloop.run(measure(Scene(servers, pid, directory, sizes), given.figures))
+    except asyncio.CancelledError:
+        sys.exit(STOPPED)
     finally:
         if given.keep:
             say(f"the logs are in {directory}")
