@@ -99,7 +99,9 @@ class _Falsifier:
             ),
             (
                 "a revision of an alert that is twice in ClickHouse",
-                lambda: self._in_clickhouse("alert_records", "source_offset + 2000000 AS source_offset"),
+                lambda: self._in_clickhouse(
+                    "alert_records", "source_offset + 2000000 AS source_offset", "kind = 'budget'"
+                ),
                 self._check_clickhouse_alerts,
                 "is there 2 times",
             ),
@@ -128,8 +130,8 @@ class _Falsifier:
                 last.topic, value, key=last.key, partition=last.partition, headers=list(last.headers)
             )
 
-    async def _in_clickhouse(self, table: str, replaced: str) -> None:
-        statement = f"INSERT INTO {table} SELECT * REPLACE ({replaced}) FROM {table} FINAL LIMIT 1"
+    async def _in_clickhouse(self, table: str, replaced: str, where: str = "true") -> None:
+        statement = f"INSERT INTO {table} SELECT * REPLACE ({replaced}) FROM {table} FINAL WHERE {where} LIMIT 1"
         await asyncio.to_thread(lambda: connect(self._world.settings).command(statement))
 
     async def _double_message(self) -> None:
