@@ -1,9 +1,12 @@
 """How far behind every consumer group of an installation is."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
@@ -23,6 +26,8 @@ GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
     ),
     "-sink-alerts": (Topic.ALERTS,),
 }
+
+_COORDINATOR_SECONDS_MAX = 10
 
 Offsets = dict[TopicPartition, int]
 
@@ -55,7 +60,16 @@ async def consumer_lag(settings: Settings) -> dict[str, dict[str, int]]:
 
 
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> Offsets:
-    committed = await admin.list_consumer_group_offsets(group)
+    # The first question about a group makes Kafka's own topic of offsets, which takes a moment.
+    deadline = time.monotonic() + _COORDINATOR_SECONDS_MAX
+    while True:
+        try:
+            committed = await admin.list_consumer_group_offsets(group)
+            break
+        except GroupCoordinatorNotAvailableError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
     return {tp: entry.offset for tp, entry in committed.items() if entry.offset >= 0}
 
 
