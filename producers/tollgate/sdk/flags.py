@@ -94,7 +94,13 @@ class FlagReader:
             await asyncio.wait([following])
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            # While Kafka is away aiokafka's own fetch ends its stop by a cancellation, with the connections still open.
+            stopping = asyncio.create_task(consumer.stop())
+            await asyncio.wait([stopping])
+            if stopping.cancelled():
+                await consumer._client.close()  # noqa: SLF001 # a second stop does nothing
+            else:
+                stopping.result()
 
     async def __aenter__(self) -> Self:
         await self.start()

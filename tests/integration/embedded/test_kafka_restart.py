@@ -1,9 +1,10 @@
-"""The embedded broker killed in mid transaction: what was open must end, or committed readers stand still.
+"""The embedded broker killed: what transactions had open must end, or readers of committed records stand still.
 
 Kafka 4.3.0 to 4.4.0 fail here (KAFKA-20734). While the broker registers again its partitions have no leader, and the
 coordinator of transactions takes that for deleted partitions: it writes no marker and forgets the transaction.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,6 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.chaos.services import Broker, cluster
 from tests.chaos.victim import is_ready
 from tests.waiting import eventually
+
+from tollgate.sdk import FlagReader
 
 PARTITIONS = [TopicPartition("open", number) for number in range(8)]
 # Over when the broker is back, so that it aborts the transactions while it starts.
@@ -64,3 +67,20 @@ async def nothing_is_open(broker: Broker) -> bool:
         ends.append(await consumer.end_offsets(PARTITIONS))
         await consumer.stop()
     return ends[0] == ends[1]
+
+
+async def test_a_reader_of_flags_is_closed_while_kafka_is_away(broker: Broker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    await admin.create_topics([NewTopic("tollgate.flags", len(PARTITIONS), 1)])
+
+    async def there_is() -> bool:
+        return "tollgate.flags" in await admin.list_topics()
+
+    await eventually(there_is, what="the topic")
+    await admin.close()
+    before = asyncio.all_tasks()
+    async with FlagReader(broker.address) as flags:
+        broker.kill()
+        assert flags.check(user="u1").allowed
+    await eventually(lambda: asyncio.sleep(0, asyncio.all_tasks() <= before), what="the end of the reader's tasks")
