@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from tollgate.runtime.consumer_stop import stop_without_kafka
 from tollgate.runtime.header_names import read_any_header_name
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
@@ -34,9 +35,11 @@ _BACKOFF_SECONDS_MAX = 10.0
 def client_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments that aiokafka's consumer, producer and admin client share: addresses and security.
 
-    Every consumer of ours is made with them, so it is here that they learn to read headers whose names are no text.
+    Every consumer of ours is made with them, so it is here that they learn to read headers whose names are no text,
+    and to stop while Kafka is away.
     """
     read_any_header_name()
+    stop_without_kafka()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,

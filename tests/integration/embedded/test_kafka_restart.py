@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from tests.chaos.roles import RoleProcess
 from tests.chaos.services import Broker, cluster
-from tests.chaos.victim import is_ready
+from tests.chaos.victim import becomes, is_ready
 from tests.waiting import eventually
 
+from tollgate.runtime.settings import Settings
+from tollgate.runtime.topics_admin import apply_topics
 from tollgate.sdk import FlagReader
 
 PARTITIONS = [TopicPartition("open", number) for number in range(8)]
@@ -84,3 +87,17 @@ async def test_a_reader_of_flags_is_closed_while_kafka_is_away(broker: Broker) -
         broker.kill()
         assert flags.check(user="u1").allowed
     await eventually(lambda: asyncio.sleep(0, asyncio.all_tasks() <= before), what="the end of the reader's tasks")
+
+
+async def test_a_worker_and_a_sink_end_in_order_while_kafka_is_away(broker: Broker, tmp_path: Path) -> None:
+    settings = Settings(kafka_bootstrap_servers=broker.address, data_dir=tmp_path)
+    await apply_topics(settings)
+    worker = RoleProcess("worker", settings, tmp_path, "worker-0")
+    sink = RoleProcess("sinks.alerts", settings, tmp_path)
+    for role in (worker, sink):
+        role.start()
+    assert await is_ready(worker, 30), worker.last_words()
+    assert await becomes(lambda: b"alerts restored" in sink.log.read_bytes(), 30), sink.last_words()
+    broker.kill()
+    for role in (worker, sink):
+        assert role.stop() == 0, role.last_words()
