@@ -22,6 +22,7 @@ from tollgate.embedded.jars import ensure_jars
 from tollgate.embedded.ports import HOST, accepts_connections
 from tollgate.schemas.topics import RECORD_BYTES_MAX
 
+VERSION = "4.2.2"
 DAY_MINUTES = 24 * 60
 
 # The largest record of any topic, with room for its batch header and, for a dead letter, its headers.
@@ -164,9 +165,21 @@ def write_properties(address: BrokerAddress) -> Path:
 
 
 def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -> None:
-    """Format an empty data directory with Kafka's own tool; a directory that is formatted is left alone."""
+    """Format an empty data directory with Kafka's own tool; a directory that is formatted is left alone.
+
+    Raises NotReadyError when the broker could not read it, or the tool cannot format it.
+    """
+    formatted_by = address.data_dir / "kafka-version"
     if (address.data_dir / "log" / "meta.properties").exists():
+        if not formatted_by.exists():
+            # Only 4.3.1 was here before there was such a file.
+            raise NotReadyError(
+                f"{address.data_dir} was made by Kafka 4.3.1, and this is {VERSION}, which cannot read it: "
+                "start in another directory."
+            )
         return
+    # Before the directory is formatted: whoever is killed in between must find it his own.
+    formatted_by.write_text(f"{VERSION}\n", encoding="ascii")
     done = subprocess.run(  # noqa: S603 # our own Java with fixed arguments
         [
             java(),

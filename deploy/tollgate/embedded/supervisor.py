@@ -152,6 +152,9 @@ class Supervisor:
             await task
         finally:
             task.cancel()
+            # Else asyncio tells the user of a cancellation that nobody looked at.
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def _keep(self, role: Role) -> None:
         """Start the role again and again until the stack stops."""

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from tollgate.embedded.kafka import BrokerAddress, Membership, new_cluster_id, write_properties
+import pytest
+
+from tollgate.embedded.errors import NotReadyError
+from tollgate.embedded.kafka import BrokerAddress, Membership, format_storage, new_cluster_id, write_properties
 
 VOTERS = ("1@127.0.0.1:7001", "2@127.0.0.1:7002", "3@127.0.0.1:7003")
 
@@ -34,3 +37,14 @@ def test_a_cluster_id_is_22_characters_and_no_option() -> None:
     assert len(ids) == 200
     assert {len(cluster_id) for cluster_id in ids} == {22}
     assert not any("-" in cluster_id for cluster_id in ids)
+
+
+def test_a_directory_that_this_kafka_cannot_read_is_refused_in_a_sentence_and_its_own_is_kept(tmp_path: Path) -> None:
+    address = BrokerAddress(tmp_path, 7000, 7001)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "meta.properties").touch()
+    with pytest.raises(NotReadyError, match=r"made by Kafka 4\.3\.1.*start in another directory"):
+        format_storage(address, write_properties(address), [])
+    (tmp_path / "kafka-version").touch()
+    format_storage(address, write_properties(address), [])
+    assert (tmp_path / "log" / "meta.properties").read_bytes() == b""
