@@ -1,6 +1,6 @@
 """The embedded broker killed: what transactions had open must end, or readers of committed records stand still.
 
-Kafka 4.3.0 to 4.4.0 fail here (KAFKA-20734). While the broker registers again its partitions have no leader, and the
+Kafka 4.3.1 fails here (KAFKA-20734). While the broker registers again its partitions have no leader, and the
 coordinator of transactions takes that for deleted partitions: it writes no marker and forgets the transaction.
 """
 
