@@ -108,7 +108,7 @@ impl PricedRecords {
 
 /// Pack records (key, value, headers) into batches of at most `bytes_max` bytes, in order.
 ///
-/// ValueError when a single record is larger.
+/// A record that is larger becomes a batch by itself, as aiokafka's builder makes it.
 #[pyfunction]
 pub fn pack_records(records: &Bound<'_, PyList>, bytes_max: usize, timestamp_ms: i64) -> PyResult<Vec<RecordBatch>> {
     let mut packer = Packer::new(bytes_max, timestamp_ms);
@@ -147,9 +147,6 @@ impl Packer {
         if self.is_over() && self.count > 0 {
             self.close()?;
             write(&mut self.record, 0)?;
-        }
-        if self.is_over() {
-            return Err(PyValueError::new_err(format!("a record of {} bytes does not fit a batch", self.record.len())));
         }
         put_varint(&mut self.bytes, self.record.len() as i64);
         self.bytes.extend_from_slice(&self.record);

@@ -19,6 +19,10 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE
 # While an alert fires, its numbers are refreshed this often; a new level is told at once.
 ALERT_REFRESH_MS: Final = 5_000
 
+# Alerts of one scope that fire at a time. Each is at most 7 kB of the scope's row, which so fits into a record. A budget
+# past these is alerted when another one's alert is resolved; its flag and its block do not wait.
+FIRING_MAX: Final = 64
+
 _LEVELS: Final = ("", AlertLevel.WARNING.value, AlertLevel.CRITICAL.value, AlertLevel.EMERGENCY.value)
 Json = dict[str, Any]
 
@@ -158,6 +162,8 @@ def _decide_alerts(
             continue
         due_ms = here.window_end_ms
         told = firing.get(budget_id)
+        if told is None and len(firing) >= FIRING_MAX:
+            continue
         if told is None or _is_news(told, here, here.threshold):
             _tell(scope, here, told, decision, now_ms)
         elif told.value != here.value:

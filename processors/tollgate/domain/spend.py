@@ -15,6 +15,11 @@ WindowKey = tuple[WindowKind, int]
 
 LIFETIME: Final[WindowKey] = (WindowKind.LIFETIME, 0)
 
+# A scope's usage is kept for at most so many dimensions, those that it saw first; what comes under other names is added
+# up under `OTHER`. With names of 256 characters a scope's state row then has 160 kB, so that it fits into a record.
+DIMENSIONS_MAX: Final = 128
+OTHER: Final = "other"
+
 
 class Spend(msgspec.Struct, array_like=True, gc=False):
     """A sum: cost, retail value, number of events, usage by dimension. As JSON an array in this order."""
@@ -93,6 +98,25 @@ class ScopeSpend:
         if held_kinds >= 4:
             self._add_hour(hour_start_ms, amount, changed)
         return changed
+
+    def folded(self, amount: Spend) -> Spend:
+        """The amount as this scope counts it: usage of dimensions that it has no room for is under `OTHER`.
+
+        A dimension is counted under its own name if lifetime has that name already, or has room for it. So the same
+        dimension never changes sides, and all windows of a scope have the same names.
+        """
+        names = self.lifetime.usage_nano
+        room = DIMENSIONS_MAX - len(names) + (OTHER in names)
+        usage: dict[str, int] = {}
+        for dimension, nano in amount.usage_nano.items():
+            name = dimension
+            if dimension not in names and dimension not in usage:
+                if dimension == OTHER or room <= 0:
+                    name = OTHER
+                else:
+                    room -= 1
+            usage[name] = usage.get(name, 0) + nano
+        return Spend(amount.cost_picousd, amount.retail_picousd, amount.events, usage)
 
     def _add_to_open(self, amount: Spend) -> None:
         """`Spend.add` to all four open windows, in one walk over the usage."""

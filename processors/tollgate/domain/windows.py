@@ -19,6 +19,10 @@ HOURS_HELD_MS: Final = 72 * HOUR_MS
 DAYS_HELD_MS: Final = 62 * DAY_MS
 MONTHS_HELD: Final = 25
 
+# A broker's clock may run ahead of the worker's by this much. A clock that jumps further must not close the windows of
+# today: events of today would then be late, and no budget would see them.
+CLOCK_AHEAD_MS_MAX: Final = HOUR_MS
+
 # The lifetime window has no end; flags and rows give this instant, the last second RFC 3339 can write.
 LIFETIME_END_MS: Final = to_ms(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 
@@ -75,21 +79,27 @@ def window_end(kind: WindowKind, start_ms: int) -> int:
 class Horizon:
     """Which windows are still held, as of a clock that only moves forward.
 
-    The clock is the highest broker timestamp of a partition's records, never the machine's time: the same log gives
-    the same answer on every replay and to `tollgate verify`. `slack_ms` keeps windows longer than the promise; the
+    The clock is the highest broker timestamp of a partition's records, so the same log gives the same answer on every
+    replay and to `tollgate verify`. The machine's time is only its bound: see `bound`. `slack_ms` keeps windows longer than the promise; the
     second stage uses it, whose inputs come from partitions whose clocks differ. The limits hold while the clock stays
     below `next_hour_ms`.
     """
 
-    __slots__ = ("clock_ms", "days_from", "hours_from", "months_from", "next_hour_ms", "slack_ms")
+    __slots__ = ("clock_ms", "days_from", "hours_from", "limit_ms", "months_from", "next_hour_ms", "slack_ms")
 
     def __init__(self, clock_ms: int = 0, slack_ms: int = 0) -> None:
         self.slack_ms = slack_ms
         self.clock_ms = clock_ms
+        self.limit_ms = LIFETIME_END_MS
         self._set_limits()
 
+    def bound(self, now_ms: int) -> None:
+        """From now on the clock moves no further than an hour past the machine's time."""
+        self.limit_ms = now_ms + CLOCK_AHEAD_MS_MAX
+
     def advance(self, instant_ms: int) -> None:
-        """Move the clock forward to the instant; an earlier one changes nothing."""
+        """Move the clock forward to the instant, or to its bound; an earlier one changes nothing."""
+        instant_ms = min(instant_ms, self.limit_ms)
         if instant_ms > self.clock_ms:
             self.clock_ms = instant_ms
             if instant_ms >= self.next_hour_ms:

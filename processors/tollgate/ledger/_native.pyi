@@ -81,4 +81,4 @@ class PricedRecords:
 def pack_records(
     records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]], bytes_max: int, timestamp_ms: int
 ) -> list[RecordBatch]:
-    """Records as batches of at most `bytes_max` bytes. ValueError when one is larger."""
+    """Records as batches of at most `bytes_max` bytes; a larger record is a batch by itself."""

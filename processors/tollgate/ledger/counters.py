@@ -7,13 +7,17 @@ from tollgate.schemas.refusals import RefusalReason
 
 @dataclass(slots=True)
 class Counters:
-    """Only ever rise. `applied` counts records of the usage topic, `counted` those that became priced events."""
+    """Only ever rise. `applied` counts records of the usage topic, `counted` those that became priced events.
+
+    `folded_dimensions`: how often a batch's usage of a dimension was added to a scope's `other`.
+    """
 
     applied: int = 0
     counted: int = 0
     duplicates: int = 0
     forwarded: int = 0
     late: int = 0
+    folded_dimensions: int = 0
     refused: dict[RefusalReason, int] = field(default_factory=lambda: dict.fromkeys(RefusalReason, 0))
     transactions: int = 0
     transaction_seconds: float = 0

@@ -12,12 +12,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from tollgate.ledger.core import Core
 from tollgate.ledger.log import Reader
 from tollgate.ledger.outbox import OutRecord
-from tollgate.schemas.topics import RECORD_BYTES_MAX
+from tollgate.schemas.topics import BATCH_BYTES_MAX, LETTER_BYTES_MAX
 
 log = structlog.get_logger("tollgate.ledger")
-
-# Records become Kafka record batches of at most this size: one future to wait for, not thousands.
-_BATCH_BYTES: Final = 1 << 20
 
 # A transaction that its process left open is aborted after this time even if nobody fences it.
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
@@ -54,8 +51,8 @@ class KafkaLog:
             # The default of 100 ms is waited for at each commit that meets its predecessor's markers.
             retry_backoff_ms=20,
             transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=RECORD_BYTES_MAX + _BATCH_BYTES,
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=LETTER_BYTES_MAX + BATCH_BYTES_MAX,
             linger_ms=0,
         )
         await producer.start()
@@ -67,7 +64,7 @@ class KafkaLog:
             **self._options,
             isolation_level="read_committed",
             enable_auto_commit=False,
-            max_partition_fetch_bytes=8 * _BATCH_BYTES,
+            max_partition_fetch_bytes=8 * BATCH_BYTES_MAX,
             max_poll_records=20_000,
             # At the end of a partition the broker would hold the fetch for half a second, and recovery with it.
             fetch_max_wait_ms=20,
@@ -94,7 +91,7 @@ class KafkaWriter:
     async def send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> "list[asyncio.Future[Any]]":
         producer = self._producer
         if self._pack is not None:
-            packed = self._pack(records, _BATCH_BYTES)
+            packed = self._pack(records, BATCH_BYTES_MAX)
             return [await producer.send_batch(batch, topic, partition=partition) for batch in packed]
         sent = []
         batch = producer.create_batch()
@@ -102,8 +99,8 @@ class KafkaWriter:
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                 sent.append(await producer.send_batch(batch, topic, partition=partition))
                 batch = producer.create_batch()
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    raise ValueError(f"a record of {len(value or b'')} bytes does not fit a batch")
+                # An empty batch takes one record of any size.
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
         sent.append(await producer.send_batch(batch, topic, partition=partition))
         return sent
 

@@ -1,22 +1,38 @@
-"""Records that go on as they came: dead letters, and events sent home to their user's partition."""
+"""Records that a worker passes on: dead letters, and events that are sent to their user's partition."""
 
+from hashlib import sha256
 from typing import Final
 
 from aiokafka import ConsumerRecord
 
 from tollgate.ledger.outbox import Headers, OutRecord
+from tollgate.schemas.cloud_events import binary_attributes
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.topics import LETTER_BYTES_MAX
 
 # Marks a record that a worker has already forwarded once.
 FORWARDED_HEADER: Final = "tollgate-forwarded-from"
 
+# Room for what Kafka adds: the header of the batch (61 bytes) and the lengths of the record's parts.
+_OVERHEAD_BYTES: Final = 1024
+# What Kafka adds to a header: the lengths of its name and value.
+_HEADER_OVERHEAD_BYTES: Final = 10
+_ERROR_BYTES_MAX: Final = 4 * 1024
+# Of a record that does not fit, this much of the key and of all headers together is kept. The value gets the rest.
+_KEY_BYTES_MAX: Final = 64 * 1024
+_HEADERS_BYTES_MAX: Final = 1024 * 1024
+
 
 def dead_letter(record: ConsumerRecord, refusal: Refusal) -> OutRecord:
-    """The refused record with its original key and bytes, and the reason in its headers."""
+    """The refused record with its original key and bytes, and the reason in its headers.
+
+    A record can be larger than a dead letter only if it was compressed. Then the beginnings of its key and value and
+    its first headers are kept, a header `cut` says what is missing, and `value_sha256` is the hash of the whole value.
+    """
     reason = [
         ("reason", refusal.reason.value.encode()),
-        ("error", refusal.error.encode("utf-8", "replace")),
+        ("error", refusal.error.encode("utf-8", "replace")[:_ERROR_BYTES_MAX]),
         ("source_topic", record.topic.encode()),
         ("source_partition", str(record.partition).encode()),
         ("source_offset", str(record.offset).encode()),
@@ -24,16 +40,55 @@ def dead_letter(record: ConsumerRecord, refusal: Refusal) -> OutRecord:
     ]
     # Kafka's clients refuse a record without key and value; an empty key says the same.
     key = b"" if record.key is None and record.value is None else record.key
-    return key, record.value, [*_cloud_event_headers(record), *reason]
+    headers = _cloud_event_headers(record)
+    room = LETTER_BYTES_MAX - _OVERHEAD_BYTES - _size(reason)
+    if len(key or b"") + len(record.value or b"") + _size(headers) <= room:
+        return key, record.value, [*headers, *reason]
+    return _cut(key, record.value, headers, reason, room)
+
+
+def _cut(key: bytes | None, value: bytes | None, headers: Headers, reason: Headers, room: int) -> OutRecord:
+    said = []
+    if key is not None and len(key) > _KEY_BYTES_MAX:
+        said.append(f"key: {_KEY_BYTES_MAX} of {len(key)} bytes are kept")
+        key = key[:_KEY_BYTES_MAX]
+    kept: Headers = []
+    kept_bytes = 0
+    for header in headers:
+        kept_bytes += _size([header])
+        if kept_bytes > _HEADERS_BYTES_MAX:
+            said.append(f"headers: {len(kept)} of {len(headers)} are kept")
+            break
+        kept.append(header)
+    notes: Headers = []
+    # 512 bytes are more than the two headers that say what was cut.
+    left = room - len(key or b"") - _size(kept) - 512
+    if value is not None and len(value) > left:
+        said.append(f"value: {left} of {len(value)} bytes are kept")
+        notes.append(("value_sha256", sha256(value).hexdigest().encode()))
+        value = value[:left]
+    notes.append(("cut", "; ".join(said).encode()))
+    return key, value, [*kept, *notes, *reason]
 
 
 def forwarded(record: ConsumerRecord, key: bytes) -> OutRecord:
-    """The same event under its user's key; the caller addresses it to the user's partition."""
+    """The same event under its user's key; the caller addresses it to the user's partition.
+
+    Of the headers only a CloudEvent's own attributes in binary mode go along. They are short, because the event is
+    valid, so the forwarded record is never larger than an event may be.
+    """
     origin = f"{record.partition}:{record.offset}".encode()
-    return key, record.value, [*_cloud_event_headers(record), (FORWARDED_HEADER, origin)]
+    attributes = binary_attributes(record.headers)
+    assert not isinstance(attributes, Refusal), "only a valid event is forwarded"
+    headers = [(f"ce_{name}", text.encode()) for name, text in (attributes or {}).items()]
+    return key, record.value, [*headers, (FORWARDED_HEADER, origin)]
 
 
 def _cloud_event_headers(record: ConsumerRecord) -> Headers:
     """What a CloudEvent in binary mode cannot do without; other headers of the producer are dropped."""
     kept = (name for name in record.headers if name[0].startswith("ce_") or name[0].lower() == "content-type")
     return [(name, value or b"") for name, value in kept]
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in headers)

@@ -63,7 +63,7 @@ class PackablePriced(Sequence[OutRecord]):
 
 
 def pack(records: Sequence[OutRecord], bytes_max: int) -> list[PackedBatch]:
-    """Records in batches of at most `bytes_max` bytes, stamped with the time. ValueError when one record is larger."""
+    """Records in batches of at most `bytes_max` bytes, stamped with the time. A larger record is a batch by itself."""
     now_ms = time.time_ns() // 10**6
     if isinstance(records, PackablePriced):
         batches = records.core.pack(bytes_max, now_ms)

@@ -11,11 +11,13 @@ from operator import itemgetter
 from typing import Final
 
 import msgspec
+import structlog
 
 from tollgate.domain.budgets import BudgetBook, positions, window_json
 from tollgate.domain.decisions import Standing, decide
-from tollgate.domain.spend import ScopeSpend, Spend, WindowKey
+from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend, WindowKey
 from tollgate.domain.windows import Horizon
+from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
@@ -35,6 +37,11 @@ DECISIONS_MAX: Final = 5_000
 # this many per transaction: about 10 ms in which nothing else is counted.
 SWEPT_MAX: Final = 1_000
 
+# A warning for each scope of which somebody invents dimensions would be a flood of its own.
+_FOLDING_MAX: Final = 100
+
+log = structlog.get_logger("tollgate.ledger")
+
 _encode = msgspec.json.Encoder().encode
 _decode_standing = msgspec.json.Decoder(Standing).decode
 
@@ -42,8 +49,13 @@ _decode_standing = msgspec.json.Decoder(Standing).decode
 class Scopes:
     """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them."""
 
-    def __init__(self, partition: int, state: Topic, horizon: Horizon, budgets: BudgetBook) -> None:
+    def __init__(
+        self, partition: int, state: Topic, horizon: Horizon, budgets: BudgetBook, counters: Counters | None = None
+    ) -> None:
         self._partition = partition
+        self._counters = counters or Counters()
+        # Scopes of which the log has said that they have too many usage dimensions.
+        self._folding: set[str] = set()
         self._state = state
         self._budgets = budgets
         self.horizon = horizon
@@ -74,6 +86,8 @@ class Scopes:
         if spend is None:
             spend = ScopeSpend(hour_start_ms)
             self.spend.add(scope, spend)
+        if len(amount.usage_nano) + len(spend.lifetime.usage_nano) > DIMENSIONS_MAX:
+            amount = self._folded(scope, spend, amount)
         self._dirty[scope] = None
         if not self._budgets.is_empty and self._budgets.covers(scope):
             self._undecided[scope] = None
@@ -89,6 +103,21 @@ class Scopes:
             # One batch of a backlog may span days: a window goes only when its last sum has been said.
             for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
                 self._dirty_closed[scope, window] = False
+
+    def _folded(self, scope: str, spend: ScopeSpend, amount: Spend) -> Spend:
+        """See `ScopeSpend.folded`. The first time for a scope since the process started, it is said in the log."""
+        folded = spend.folded(amount)
+        more = sum(dimension not in folded.usage_nano for dimension in amount.usage_nano)
+        if more:
+            self._counters.folded_dimensions += more
+            if scope not in self._folding and len(self._folding) < _FOLDING_MAX:
+                self._folding.add(scope)
+                log.warning(
+                    f"a scope has more than {DIMENSIONS_MAX} usage dimensions: further ones are added up as {OTHER}",
+                    scope=scope,
+                    dimensions=more,
+                )
+        return folded
 
     def set_budgets(self, budgets: BudgetBook) -> None:
         """Replace the budgets; every scope that has one now, or was told about one, is decided anew."""

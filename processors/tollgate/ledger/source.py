@@ -53,6 +53,7 @@ class Source:
         numbers = msgspec.json.decode(offset_row) if offset_row is not None else None
         if numbers is not None:
             self.next_offset = self.committed_offset = numbers["next"]
+        self.stage.bound_clock(self._link.now_ms())
         self.stage.restore(rows, numbers)
         self._link.reached("acquire.state_read")
         for topic in self.stage.remembered:
@@ -74,6 +75,7 @@ class Source:
             records = [record for record in records if record.offset >= self.next_offset]
             if not records:
                 return
+        self.stage.bound_clock(self._link.now_ms())
         self.stage.apply(records)
         self.next_offset = records[-1].offset + 1
 

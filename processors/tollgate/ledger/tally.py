@@ -8,7 +8,7 @@ from tollgate.ledger.identities import IdentityIndex, Seen, pack
 from tollgate.ledger.outbox import NO_HEADERS, OutRecord
 from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
 
-# A record of identities or deltas stays far below the broker's limit for one record.
+# Identities in one record: 280 kB, far below what a record may have.
 ROWS_PER_RECORD = 10_000
 
 

@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
 from tollgate.domain.windows import HOUR_MS, Horizon
+from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
@@ -18,8 +19,8 @@ from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.shared import Delta, DeltaBatch, encode_deltas
-from tollgate.ledger.tally import ROWS_PER_RECORD, PythonTally, Tally
+from tollgate.ledger.shared import Delta, DeltaBatch, encode_deltas, in_records
+from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount
 from tollgate.schemas.instants import format_instant
@@ -75,8 +76,9 @@ class UserStage:
         self._counters = counters
         self._pricer = policy.new_pricer()
         self.horizon = Horizon()
-        self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets)
+        self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets, counters)
         self._unpriced = UnpricedModels(partition, self.state)
+        self._clock = ClockWatch(partition, self.state)
         self._identities: IdentityMemory
         self._tally: Tally
         self._compiled: CompiledTally | None = None
@@ -101,6 +103,7 @@ class UserStage:
         if offsets is None:
             return
         self._unpriced.restore(rows)
+        self._clock.restore(rows)
         self.scopes.restore(rows, offsets)
 
     def remember(self, value: bytes) -> None:
@@ -119,14 +122,19 @@ class UserStage:
     def pending(self) -> int:
         return self._applied or int(self.scopes.has_pending() or self._unpriced.is_stale)
 
+    def bound_clock(self, now_ms: int) -> None:
+        self.horizon.bound(now_ms)
+
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
-        self._next_offset = records[-1].offset + 1
+        last = records[-1]
+        self._next_offset = last.offset + 1
         if self._compiled is not None:
             self._apply_compiled(self._compiled, records)
         else:
             for first in range(0, len(records), _CHUNK):
                 self._apply_chunk(records[first : first + _CHUNK])
+        self._clock.note(last.timestamp, self.horizon.limit_ms)
         self._identities.compact(self.horizon.clock_ms // 1000)
 
     def _apply_compiled(self, tally: "CompiledTally", records: Sequence[ConsumerRecord]) -> None:
@@ -138,7 +146,7 @@ class UserStage:
             if at == len(batch):
                 break
             record = batch[at]
-            if why == HOUR_BEGINS:
+            if why == HOUR_BEGINS and record.timestamp <= self.horizon.limit_ms:
                 self.horizon.advance(record.timestamp)
                 continue
             event = decode_usage_event(record.value, record.headers)
@@ -180,12 +188,14 @@ class UserStage:
         now_ms, time_ms = record.timestamp, event.time_ms
         if now_ms > self.horizon.clock_ms:
             self.horizon.advance(now_ms)
+            self._clock.note(now_ms, self.horizon.limit_ms)
         if event.subject not in self._routed and not self._belongs_here(record, event.subject):
             return
         if time_ms > now_ms + FUTURE_MS_MAX:
             self._refuse_future(record, time_ms - now_ms)
             return
-        now_s = now_ms // 1000
+        # Remembered by a clock that does not jump ahead: else what was seen yesterday could be taken for long forgotten.
+        now_s = min(now_ms, self.horizon.limit_ms) // 1000
         said = fingerprint(event)
         if seen is not None and self._identities.is_remembered(seen, now_s):
             self._repeated(record, said == seen[0])
@@ -279,6 +289,7 @@ class UserStage:
             # A model that is no longer alerted is alerted again by the next event without a price.
             self._compiled.forget_prices()
         self._unpriced.write(outbox, now_ms, self._pricer.price)
+        self._clock.write(outbox, now_ms)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 
@@ -294,10 +305,10 @@ class UserStage:
             batches.setdefault(self._owner(scope), []).append(delta)
         for partition, deltas in batches.items():
             records = outbox.to(Topic.DELTAS, partition)
-            for first in range(0, len(deltas), ROWS_PER_RECORD):
-                batch = DeltaBatch(self.horizon.clock_ms, deltas[first : first + ROWS_PER_RECORD])
-                to_follow = (len(deltas) - first - 1) // ROWS_PER_RECORD
-                counted = f"{self._partition}:{self._next_offset}:{to_follow}".encode()
+            groups = in_records(deltas)
+            for number, group in enumerate(groups, 1):
+                counted = f"{self._partition}:{self._next_offset}:{len(groups) - number}".encode()
+                batch = DeltaBatch(self.horizon.clock_ms, group)
                 records.append((None, encode_deltas(batch), [(COUNTED_HEADER, counted)]))
 
     def _owner(self, scope: str) -> int:

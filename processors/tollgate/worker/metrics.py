@@ -23,6 +23,11 @@ class LedgerCollector(Collector):
             ("tollgate_events_duplicate", "Usage events whose identity was counted before", c.duplicates),
             ("tollgate_events_forwarded", "Usage events that were sent on to their user's partition", c.forwarded),
             ("tollgate_events_late", "Counted events for an hour that is no longer held", c.late),
+            (
+                "tollgate_usage_dimensions_folded",
+                "Times that usage of a dimension was added up as `other`, because its scope has too many",
+                c.folded_dimensions,
+            ),
             ("tollgate_transactions", "Kafka transactions committed", c.transactions),
             ("tollgate_transaction_seconds", "Time spent in committed transactions", c.transaction_seconds),
             ("tollgate_records_written", "Records written in committed transactions", c.records_written),

@@ -119,6 +119,10 @@ class AlertKind(StrEnum):
 
     BUDGET = "budget"
     UNPRICED = "unpriced"
+    CLOCK = "clock"
+    """A broker stamps records with a time that is ahead of the worker's clock."""
+    POISON = "poison"
+    """A record ended the worker again and again, and was put aside without being counted."""
 
 
 class AlertLevel(StrEnum):

@@ -21,9 +21,18 @@ LANES = 8
 # transactions, which are what the broker has least of.
 DELTA_PARTITIONS = 2
 
-# A worker refuses anything larger than 64 KiB as a usage event, but must be able to read it in order to refuse it and
-# to keep its bytes.
+# Every limit on the size of records follows from these three. Topics get theirs from `topic_specs`, the worker's
+# producer from `kafka_log.py`, and the worker's outputs are made to fit.
+
+# The largest record batch that the usage topic takes, as it is on the wire. A worker refuses anything larger than 64 KiB
+# as a usage event, but must be able to read it in order to refuse it and to keep its bytes.
 RECORD_BYTES_MAX = 4 * 1024 * 1024
+
+# The worker fills its record batches up to this size. Only a dead letter can be larger, and is then a batch by itself.
+BATCH_BYTES_MAX = 1024 * 1024
+
+# A dead letter holds a whole record of the usage topic, and what this leaves for its own headers.
+LETTER_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
 
 # The usage topic is what `tollgate verify` recomputes from, so it reaches back over the whole of the previous month.
 USAGE_RETENTION_MS = 62 * DAY_MS
@@ -68,7 +77,11 @@ class TopicSpec:
     configs: dict[str, str] = field(default_factory=dict)
 
 
-_COMPACT = {
+# Holds for every topic, unless its specification says otherwise. A batch of the worker always fits. Batches stay as their
+# producer compressed them: a broker that packs them anew could make them larger than what was checked.
+_DEFAULTS = {"max.message.bytes": str(2 * BATCH_BYTES_MAX), "compression.type": "producer"}
+
+_COMPACT = _DEFAULTS | {
     "cleanup.policy": "compact",
     # Small segments and an eager cleaner bound how much of a compacted topic a reader must replay.
     "segment.ms": str(10 * 60 * 1000),
@@ -79,7 +92,7 @@ _COMPACT = {
 
 
 def _delete(retention_ms: int) -> dict[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    return _DEFAULTS | {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
 
 
 def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ...]:
@@ -100,7 +113,7 @@ def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ..
         TopicSpec(
             Topic.DEAD_LETTERS,
             1,
-            _delete(DEAD_LETTER_RETENTION_MS) | {"max.message.bytes": str(RECORD_BYTES_MAX + 64 * 1024)},
+            _delete(DEAD_LETTER_RETENTION_MS) | {"max.message.bytes": str(LETTER_BYTES_MAX)},
         ),
         TopicSpec(Topic.DELTAS, DELTA_PARTITIONS, _delete(7 * DAY_MS) | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(Topic.USER_STATE, usage_partitions, _COMPACT),

@@ -48,10 +48,12 @@ def test_batches_hold_all_records_in_order_within_the_limit(given: list[OutRecor
     assert first == len(given)
 
 
-def test_a_record_that_does_not_fit_is_refused() -> None:
-    assert len(pack_records([(None, bytes(900), [])], 1_000, TIME_MS)) == 1
-    with pytest.raises(ValueError, match="does not fit"):
-        pack_records([(None, b"", []), (None, bytes(1_000), [])], 1_000, TIME_MS)
+def test_a_record_above_the_limit_is_a_batch_by_itself() -> None:
+    large: OutRecord = (b"key", bytes(5_000), [("reason", b"too_large")])
+    small: OutRecord = (None, b"", [])
+    batches = pack_records([small, large, large, small], 1_000, TIME_MS)
+    assert [len(batch) for batch in batches] == [1, 1, 1, 1]
+    assert batches[1].sealed(1, 2, 3) == built_by_aiokafka([large], (1, 2, 3))
 
 
 def test_no_records_make_no_batch() -> None:
