@@ -15,6 +15,11 @@ use crate::record_batch::{
 };
 
 const CODEC: i16 = 0x07;
+// All that one reading unpacks, about; what follows is left for the next one. A few kilobytes of a compressed batch can
+// become gigabytes.
+const UNPACKED_BYTES_MAX: usize = 128 << 20;
+// In place of a timestamp's type, which a producer cannot set to this: a batch that could not be unpacked.
+const UNREADABLE: u8 = u8::MAX;
 // The broker's time of arrival, for all records of the batch.
 const LOG_APPEND_TIME: i16 = 0x08;
 const CONTROL: i16 = 0x20;
@@ -56,8 +61,9 @@ impl Fetched {
     /// Find the records from an offset on, leaving out aborted transactions and markers.
     ///
     /// `aborted` has (producer id, first offset) of aborted transactions in the order of their offsets; `decompress`
-    /// takes a codec's number and a batch's compressed records. None when a batch has an older format. ValueError when
-    /// the bytes are damaged.
+    /// takes a codec's number and a batch's compressed records, and gives None when they cannot be unpacked. Such a batch
+    /// becomes one record at its last offset, with the compressed bytes as its value, 255 as the type of its timestamp,
+    /// and its first offset in a header. None when a batch has an older format. ValueError when the bytes are damaged.
     #[staticmethod]
     fn read(
         data: Bound<'_, PyBytes>,
@@ -71,6 +77,7 @@ impl Fetched {
         let mut aborted_producers = HashSet::new();
         let bytes = data.as_bytes();
         let mut at = 0;
+        let mut unpacked = 0;
         // What the broker cut off at the end comes with the next fetch.
         while let Some(batch) = Batch::at(bytes, at)? {
             at = batch.end;
@@ -90,12 +97,19 @@ impl Fetched {
             } else if batch.attributes & TRANSACTIONAL == 0 || !aborted_producers.contains(&batch.producer_id) {
                 match batch.attributes & CODEC {
                     0 => fetched.add(&batch, bytes, 0, batch.records.clone())?,
+                    _ if unpacked >= UNPACKED_BYTES_MAX && fetched.next_offset > from_offset => break,
                     codec => {
                         let packed = PyBytes::new(py, &bytes[batch.records.clone()]);
-                        let plain = decompress.call1((codec, packed))?.cast_into::<PyBytes>()?;
-                        let whole = 0..plain.as_bytes().len();
-                        fetched.buffers.push(plain.clone().unbind());
-                        fetched.add(&batch, plain.as_bytes(), fetched.buffers.len() - 1, whole)?;
+                        let plain = decompress.call1((codec, packed))?;
+                        if plain.is_none() {
+                            fetched.add_unreadable(py, &batch, &bytes[batch.records.clone()]);
+                        } else {
+                            let plain = plain.cast_into::<PyBytes>()?;
+                            let whole = 0..plain.as_bytes().len();
+                            unpacked += whole.end;
+                            fetched.buffers.push(plain.clone().unbind());
+                            fetched.add(&batch, plain.as_bytes(), fetched.buffers.len() - 1, whole)?;
+                        }
                     }
                 }
             }
@@ -186,6 +200,24 @@ impl Fetched {
             timestamp_ms: record.timestamp_ms,
             offset: u64::try_from(record.offset).ok()?,
         })
+    }
+
+    /// A batch that cannot be unpacked, as one record. Its key and headers are not known.
+    fn add_unreadable(&mut self, py: Python<'_>, batch: &Batch, packed: &[u8]) {
+        let mut bytes = packed.to_vec();
+        put_field(&mut bytes, Some(b"source_offset_first"));
+        put_field(&mut bytes, Some(batch.base_offset.to_string().as_bytes()));
+        self.buffers.push(PyBytes::new(py, &bytes).unbind());
+        self.records.push(Record {
+            buffer: self.buffers.len() - 1,
+            offset: batch.next_offset - 1,
+            timestamp_ms: batch.max_ms,
+            timestamp_type: UNREADABLE,
+            key: None,
+            value: Some(0..packed.len()),
+            headers: 1,
+            headers_at: packed.len(),
+        });
     }
 
     fn add(&mut self, batch: &Batch, bytes: &[u8], buffer: usize, range: Range<usize>) -> PyResult<()> {

@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
 from tollgate.ledger.outbox import OutRecord
+from tollgate.schemas.topics import TOPIC_SPECS
+
+LIMITS = {spec.topic.value: int(spec.configs["max.message.bytes"]) for spec in TOPIC_SPECS}
+
+# A priced event with this in it is refused, as if something of it were too large.
+POISON_TO_WRITE = b"poison-to-write"
 
 Place = tuple[str, int]
 # A writer and a partition it sends to, or None for all: what is sent along a line arrives in order.
@@ -95,8 +101,12 @@ class Broker:
             raise ProducerFenced
 
     def append(self, transactional_id: str, epoch: int, owner: object, place: Place, out: Sequence[OutRecord]) -> None:
-        """Add records to the id's transaction. ProducerFenced for an old epoch, BusyError while markers are missing."""
+        """Add records to the id's transaction. ProducerFenced for an old epoch, BusyError while markers are missing,
+        MessageSizeTooLargeError for a record over its topic's limit.
+        """
         self._current(transactional_id, epoch)
+        for record in out:
+            self._refuse_large(place[0], record)
         transaction = self._transactions.get(transactional_id)
         if transaction is not None and transaction.decided is not None:
             if transaction.places:
@@ -110,6 +120,13 @@ class Broker:
             partition.open.append(transaction)
         for record in out:
             self._write(place, record, transaction)
+
+    @staticmethod
+    def _refuse_large(topic: str, out: OutRecord) -> None:
+        key, value, headers = out
+        size = len(key or b"") + len(value or b"") + sum(len(name) + len(text) for name, text in headers)
+        if size > LIMITS[topic] or (topic == "priced" and POISON_TO_WRITE in (value or b"")):
+            raise MessageSizeTooLargeError(f"{size} bytes for {topic}")
 
     def end(self, transactional_id: str, epoch: int) -> None:
         """Commit the id's transaction. ProducerFenced for an old epoch."""
@@ -141,15 +158,15 @@ class Broker:
             if not transaction.places:
                 self._committed(transaction.id, transaction.owner, transaction.written)
 
-    def publish(self, place: Place, record: OutRecord) -> None:
-        """One record without a transaction."""
-        self._write(place, record, None)
+    def publish(self, place: Place, record: OutRecord, ahead_ms: int = 0) -> None:
+        """One record without a transaction. `ahead_ms`: by how much the broker's clock jumps for this one."""
+        self._write(place, record, None, ahead_ms)
 
-    def _write(self, place: Place, out: OutRecord, transaction: Transaction | None) -> None:
+    def _write(self, place: Place, out: OutRecord, transaction: Transaction | None, ahead_ms: int = 0) -> None:
         key, value, headers = out
         partition = self._partitions[place]
         record: ConsumerRecord = ConsumerRecord(
-            place[0], place[1], partition.next_offset, self._now_ms(), 1, key, value, None,
+            place[0], place[1], partition.next_offset, self._now_ms() + ahead_ms, 1, key, value, None,
             len(key or b""), len(value or b""), tuple(headers),
         )  # fmt: skip
         partition.entries.append(Entry(partition.next_offset, record, transaction))

@@ -13,12 +13,16 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 from tests.simulation.broker import Broker, Place
+from tests.simulation.poison import is_poison_to_read, is_poison_to_write
 
 Key = tuple[str, str, int]  # scope, kind of window, its start in milliseconds
 
 # openai/gpt-4o: 2.50 USD per million input tokens, 10 USD per million output tokens; in 10⁻¹² USD per token.
 PICOUSD = {"input_tokens": 2_500_000, "output_tokens": 10_000_000}
 IDENTITY_BYTES = 28
+# What the contract promises.
+EVENT_BYTES_MAX = 64 * 1024
+DIMENSIONS_MAX = 128
 
 
 def windows(time_ms: int) -> Iterable[tuple[str, int]]:
@@ -38,10 +42,21 @@ class Sum:
     events: int = 0
     tokens: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def is_row(self, row: list[Any]) -> bool:
-        """Whether a sum as the state topic has it says the same."""
-        usage = {dimension: amount * 10**9 for dimension, amount in self.tokens.items()}
+    def is_row(self, row: list[Any], names: Iterable[str]) -> bool:
+        """Whether a sum as the state topic has it says the same. `names`: the dimensions that its scope has."""
+        usage = {dimension: amount * 10**9 for dimension, amount in folded(self.tokens, names).items()}
         return [self.cost, 0, self.events, usage] == row
+
+
+def folded(tokens: dict[str, int], names: Iterable[str]) -> dict[str, int]:
+    """What a scope with these dimensions keeps: of a full one, all others are one."""
+    kept = set(names) - {"other"}
+    if len(kept) < DIMENSIONS_MAX:
+        return dict(tokens)
+    found: dict[str, int] = defaultdict(int)
+    for dimension, amount in tokens.items():
+        found[dimension if dimension in kept else "other"] += amount
+    return dict(found)
 
 
 class Fold:
@@ -63,6 +78,13 @@ def expect(truth: bool, what: str, *facts: object) -> None:
     """Raise Wrong with the facts."""
     if not truth:
         raise Wrong(f"{what}: {', '.join(map(str, facts))}")
+
+
+def cost_of(data: dict[str, Any]) -> Decimal:
+    """What an event costs, in 10⁻¹² USD."""
+    if "cost_usd" in data:
+        return Decimal(data["cost_usd"]) * 10**12
+    return sum((Decimal(PICOUSD[d] * n) for d, n in data["usage"].items()), Decimal(0))
 
 
 def scopes_of(data: dict[str, Any]) -> Iterable[str]:
@@ -87,6 +109,8 @@ class Checker:
         # Per source partition who recovered it last, and its writer.
         self.owners: dict[Place, tuple[Any, object]] = {}
         self.transactions = 0
+        # By scope the usage dimensions of its latest row.
+        self._names: dict[str, list[str]] = {}
 
     def transaction(self, transactional_id: str, owner: object, written: dict[Place, list[ConsumerRecord]]) -> None:
         """Compare what a transaction made visible with what it should be."""
@@ -139,12 +163,21 @@ class Checker:
         expect(end >= fold.next, "the offset row went back", partition, end, fold.next)
         expect(end <= self.broker.stable_end(("usage", partition)), "the offset row is ahead of the log", end)
         for record in self._between("usage", partition, fold.next, end):
+            if is_poison_to_read(record):
+                fold.letters += 1
+                continue
             try:
                 event = json.loads(record.value)
             except ValueError:
                 fold.letters += 1
                 continue
+            if len(record.value) > EVENT_BYTES_MAX:
+                fold.letters += 1
+                continue
             if self._homes[event["subject"]] != partition:
+                continue
+            if is_poison_to_write(record):
+                fold.letters += 1
                 continue
             identity = event["source"], event["id"]
             known = fold.events.get(identity)
@@ -153,7 +186,7 @@ class Checker:
                 continue
             fold.events[identity] = event
             usage = event["data"]["usage"]
-            cost = fold.costs[identity] = sum((Decimal(PICOUSD[d] * n) for d, n in usage.items()), Decimal(0))
+            cost = fold.costs[identity] = cost_of(event["data"])
             if identity in self.priced:
                 expect(self.priced[identity] == cost, "cost", identity, self.priced[identity], cost)
             time_ms = int(datetime.fromisoformat(event["time"]).timestamp()) * 1000
@@ -171,12 +204,13 @@ class Checker:
             if key[0] == "s":
                 row = json.loads(record.value)
                 scope = key[2:]
+                names = self._names[scope] = list(row[1][3])
                 for kind, start, found in (
                     ("lifetime", 0, row[1]),
                     ("hour", row[2], row[3]), ("day", row[4], row[5]), ("month", row[6], row[7]),
                 ):  # fmt: skip
                     expect(
-                        fold.sums[scope, kind, start].is_row(found),
+                        fold.sums[scope, kind, start].is_row(found, names),
                         "row",
                         key,
                         kind,
@@ -187,7 +221,7 @@ class Checker:
                 _, kind, start, scope = key.split("|", 3)
                 found = json.loads(record.value)[1:]
                 right = fold.sums[scope, kind, int(start)]
-                expect(right.is_row(found), "closed window", key, found, right)
+                expect(right.is_row(found, self._names[scope]), "closed window", key, found, right)
 
     def _shared_state(self, partition: int, records: list[ConsumerRecord]) -> None:
         fold = self.shared[partition]
@@ -237,7 +271,7 @@ class Checker:
             start = int(datetime.fromisoformat(window["start"]).timestamp()) * 1000
             usage = {dimension: int(amount) for dimension, amount in value["usage"].items()}
             said[value["scope"], window["kind"], start] = (Decimal(value["spent_usd"]) * 10**12, value["events"], usage)
-        wanted = {key: (s.cost, s.events, dict(s.tokens)) for key, s in right.items()}
+        wanted = {key: (s.cost, s.events, folded(s.tokens, self._names.get(key[0], ()))) for key, s in right.items()}
         wrong = {
             key: (said.get(key), wanted.get(key))
             for key in said.keys() | wanted.keys()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from tests.simulation.broker import Broker
 from tests.simulation.log import Network, SimulatedLog
 
@@ -16,6 +16,7 @@ from tollgate.ledger.engine import Engine
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link
 from tollgate.ledger.policy import Policy
+from tollgate.ledger.source import Source
 
 
 class DiedError(BaseException):
@@ -96,6 +97,8 @@ class Process:
         self.flow = False
         self.rebalance: asyncio.Task[Any] | None = None
         self.positions: dict[TopicPartition, int] = {}
+        # Lanes that count a partition's records one at a time; their partitions are not read meanwhile.
+        self._careful: set[Lane] = set()
         self._broker = broker
         self._owns = owns
         self.engine = Engine(link(SimulatedLog(broker, network(self), self), self.fatal), policy)
@@ -110,6 +113,11 @@ class Process:
         if self.alive:
             self.alive, self.why = False, why
             self.loop.die()
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether it counts some partition's records one at a time."""
+        return bool(self._careful)
 
     def step(self) -> None:
         """Run the oldest callback."""
@@ -157,17 +165,38 @@ class Process:
     def poll(self, tp: TopicPartition, most: int) -> bool:
         """Fetch from one partition and count; False when there was nothing."""
         source, lane = self.engine.sources[tp]
+        if lane in self._careful:
+            return False
+        if source.must_seek:
+            self._seek(tp, source.next_offset)
+            source.must_seek = False
         records, position = self._broker.fetch(tp, self.positions[tp], most)
         self.positions[tp] = position
         if not records:
             return False
+        if source.suspect is not None:
+            self._careful.add(lane)
+            self.start(self._count_carefully(lane, source, records))
+            return True
 
         def count() -> None:
-            source.apply(records)
+            try:
+                lane.count(source, records)
+            except Exception as error:  # noqa: BLE001 # as the worker does
+                self.fatal("counting failed", error)
             lane.checkpoint()
 
         self._inside(count)
         return True
+
+    async def _count_carefully(self, lane: Lane, source: Source, records: list[ConsumerRecord]) -> None:
+        try:
+            await lane.count_carefully(source, records)
+        except Exception as error:  # noqa: BLE001 # as the worker does
+            self.fatal("counting failed", error)
+        finally:
+            self._careful.discard(lane)
+        lane.checkpoint()
 
     def tick(self) -> None:
         """What the worker's timer does."""

@@ -7,19 +7,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
-from tests.simulation.broker import Broker, BusyError, Line
+from tests.simulation.broker import POISON_TO_WRITE, Broker, BusyError, Line
 from tests.simulation.checker import Checker, Wrong
 from tests.simulation.log import SimulatedWriter
+from tests.simulation.poison import HEADER, poisonous
 from tests.simulation.process import Process
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger.core import Core
+from tollgate.ledger.endings import MemoryEndings
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
 from tollgate.ledger.policy import Policy
@@ -43,6 +45,8 @@ FAULTS: Final = (
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
+# Each ends three workers, so a run with more of them would do little else.
+POISON_MAX: Final = 3
 FAILED_SENDS: Final = 400  # one in so many
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
@@ -60,6 +64,10 @@ def _policy() -> Policy:
 
 
 POLICY: Final = _policy()
+
+
+def _unheard(*_: Any) -> NoReturn:
+    raise structlog.DropEvent
 
 
 class Wire:
@@ -91,6 +99,8 @@ class World:
         self._core = core
         self._make_link = make_link
         self.now_ms = START_MS
+        # All workers are on one machine, whose disk outlives them.
+        self._endings = MemoryEndings()
         self.steps = 0
         self.done: dict[str, int] = {}
         self.checker = Checker(HOMES, PARTITIONS, DELTA_PARTITIONS)
@@ -105,6 +115,7 @@ class World:
         self._wrong: Wrong | None = None
         # How many operations in a row had to wait.
         self._refused = 0
+        self._poison = 0
         self._published: deque[dict[str, Any]] = deque(maxlen=40)
         self.identities: set[tuple[str, str]] = set()
         self._names = [name for name, _ in FAULTS]
@@ -118,29 +129,34 @@ class World:
         return self._make_link(
             log=log, topic_name=lambda topic: topic.value, application="sim", now_ms=lambda: self.now_ms,
             usage_partitions=PARTITIONS, delta_partitions=DELTA_PARTITIONS, lanes=self._lanes, core=self._core,
-            fatal=fatal,
+            fatal=fatal, endings=self._endings,
         )  # fmt: skip
 
     def run(self, steps: int) -> None:
         """So many steps with faults, then as many as it takes to be done; raises Wrong at the first difference."""
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+        # Workers that put records aside say so even at the highest level.
+        structlog.configure(processors=[_unheard])
         try:
-            random, total = self._random, 10_000
-            while self.steps < steps:
-                self.steps += 1
-                deed = random.randrange(total)
-                if deed < self._weights[-1]:
-                    name = next(n for n, w in zip(self._names, self._weights, strict=True) if deed < w)
-                    self._deeds[name]()
-                else:
-                    self._move()
-                self._group()
-            self._settle()
-            self.checker.finish(self.identities, LIMITS)
+            with poisonous():
+                self._run(steps)
         finally:
             structlog.reset_defaults()
             for process in self._processes:
                 process.kill("the run is over")
+
+    def _run(self, steps: int) -> None:
+        random, total = self._random, 10_000
+        while self.steps < steps:
+            self.steps += 1
+            deed = random.randrange(total)
+            if deed < self._weights[-1]:
+                name = next(n for n, w in zip(self._names, self._weights, strict=True) if deed < w)
+                self._deeds[name]()
+            else:
+                self._move()
+            self._group()
+        self._settle()
+        self.checker.finish(self.identities, LIMITS)
 
     def _did(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
@@ -321,7 +337,7 @@ class World:
         partition = random.randrange(PARTITIONS)
         kind = random.randrange(20)
         if kind == 0:
-            self.broker.publish(("usage", partition), (None, b"{", []))
+            self._publish_refused(partition)
             return
         if kind < 5 and self._published:
             event = dict(random.choice(self._published))
@@ -335,7 +351,35 @@ class World:
         self.identities.add((event["source"], event["id"]))
         user = str(event["subject"])
         home = HOMES[user] if random.randrange(12) else partition
-        self.broker.publish(("usage", home), (user.encode(), json.dumps(event).encode(), []))
+        ahead_ms = 0
+        if random.randrange(100) == 0:
+            self._did("clock jump")
+            ahead_ms = 100 * 86_400_000
+        self.broker.publish(("usage", home), (user.encode(), json.dumps(event).encode(), []), ahead_ms)
+
+    def _publish_refused(self, partition: int) -> None:
+        """Something that becomes a dead letter: no JSON, too large, or poison."""
+        random = self._random
+        kind = random.randrange(40)
+        if kind < 2 and self._poison >= POISON_MAX:
+            kind = 2
+        self._poison += kind < 2
+        if kind == 0:
+            self._did("poison to read")
+            self.broker.publish(("usage", partition), (None, b"{}", [HEADER]))
+        elif kind == 1:
+            self._did("poison to write")
+            event = self._event()
+            event["data"]["request_id"] = POISON_TO_WRITE.decode()
+            event["id"] = f"poison-{self.steps}"
+            key = str(event["subject"]).encode()
+            self.broker.publish(("usage", partition), (key, json.dumps(event).encode(), []))
+        elif kind == 2:
+            self._did("large")
+            size = random.choice((65_537, 1_048_440, 6 << 20))
+            self.broker.publish(("usage", partition), (None, b"x" * size, []))
+        else:
+            self.broker.publish(("usage", partition), (None, b"{", []))
 
     def _event(self) -> dict[str, Any]:
         random = self._random
@@ -343,6 +387,11 @@ class World:
             "provider": "openai", "model": "gpt-4o",
             "usage": {"input_tokens": random.randrange(2_000), "output_tokens": random.randrange(300)},
         }  # fmt: skip
+        if random.randrange(100) == 0:
+            self._did("wide")
+            length = random.choice((5, 5, 5, 250))
+            names = (f"k{random.randrange(400)}_".ljust(length, "x") for _ in range(64))
+            data |= {"usage": dict.fromkeys(names, 1), "cost_usd": "0.001"}
         for name, values in (("agent", ("SEO", "")), ("service", ("chat", "image", ""))):
             value = random.choice(values)
             if value:
@@ -369,7 +418,7 @@ class World:
                 process.kill("killed at the end")
         self._is_calm = True
         idle = 0
-        for _ in range(100):
+        for _ in range(100 + 20 * self._poison):
             if idle == 3:
                 return
             if not self._members or any(not p.alive for p in self._members):
@@ -407,4 +456,5 @@ class World:
                     worked = True
             if process.alive:
                 process.tick()
+            worked = worked or process.is_careful
         return worked

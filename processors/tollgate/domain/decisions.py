@@ -19,8 +19,8 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE
 # While an alert fires, its numbers are refreshed this often; a new level is told at once.
 ALERT_REFRESH_MS: Final = 5_000
 
-# Alerts of one scope that fire at a time. Each is at most 7 kB of the scope's row, which so fits into a record. A budget
-# past these is alerted when another one's alert is resolved; its flag and its block do not wait.
+# Alerts of one scope that fire at a time. Each takes at most 7 kB of the scope's row, which must fit into a record. A
+# budget past these is alerted when another one's alert is resolved; its flag and its block do not wait.
 FIRING_MAX: Final = 64
 
 _LEVELS: Final = ("", AlertLevel.WARNING.value, AlertLevel.CRITICAL.value, AlertLevel.EMERGENCY.value)

@@ -80,7 +80,9 @@ class Horizon:
     """Which windows are still held, as of a clock that only moves forward.
 
     The clock is the highest broker timestamp of a partition's records, so the same log gives the same answer on every
-    replay and to `tollgate verify`. The machine's time is only its bound: see `bound`. `slack_ms` keeps windows longer than the promise; the
+    replay and to `tollgate verify`. The machine's time is only its bound: see `bound`.
+
+    `slack_ms` keeps windows longer than the promise; the
     second stage uses it, whose inputs come from partitions whose clocks differ. The limits hold while the clock stays
     below `next_hour_ms`.
     """

@@ -2,6 +2,7 @@
 
 from tollgate.ledger.core import Core, CoreMissingError, choose_core
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.endings import FileEndings
 from tollgate.ledger.engine import Engine
 from tollgate.ledger.faults import fault_points
 from tollgate.ledger.kafka_log import KafkaLog
@@ -15,6 +16,7 @@ __all__ = [
     "CoreMissingError",
     "Counters",
     "Engine",
+    "FileEndings",
     "KafkaLog",
     "Lane",
     "Link",

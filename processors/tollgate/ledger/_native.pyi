@@ -26,7 +26,7 @@ class Fetched:
 
     @staticmethod
     def read(
-        data: bytes, from_offset: int, aborted: list[tuple[int, int]], decompress: Callable[[int, bytes], bytes]
+        data: bytes, from_offset: int, aborted: list[tuple[int, int]], decompress: Callable[[int, bytes], bytes | None]
     ) -> Fetched | None: ...
     @staticmethod
     def of_records(records: list[ConsumerRecord]) -> Fetched: ...

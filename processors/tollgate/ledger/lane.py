@@ -8,15 +8,19 @@ partition the offset that follows; that row in the state topic, not the consumer
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 import structlog
+from aiokafka import ConsumerRecord
 
 from tollgate.ledger.claims import take_over
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.endings import can_be_caused_by_records
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Writer
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.source import Source
+from tollgate.schemas.refusals import RefusalReason
 
 log = structlog.get_logger("tollgate.ledger")
 
@@ -56,6 +60,59 @@ class Lane:
             seconds=round(time.monotonic() - started, 3),
         )
 
+    def count(self, source: Source, records: Sequence[ConsumerRecord]) -> None:
+        """Count what was fetched of one of the lane's partitions, in memory. An error ends the process."""
+        try:
+            source.apply(records)
+        except BaseException as error:
+            if can_be_caused_by_records(error):
+                self._link.endings.note(source.tp, records[0].offset, records[-1].offset + 1, error)
+            raise
+
+    async def count_carefully(self, source: Source, records: Sequence[ConsumerRecord]) -> None:
+        """Count what was fetched, and the partition's suspect records one at a time, each in its own transaction.
+
+        Returns early when the lane is parked; what was not counted then is fetched again.
+        """
+        suspect = source.suspect
+        assert suspect is not None
+        listed = list(records)
+        before = [record for record in listed if record.offset < suspect.first]
+        after = [record for record in listed if record.offset >= suspect.end]
+        if before:
+            self.count(source, before)
+        await self._write_all()
+        for record in listed[len(before) : len(listed) - len(after)]:
+            if self._parked:
+                source.must_seek = True
+                return
+            if record.offset < source.next_offset:
+                continue
+            if suspect.is_poison:
+                self._counters.refuse(RefusalReason.POISON)
+                source.put_aside(record, suspect)
+            else:
+                self.count(source, [record])
+            await self._write_all()
+        if after:
+            if self._parked:
+                source.must_seek = True
+                return
+            source.suspect = None
+            self._link.endings.forget(source.tp)
+            self.count(source, after)
+        else:
+            source.clear_suspect()
+
+    async def _write_all(self) -> None:
+        """Wait until what was applied of every partition is committed, or the lane is parked.
+
+        A record is alone in its transaction only if nothing else waits: else others would be blamed with it.
+        """
+        while not self._parked and any(max(s.committed_offset, 0) < s.next_offset for s in self.sources):
+            self.checkpoint()
+            await self.settle()
+
     def checkpoint(self) -> None:
         """Start a transaction with everything pending, unless one is under way. Does not wait for it."""
         if self.recovered and not self._parked:
@@ -67,10 +124,14 @@ class Lane:
                 return
             self._commit = None
         outbox = Outbox()
-        moved = {source: source.next_offset for source in self.sources if source.write(outbox, self.id)}
+        held = {source: source.pending_from for source in self.sources if source.pending_from is not None}
+        try:
+            moved = {source: source.next_offset for source in self.sources if source.write(outbox, self.id)}
+        except BaseException as error:  # noqa: BLE001 # half of it may be in the outbox, and gone from memory
+            self._fail(f"what {self.id} has counted could not be written", error, held)
         if not moved:
             return
-        self._commit = asyncio.get_running_loop().create_task(self._transaction(outbox, moved))
+        self._commit = asyncio.get_running_loop().create_task(self._transaction(outbox, moved, held))
         self._commit.add_done_callback(self._go_on)
 
     def _go_on(self, ended: "asyncio.Task[None]") -> None:
@@ -78,7 +139,8 @@ class Lane:
         if not ended.cancelled() and ended.exception() is None:
             self.checkpoint()
 
-    async def _transaction(self, outbox: Outbox, moved: dict[Source, int]) -> None:
+    async def _transaction(self, outbox: Outbox, moved: dict[Source, int], held: dict[Source, int]) -> None:
+        """Write the outbox and move the sources to these offsets. `held`: the first record of each that it counts."""
         link, writer = self._link, self._writer
         try:
             started = time.perf_counter()
@@ -102,7 +164,17 @@ class Lane:
         except asyncio.CancelledError:
             link.fatal(f"a transaction of {self.id} was cancelled", None)
         except BaseException as error:  # noqa: BLE001 # whatever failed, memory is ahead of the log now
-            link.fatal(f"a transaction of {self.id} failed", error)
+            why = f"a transaction of {self.id} failed"
+            if can_be_caused_by_records(error):
+                why += f"; its largest record: {outbox.largest()}"
+            self._fail(why, error, held)
+
+    def _fail(self, why: str, error: BaseException, held: dict[Source, int]) -> NoReturn:
+        """End the process. `held`: by source the first record that may be why."""
+        if can_be_caused_by_records(error):
+            for source, first in held.items():
+                self._link.endings.note(source.tp, first, source.next_offset, error)
+        self._link.fatal(why, error)
 
     def backlog(self) -> int:
         """Records that were applied and wait for a transaction, while one is under way; 0 when none is."""

@@ -3,16 +3,22 @@
 from hashlib import sha256
 from typing import Final
 
+import msgspec
 from aiokafka import ConsumerRecord
 
-from tollgate.ledger.outbox import Headers, OutRecord
+from tollgate.ledger.endings import Ending
+from tollgate.ledger.outbox import NO_HEADERS, Headers, Outbox, OutRecord
 from tollgate.schemas.cloud_events import binary_attributes
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.refusals import Refusal
-from tollgate.schemas.topics import LETTER_BYTES_MAX
+from tollgate.schemas.outputs import AlertKind, AlertLevel
+from tollgate.schemas.refusals import Refusal, RefusalReason
+from tollgate.schemas.topics import LETTER_BYTES_MAX, Topic
 
 # Marks a record that a worker has already forwarded once.
 FORWARDED_HEADER: Final = "tollgate-forwarded-from"
+
+# In place of a timestamp's type, which is 0 or 1 and which no producer can set: see `native/src/fetched.rs`.
+_UNREADABLE_TYPE: Final = 255
 
 # Room for what Kafka adds: the header of the batch (61 bytes) and the lengths of the record's parts.
 _OVERHEAD_BYTES: Final = 1024
@@ -22,6 +28,16 @@ _ERROR_BYTES_MAX: Final = 4 * 1024
 # Of a record that does not fit, this much of the key and of all headers together is kept. The value gets the rest.
 _KEY_BYTES_MAX: Final = 64 * 1024
 _HEADERS_BYTES_MAX: Final = 1024 * 1024
+
+_encode = msgspec.json.Encoder().encode
+
+
+def is_unreadable(record: ConsumerRecord) -> bool:
+    """Whether the record stands for a batch of which the compressed bytes are all that could be read.
+
+    Its value is those bytes, its offset the last of the batch, and its header `source_offset_first` has the first.
+    """
+    return bool(record.timestamp_type == _UNREADABLE_TYPE)
 
 
 def dead_letter(record: ConsumerRecord, refusal: Refusal) -> OutRecord:
@@ -38,6 +54,8 @@ def dead_letter(record: ConsumerRecord, refusal: Refusal) -> OutRecord:
         ("source_offset", str(record.offset).encode()),
         ("time", format_instant(record.timestamp).encode()),
     ]
+    if is_unreadable(record):
+        reason += [(name, value) for name, value in record.headers if value is not None]
     # Kafka's clients refuse a record without key and value; an empty key says the same.
     key = b"" if record.key is None and record.value is None else record.key
     headers = _cloud_event_headers(record)
@@ -69,6 +87,29 @@ def _cut(key: bytes | None, value: bytes | None, headers: Headers, reason: Heade
         value = value[:left]
     notes.append(("cut", "; ".join(said).encode()))
     return key, value, [*kept, *notes, *reason]
+
+
+def write_poison(outbox: Outbox, record: ConsumerRecord, ending: Ending, now_ms: int) -> None:
+    """The dead letter of a record that is not counted because it ended the worker again and again, and an alert."""
+    error = f"this record ended the worker {ending.times} times in a row ({ending.error}) and was not counted"
+    outbox.to(Topic.DEAD_LETTERS, 0).append(dead_letter(record, Refusal(RefusalReason.POISON, error)))
+    key = f"poison/{record.topic}/{record.partition}/{record.offset}"
+    now = format_instant(now_ms)
+    alert = {
+        "key": key,
+        "kind": AlertKind.POISON.value,
+        "level": AlertLevel.CRITICAL.value,
+        "scope": "global",
+        "state": "ok",
+        "action": "alert",
+        "reason": f"record {record.offset} of {record.topic} partition {record.partition}: {error}. It is kept: "
+        "`tollgate dead-letters list --reason poison`; send it again with a release that can count it",
+        "peak_level": AlertLevel.CRITICAL.value,
+        "since": now,
+        "updated_at": now,
+        "revision": now_ms,
+    }
+    outbox.to(Topic.ALERTS, 0).append((key.encode(), _encode(alert), NO_HEADERS))
 
 
 def forwarded(record: ConsumerRecord, key: bytes) -> OutRecord:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 import structlog
 
 from tollgate.ledger.core import Core
+from tollgate.ledger.endings import Endings, MemoryEndings
 from tollgate.ledger.faults import Reached, nothing_happens
 from tollgate.ledger.log import Log
 from tollgate.schemas.topics import DELTA_PARTITIONS, LANES, USAGE_PARTITIONS, Topic
@@ -33,7 +34,7 @@ class Link:
     """The log, topic names, the application's name, the time, and how partitions are laid out.
 
     `core` counts the usage events; None takes the compiled one if it is there. `lanes` is how many lanes the partitions
-    of a topic are dealt to; a topic with fewer partitions has one for each.
+    of a topic are dealt to; a topic with fewer partitions has one for each. `endings` outlive the process.
     """
 
     log: Log
@@ -44,6 +45,7 @@ class Link:
     delta_partitions: int = DELTA_PARTITIONS
     lanes: int = LANES
     core: Core | None = None
+    endings: Endings = field(default_factory=MemoryEndings)
     reached: Reached = nothing_happens
     fatal: Fatal = fatal
 

@@ -33,3 +33,12 @@ class Outbox:
     def count(self) -> int:
         """How many records there are."""
         return sum(map(len, self.records.values()))
+
+    def largest(self) -> str:
+        """Topic, key and size of the largest record, for a message. The key of a row of state names its scope."""
+        size, topic, key = max(
+            (len(key or b"") + len(value or b""), topic.value, key or b"")
+            for (topic, _), records in self.records.items()
+            for key, value, _ in records
+        )
+        return f"{size} bytes in {topic}, key {key[:600].decode('utf-8', 'replace')!r}"

@@ -40,7 +40,7 @@ class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
     deltas: list[Delta]
 
 
-# A record of deltas stays below this, with room for the headers of the record and of its batch, and has at most so many.
+# A record of deltas stays below this, with room for its own header and its batch's, and has at most so many.
 DELTAS_BYTES_MAX: Final = BATCH_BYTES_MAX - 1024
 DELTAS_MAX: Final = 10_000
 
@@ -56,8 +56,8 @@ encode_deltas = msgspec.json.Encoder().encode
 def in_records(deltas: Iterable[Delta]) -> list[list[Delta]]:
     """Deltas in groups that each fit into a record, in order.
 
-    A delta with more usage than fits becomes several of the same scope and hour. The first has the money and the events,
-    the others only usage, so that their sum is the delta.
+    A delta with more usage than fits becomes several of the same scope and hour. The first has the money and the
+    events, the others only usage, so that their sum is the delta.
     """
     records: list[list[Delta]] = []
     room = 0

@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
+from tollgate.ledger.endings import Ending
+from tollgate.ledger.letters import write_poison
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Reader
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
@@ -13,6 +16,8 @@ from tollgate.ledger.stage import Stage
 from tollgate.schemas.topics import Topic
 
 OFFSET_ROW: Final = "o"
+
+log = structlog.get_logger("tollgate.ledger")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -29,6 +34,11 @@ class Source:
         self.committed_offset = -1
         # Set when records were fetched but not applied: without a seek, what comes next would leave a gap.
         self.must_seek = False
+        # Records that may be why this worker ended before; see `endings.py`.
+        self.suspect: Ending | None = None
+        # The first record that was applied and not yet written.
+        self.pending_from: int | None = None
+        self._aside: list[tuple[ConsumerRecord, Ending]] = []
         self._link = link
         self._rows: dict[str, bytes] = {}
 
@@ -60,6 +70,8 @@ class Source:
             async for records in self._committed(reader, topic):
                 for record in records:
                     self.stage.remember(record.value)
+        self.suspect = self._link.endings.of(self.tp)
+        self.clear_suspect()
 
     async def _committed(self, reader: Reader, topic: Topic) -> AsyncIterator[Sequence[ConsumerRecord]]:
         name = self._link.topic_name(topic)
@@ -75,16 +87,43 @@ class Source:
             records = [record for record in records if record.offset >= self.next_offset]
             if not records:
                 return
+        if self.pending_from is None:
+            self.pending_from = records[0].offset
         self.stage.bound_clock(self._link.now_ms())
         self.stage.apply(records)
         self.next_offset = records[-1].offset + 1
 
+    def put_aside(self, record: ConsumerRecord, ending: Ending) -> None:
+        """Do not count a record: it becomes a dead letter, and an alert."""
+        log.critical(
+            "a record is put aside without being counted, because it has ended this worker again and again",
+            topic=self.tp.topic,
+            partition=self.partition,
+            offset=record.offset,
+            times=ending.times,
+            error=ending.error,
+            next_step="tollgate dead-letters list --reason poison",
+        )
+        self._aside.append((record, ending))
+        self.next_offset = record.offset + 1
+
+    def clear_suspect(self) -> None:
+        """Forget the suspect records when they are behind."""
+        if self.suspect is not None and self.next_offset >= self.suspect.end:
+            self.suspect = None
+            self._link.endings.forget(self.tp)
+
     def write(self, outbox: Outbox, writer: str) -> bool:
         """Move everything pending into the outbox, with the offset row; False when there was nothing to write."""
-        if not self.stage.pending():
+        if not self.stage.pending() and not self._aside:
             return False
         before = outbox.count()
-        numbers = self.stage.write(outbox, self._link.now_ms())
+        now_ms = self._link.now_ms()
+        for record, ending in self._aside:
+            write_poison(outbox, record, ending, now_ms)
+        self._aside = []
+        self.pending_from = None
+        numbers = self.stage.write(outbox, now_ms)
         if outbox.count() == before and self.next_offset == self.committed_offset:
             return False
         row = _encode({"next": self.next_offset, **numbers, "writer": writer})

@@ -28,7 +28,7 @@ class Stage(Protocol):
         """Take back one record of a remembered topic, in order."""
 
     def bound_clock(self, now_ms: int) -> None:
-        """The machine's time, which bounds what is believed of a broker's. Told before records are restored or applied."""
+        """Take the machine's time as the bound of a broker's. Called before records are restored or applied."""
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         """Count these records. They follow what was applied before, in offset order."""

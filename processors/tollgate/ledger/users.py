@@ -15,7 +15,7 @@ from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
-from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded
+from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded, is_unreadable
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
@@ -48,6 +48,9 @@ _CHUNK: Final = 256
 # What a name is prefixed with to make a scope: users first, and `global` last, which is its own name.
 _PREFIXES: Final = (*(f"{dimension.value}/" for dimension in Dimension), "")
 
+
+# A batch of records that is too large when it is unpacked.
+_UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
 
 # Why the compiled core hands a record over (`compiled.py`, which cannot be imported where there is none).
 PRICE_UNKNOWN: Final = "price"
@@ -149,7 +152,7 @@ class UserStage:
             if why == HOUR_BEGINS and record.timestamp <= self.horizon.limit_ms:
                 self.horizon.advance(record.timestamp)
                 continue
-            event = decode_usage_event(record.value, record.headers)
+            event = _decoded(record)
             if isinstance(event, Refusal):
                 self._refuse(record, event)
             else:
@@ -170,7 +173,7 @@ class UserStage:
             tally.teach(event.data, price)
 
     def _apply_chunk(self, records: Sequence[ConsumerRecord]) -> None:
-        events = [decode_usage_event(record.value, record.headers) for record in records]
+        events = [_decoded(record) for record in records]
         digests = [identity_digest(event.source, event.id) for event in events if isinstance(event, EventRecord)]
         identities = self._identities
         assert isinstance(identities, IdentityIndex)
@@ -194,7 +197,7 @@ class UserStage:
         if time_ms > now_ms + FUTURE_MS_MAX:
             self._refuse_future(record, time_ms - now_ms)
             return
-        # Remembered by a clock that does not jump ahead: else what was seen yesterday could be taken for long forgotten.
+        # By a clock that does not jump ahead: else an identity of yesterday could be taken for one past the horizon.
         now_s = min(now_ms, self.horizon.limit_ms) // 1000
         said = fingerprint(event)
         if seen is not None and self._identities.is_remembered(seen, now_s):
@@ -318,6 +321,10 @@ class UserStage:
                 self._delta_partition.clear()
             owner = self._delta_partition[scope] = partition_of(scope.encode(), self._delta_partitions)
         return owner
+
+
+def _decoded(record: ConsumerRecord) -> EventRecord | Refusal:
+    return _UNREADABLE if is_unreadable(record) else decode_usage_event(record.value, record.headers)
 
 
 def _compiled(partition: int, partitions: int) -> "CompiledTally":

@@ -4,25 +4,18 @@ aiokafka's fetcher makes `PartitionRecords` of a partition's bytes, by the name 
 `install` replaces it by a class that does the same for every consumer but those that ask for whole batches.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, codec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 
 from tollgate.runtime.header_names import TolerantPartitionRecords, read_any_header_name
+from tollgate.worker.unpacking import unpacked
 
 if TYPE_CHECKING:
     from tollgate.ledger.fetched import FetchedBatch
-
-# By the number of the codec in a batch's attributes.
-_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    1: codec.gzip_decode,
-    2: codec.snappy_decode,
-    3: codec.lz4_decode,
-    4: codec.zstd_decode,
-}
 
 
 def whole_batches(value: bytes | None) -> bytes | None:
@@ -59,17 +52,10 @@ class _PartitionRecords(TolerantPartitionRecords):
         from tollgate.ledger.fetched import FetchedBatch
 
         try:
-            found = Fetched.read(self._records.data, self.next_fetch_offset, self._aborted_transactions, _decompressed)
+            found = Fetched.read(self._records.data, self.next_fetch_offset, self._aborted_transactions, unpacked)
         except ValueError as error:
             raise CorruptRecordException(f"{error} - {self._tp}") from error
         if found is None:
             return None
         self.next_fetch_offset: int = found.next_offset
         return FetchedBatch(self._tp, found)
-
-
-def _decompressed(number: int, data: bytes) -> bytes:
-    decode = _DECODERS.get(number)
-    if decode is None:
-        raise ValueError(f"a batch has the unknown codec {number}")
-    return bytes(decode(data))

@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 from aiokafka import TopicPartition
 
-from tollgate.ledger import Engine, KafkaLog, Link, choose_core, fatal, fault_points
+from tollgate.ledger import Engine, FileEndings, KafkaLog, Link, choose_core, fatal, fault_points
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
@@ -63,6 +63,7 @@ class Life:
             usage_partitions=settings.usage_partitions,
             lanes=settings.lanes,
             core=core,
+            endings=FileEndings(settings.data_dir / "faust" / settings.worker_id / "endings.json"),
             reached=fault_points(settings.fault_points),
         )
         engine = self._app.engine = Engine(link, policy)

@@ -95,7 +95,10 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
                             # Asked for before a rebalance: nobody knows which seek it precedes.
                             source.must_seek = True
                             continue
-                        source.apply(batch)
+                        if source.suspect is None:
+                            lane.count(source, batch)
+                        else:
+                            await lane.count_carefully(source, batch)
                         # Let transactions proceed and probes be answered between two partitions' batches.
                         await asyncio.sleep(0)
                     # One transaction for all that was fetched of the lane's partitions.

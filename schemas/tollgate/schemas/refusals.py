@@ -29,6 +29,8 @@ class RefusalReason(StrEnum):
     """The same source and id were counted before with other data."""
     MISROUTED = "misrouted"
     """The record was forwarded once and is again in a wrong partition."""
+    POISON = "poison"
+    """The record ended the worker three times in a row and was put aside. It may be valid: the worker is at fault."""
     INVALID = "invalid"
     """A limit or a format is broken: a name's length, a control character, an unknown status, too many keys."""
 

@@ -24,8 +24,8 @@ DELTA_PARTITIONS = 2
 # Every limit on the size of records follows from these three. Topics get theirs from `topic_specs`, the worker's
 # producer from `kafka_log.py`, and the worker's outputs are made to fit.
 
-# The largest record batch that the usage topic takes, as it is on the wire. A worker refuses anything larger than 64 KiB
-# as a usage event, but must be able to read it in order to refuse it and to keep its bytes.
+# The largest record batch that the usage topic takes, as it is on the wire. A worker refuses anything larger than
+# 64 KiB as a usage event, but must be able to read it in order to refuse it and to keep its bytes.
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 
 # The worker fills its record batches up to this size. Only a dead letter can be larger, and is then a batch by itself.
@@ -77,8 +77,8 @@ class TopicSpec:
     configs: dict[str, str] = field(default_factory=dict)
 
 
-# Holds for every topic, unless its specification says otherwise. A batch of the worker always fits. Batches stay as their
-# producer compressed them: a broker that packs them anew could make them larger than what was checked.
+# Holds for every topic, unless its specification says otherwise. A batch of the worker always fits. Batches stay as
+# their producer compressed them: a broker that packs them anew could make them larger than what was checked.
 _DEFAULTS = {"max.message.bytes": str(2 * BATCH_BYTES_MAX), "compression.type": "producer"}
 
 _COMPACT = _DEFAULTS | {

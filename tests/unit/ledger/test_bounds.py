@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from tests.support.cores import CORES
@@ -97,7 +98,7 @@ def test_a_dimension_that_was_known_first_keeps_its_name() -> None:
 def test_shared_scopes_fold_by_what_they_have_seen_themselves() -> None:
     bench = Bench()
     stages = [SharedStage(partition, policy()) for partition in (0, 1)]
-    rows: dict[str, list[object]] = {}
+    rows: dict[str, Any] = {}
     for batch in range(4):
         bench.send(event(f"w{batch}", USER, data={"usage": {f"k{batch}_{n}": 1 for n in range(64)}, "cost_usd": "1"}))
         outbox = bench.write()
@@ -156,7 +157,9 @@ def test_a_record_that_grew_when_it_was_unpacked_is_cut_and_says_so() -> None:
     ((key, kept, headers),) = bench.write().records[Topic.DEAD_LETTERS, 0]
     said = dict(headers)
     assert key == b"k" * 65_536
-    assert kept is not None and value.startswith(kept) and len(kept) > 3_000_000
+    assert kept is not None
+    assert value.startswith(kept)
+    assert len(kept) > 3_000_000
     assert said["cut"].decode() == (
         f"key: 65536 of 100000 bytes are kept; headers: 3 of 5 are kept; value: {len(kept)} of 20971520 bytes are kept"
     )
@@ -191,3 +194,17 @@ def test_a_misrouted_event_in_binary_mode_keeps_its_attributes() -> None:
     home.send(record(value, partition=3, headers=tuple(kept)))
     home.write()
     assert home.counters.counted == 1
+
+
+def test_a_batch_that_cannot_be_unpacked_is_one_dead_letter_with_its_range() -> None:
+    bench = Bench()
+    whole = record(b"packed", headers=(("source_offset_first", b"0"),))
+    object.__setattr__(whole, "timestamp_type", 255)
+    bench.offset = 4
+    bench.send(whole, event("e1", USER))
+    ((_, value, headers),) = bench.write().records[Topic.DEAD_LETTERS, 0]
+    said = dict(headers)
+    assert (value, said["reason"]) == (b"packed", b"too_large")
+    assert (said["source_offset_first"], said["source_offset"]) == (b"0", b"4")
+    assert said["error"] == b"value: a compressed batch that is over 128 MiB when unpacked"
+    assert bench.counters.counted == 1

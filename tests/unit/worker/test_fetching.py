@@ -204,3 +204,26 @@ def test_a_header_whose_name_is_no_text_does_not_stop_the_partition() -> None:
     data[17:21] = struct.pack(">I", calc_crc32c(data[21:]))
     ((record,), _) = whole(bytes(data))
     assert record.headers == (("\N{REPLACEMENT CHARACTER}ame", b"x"),)
+
+
+def test_large_compressed_batches_of_one_answer_are_unpacked_one_after_the_other() -> None:
+    large: list[Any] = [(0, b"k", bytes(70 << 20), [])]
+    data = b"".join(batch_bytes(large, base, 4, None, 0) for base in range(4))
+    found, following = whole(data)
+    # The second passes 128 MiB; what is left comes with the next answer.
+    assert ([record.offset for record in found], following) == ([0, 1], 2)
+    found, following = whole(data[len(data) // 2 :], from_offset=2)
+    assert ([record.offset for record in found], following) == ([2, 3], 4)
+
+
+def test_a_batch_that_is_too_large_unpacked_becomes_one_record_of_its_compressed_bytes() -> None:
+    before = batch_bytes([(0, b"k", b"before", [])], 0, 0, None, 0)
+    bomb = batch_bytes([(0, b"k", bytes(100 << 20), []), (0, b"k", bytes(100 << 20), [])], 1, 4, None, 0)
+    after = batch_bytes([(0, b"k", b"after", [])], 3, 0, None, 0)
+    found, following = whole(before + bomb + after)
+    assert following == 4
+    assert [(record.offset, record.timestamp_type) for record in found] == [(0, 0), (2, 255), (3, 0)]
+    assert (found[1].key, found[1].value) == (None, bomb[61:])
+    assert found[1].headers == (("source_offset_first", b"1"),)
+    # A reader that went on in the middle of it, as after a restart, sees the same.
+    assert whole(bomb + after, from_offset=2)[0] == found[1:]
