@@ -45,8 +45,8 @@ FAULTS: Final = (
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
-# Each ends three workers, so a run with more of them would do little else.
-POISON_MAX: Final = 3
+# Poison ends three workers each time and large records take long to copy: a run with more would do little else.
+RARE_MAX: Final = 3
 FAILED_SENDS: Final = 400  # one in so many
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
@@ -115,7 +115,8 @@ class World:
         self._wrong: Wrong | None = None
         # How many operations in a row had to wait.
         self._refused = 0
-        self._poison = 0
+        # How often what may happen a few times only was chosen.
+        self._rare: dict[str, int] = {}
         self._published: deque[dict[str, Any]] = deque(maxlen=40)
         self.identities: set[tuple[str, str]] = set()
         self._names = [name for name, _ in FAULTS]
@@ -361,9 +362,11 @@ class World:
         """Something that becomes a dead letter: no JSON, too large, or poison."""
         random = self._random
         kind = random.randrange(40)
-        if kind < 2 and self._poison >= POISON_MAX:
-            kind = 2
-        self._poison += kind < 2
+        if kind < 3:
+            rare = "poison" if kind < 2 else "large"
+            self._rare[rare] = self._rare.get(rare, 0) + 1
+            if self._rare[rare] > RARE_MAX:
+                kind = 3
         if kind == 0:
             self._did("poison to read")
             self.broker.publish(("usage", partition), (None, b"{}", [HEADER]))
@@ -418,7 +421,7 @@ class World:
                 process.kill("killed at the end")
         self._is_calm = True
         idle = 0
-        for _ in range(100 + 20 * self._poison):
+        for _ in range(100 + 20 * RARE_MAX):
             if idle == 3:
                 return
             if not self._members or any(not p.alive for p in self._members):
