@@ -67,7 +67,7 @@ async def _on_stage(stage: Stage, trace: Path | None, seconds: float | None, rat
 
 @contextmanager
 def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
-    """The stack that runs in this directory, or else one that ends with the block, however that ends."""
+    """The stack that runs in this directory, or else a new one that is stopped at the end of the block."""
     with embedded_errors(where):
         before = running_state(where)
         if before is not None:
@@ -83,7 +83,7 @@ def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
             _show_addresses(screen, f"ready after {time.monotonic() - started:.1f} s", state.ports, where)
             yield
         finally:
-            # A second Ctrl-C would leave half of it running.
+            # A second Ctrl-C would leave some processes running.
             for number in _ENDINGS:
                 signal.signal(number, signal.SIG_IGN)
             screen.gap()
@@ -123,7 +123,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _command(data_dir: Path | None) -> tuple[str, tuple[str, ...]]:
-    """How this program was called, for commands to copy: its name, and the option that leads to the same stack."""
+    """How this program was called, for commands to copy: its name, and the option that selects the same stack."""
     called = sys.argv[0]
     program = called if Path(called).name == "tollgate" else "tollgate"
     return program, () if data_dir is None else ("--data-dir", str(data_dir))

@@ -57,7 +57,7 @@ _CLIPS_TO_THE_LIMIT: Final = 10
 
 
 async def play(stage: Stage, seconds: float | None, rate: float) -> None:
-    """The whole story, and then live traffic for so many seconds or until cancelled. Raises UnreachableError."""
+    """Play the whole story, then live traffic for `seconds` or until cancelled. Raises UnreachableError."""
     async with Outputs(stage.settings) as outputs:
         await _history(stage, outputs)
         limit_picousd = await _set_budgets(stage, outputs)
@@ -136,11 +136,11 @@ def _this_month(outputs: Outputs) -> str:
 
 
 async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
-    """Limit the overspender's day and, unless it has a limit, the company's month. Returns his limit in 10⁻¹² USD."""
+    """Limit the overspender's day and, unless it has a limit, the company's month. Returns the former in 10⁻¹² USD."""
     spent = _spent_now(outputs, _OVERSPENDER_SCOPE, WindowKind.DAY)
     limit = _OVERSPENDER_LIMIT_PICOUSD
     if spent * 10 > limit * 6:
-        # The demo was played today already: leave him the same way to go as the first time.
+        # The demo was played today already: leave the user as much to spend as the first time.
         limit = -(-spent * 10 // (7 * PICO)) * PICO
     user = _budget(_OVERSPENDER_SCOPE, limit, WindowKind.DAY, default_thresholds())
     company = _budget("global", _COMPANY_LIMIT_PICOUSD, WindowKind.MONTH, default_thresholds(Action.ALERT))
@@ -176,7 +176,7 @@ async def _open_service(stage: Stage, name: str, connections: AsyncExitStack) ->
 
 
 class _Overspending:
-    """The part in which a user's video agent runs over his budget."""
+    """The part in which a user's video agent goes over the user's budget."""
 
     def __init__(self, stage: Stage, outputs: Outputs, services: list[Service], clips: Clips) -> None:
         self.clips = clips

@@ -23,7 +23,7 @@ from tollgate.runtime.topics_admin import apply_topics
 
 # A month of history in the demo takes a few hundred megabytes; Kafka and ClickHouse stop on a full disk.
 DISK_BYTES_MIN = 2 * 1024**3
-# What a worker does in a few seconds; more is no passing delay.
+# A worker counts this many records in a few seconds; a larger lag is worth a report.
 LAG_RECORDS_MAX = 100_000
 TIMEOUT_SECONDS = 20
 

@@ -1,6 +1,7 @@
-"""Dead letters and forwarded records against the recount: nothing refused is lost, nothing else is refused.
+"""Checks dead letters and forwarded records: nothing refused is lost, and nothing else is refused.
 
-Both sides go to disk by the place they are about, and are matched a bucket of places at a time.
+The expected and the found ones are stored on disk by the record's place (partition and offset), and are compared a
+bucket of places at a time.
 """
 
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""The priced topic against the recount: one record per counted event, equal in every field, at the right cost."""
+"""Checks the priced topic: one record per counted event, equal in every field, at the right cost."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime

@@ -1,7 +1,7 @@
-"""What an event must cost by the price that its priced record names.
+"""The cost an event must have, by the price that its priced record names.
 
-The price in force when the event was counted holds for ever, so it is found by its id, not by today's book: among the
-shipped books, the run-time prices in force, and those that the control topic still remembers.
+An event keeps the price that was in force when it was counted. So the price is looked up by its id, not in today's
+book alone: in the shipped books, the run-time prices in force, and those that the control topic still has.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -52,7 +52,7 @@ class Workspace:
 
 
 class Spill:
-    """`buckets` files of rows in a directory of its own. A flushed one may be sent to another process, to be read."""
+    """`buckets` files of rows in a new directory. A flushed spill may be sent to another process, which reads it."""
 
     def __init__(self, directory: Path, buckets: int) -> None:
         self.buckets = buckets

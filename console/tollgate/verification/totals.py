@@ -1,7 +1,7 @@
-"""What counted events add up to: per scope and hour on disk, per window when a bucket of scopes is read back.
+"""Sums of counted events: per scope and hour on disk, per window when a bucket of scopes is read back.
 
-Events are added up by three keys each: the user, and two halves of the other names. Those come again and again, so most
-of the work is done once per key, not once per event and scope.
+Each event is added under three keys: the user, and two halves of its other names. The same keys come again and again,
+so most of the work is done once per key and not once per event and scope.
 """
 
 from collections.abc import Iterator

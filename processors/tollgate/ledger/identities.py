@@ -1,9 +1,9 @@
-"""Which usage events were counted already: the memory of identities within the dedupe horizon.
+"""Which usage events were counted already: remembers their identities within the dedupe horizon.
 
-An identity is a 16-byte digest of source and id; with it go a 64-bit fingerprint of what the event said, which tells a
-retry from a conflict, and the broker's second at which it was first seen: 28 bytes.
+An entry takes 28 bytes: a 16-byte digest of source and id, a 64-bit fingerprint of the event's content (it tells a
+retry from a conflict), and the broker's second at which the event was first seen.
 
-This is the reference; `native/src/identities.rs` does the same compiled. Here new identities live in a dict; every
+This is the reference; `native/src/identities.rs` is the compiled counterpart. Here new identities are in a dict; every
 131,072 of them are frozen into sorted arrays, which are searched for a whole batch at once.
 """
 
@@ -25,7 +25,7 @@ _DTYPE: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("fingerprint", "<u8"
 
 
 class IdentityMemory(Protocol):
-    """What both implementations offer. What they forget is past the horizon as of the last `compact` or `restore`."""
+    """What both implementations offer. They forget only what was past the horizon at the last `compact` or `restore`."""
 
     def __len__(self) -> int: ...
 

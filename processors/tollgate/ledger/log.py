@@ -26,7 +26,7 @@ class Writer(Protocol):
     async def send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> list["Future[Any]"]:
         """Hand records over; each future ends when the broker has its part of them, or with the error.
 
-        Await them all before `commit`: a transaction may be committed without what could not be sent.
+        Await them all before `commit`: Kafka would commit a transaction even though some records could not be sent.
         """
 
     async def commit(self) -> None:

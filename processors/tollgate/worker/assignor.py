@@ -1,7 +1,7 @@
-"""Lanes move as a unit: the group's partitions are dealt out lane by lane, by Faust's sticky assignor.
+"""Assigns partitions to workers lane by lane, with Faust's sticky assignor.
 
-For the assignor, a topic has as many partitions as lanes. What it decides is turned into partitions on the way to the
-group, and back into lanes on the way from it, so that stickiness works on lanes.
+Faust's assignor works on lanes as if they were partitions. This class translates: lanes to partitions in what the group
+is sent, partitions to lanes in what it answers. So a worker keeps whole lanes over a rebalance where that is possible.
 """
 
 from collections import defaultdict
@@ -68,5 +68,5 @@ class LaneAssignor(PartitionAssignor):  # type: ignore[misc] # Faust ships no ty
 
 
 def lane_assignor(lanes: int) -> type[LaneAssignor]:
-    """The assignor of a group whose topics have so many lanes; Faust makes the instance."""
+    """The assignor's class for a group with this number of lanes; Faust makes the instance."""
     return type("LaneAssignor", (LaneAssignor,), {"lanes": lanes})

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 DAY_MS = 24 * 60 * 60 * 1000
 
-# The default. The count cannot be changed later, because a user's state lives in the partition his key hashes to;
-# `TOLLGATE_USAGE_PARTITIONS` sets it before the topics are made.
+# The default. It cannot be changed later, because a user's state is kept in the partition that their id hashes to.
+# `TOLLGATE_USAGE_PARTITIONS` sets another number before the topics are created.
 USAGE_PARTITIONS = 8
 
 # Partitions share transactions lane by lane. Measured on two cores with one broker: with 8 transactions under way at a
@@ -96,7 +96,7 @@ def _delete(retention_ms: int) -> dict[str, str]:
 
 
 def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ...]:
-    """Every topic of an installation whose usage topic has so many partitions; users' outputs have as many."""
+    """Every topic of an installation whose usage topic has this many partitions; topics keyed by user have as many."""
     return (
         TopicSpec(
             Topic.USAGE,

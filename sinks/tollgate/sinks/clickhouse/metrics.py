@@ -1,4 +1,4 @@
-"""What the sink tells Prometheus; served only when the settings give a port."""
+"""The sink's Prometheus metrics; served only when the settings give a port."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -30,5 +30,5 @@ class SinkMetrics:
         )
 
     def serve(self, host: str, port: int) -> None:
-        """Answer /metrics on the port from a thread of its own."""
+        """Answer /metrics on the port, in a separate thread."""
         start_http_server(port, host, registry=self.registry)
