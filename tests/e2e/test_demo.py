@@ -1,4 +1,4 @@
-"""`tollgate demo` as its watcher runs it: what it tells, its exit status, and that it leaves no process behind."""
+"""`tollgate demo` as a user runs it: what it prints, its exit status, and that it leaves no process behind."""
 
 import re
 import signal

@@ -25,7 +25,7 @@ _DTYPE: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("fingerprint", "<u8"
 
 
 class IdentityMemory(Protocol):
-    """What both implementations offer. They forget only what was past the horizon at the last `compact` or `restore`."""
+    """What both implementations offer. They forget only entries past the horizon at the last `compact` or `restore`."""
 
     def __len__(self) -> int: ...
 
