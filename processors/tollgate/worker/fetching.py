@@ -40,7 +40,7 @@ def ask_for_whole_batches(consumer: AIOKafkaConsumer) -> None:
 
 
 def install() -> None:
-    """Replace aiokafka's class; again is harmless."""
+    """Replace aiokafka's class. May be called again."""
     read_any_header_name()
     fetcher.PartitionRecords = _PartitionRecords
 
