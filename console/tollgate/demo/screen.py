@@ -1,4 +1,4 @@
-"""Calm, aligned lines for the person who watches: a label or the time in the first column, the news in the second."""
+"""Aligned lines on the terminal: a label or the time in the first column, the text in the second."""
 
 import re
 from collections.abc import Iterable

@@ -23,7 +23,7 @@ def digest(value: bytes | None) -> bytes:
 
 
 class LettersCheck:
-    """Every refused record must be in the dead letters once, with its own bytes and the right reason."""
+    """Every refused record must be in the dead letters once, with its bytes unchanged and the right reason."""
 
     def __init__(self, spill: Spill, source_topic: str, begins: dict[int, int], cut: dict[int, int]) -> None:
         self.check = Check("dead letters")
@@ -55,7 +55,7 @@ class LettersCheck:
         self._add("conflict", place, "conflict", b"")
 
     def either(self, place: str) -> None:
-        """Nobody can tell any more whether the event there repeats another with other data."""
+        """It cannot be told any more whether the event there repeats another with other data."""
         self._add("either", place, "conflict", b"")
 
     def letter(self, record: ConsumerRecord) -> None:

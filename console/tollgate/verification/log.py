@@ -96,7 +96,7 @@ class Log:
     async def behind(self, topic: Topic, at: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
         """How many offsets lie between `at` and `ends`, for the partitions where there is a record among them.
 
-        A transaction's markers have offsets too, and nobody counts up to them, so a record is looked for.
+        A transaction's markers have offsets too, and a group stops short of them, so the gap is searched for a record.
         """
         tps = await self._topic_partitions(topic)
         unread = {tp for tp in tps if at.get(tp.partition, 0) < ends[tp.partition]}

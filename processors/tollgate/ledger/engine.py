@@ -145,7 +145,7 @@ class Engine:
         await asyncio.gather(*(self._drop(key) for key in list(self._lanes)))
 
     def set_policy(self, policy: Policy) -> None:
-        """Replace budgets and prices for every lane; what follows from it is written with the next checkpoint."""
+        """Replace budgets and prices for every lane. Changed flags and alerts are written with the next checkpoint."""
         self._policy = policy
         for lane in self._recovered_lanes():
             self._set_policy(lane)

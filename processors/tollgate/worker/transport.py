@@ -56,7 +56,7 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
                 log.debug("the group's offsets were not updated", error=repr(error))
 
     def group_error(self) -> BaseException | None:
-        """What keeps this member out of the group for good. aiokafka waits until a reader asks; here none does."""
+        """The error that keeps this member out of the group for good, or None. aiokafka raises it only in a fetch."""
         coordinator = self._consumer._coordinator if self._consumer is not None else None  # noqa: SLF001 # no public way
         return coordinator._pending_exception if coordinator is not None else None  # noqa: SLF001 # no public way
 

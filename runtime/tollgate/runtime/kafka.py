@@ -133,7 +133,7 @@ async def once_kafka_answers(settings: Settings, ask: Callable[[], Awaitable[_An
         except (KafkaError, OSError) as error:
             problem = f"Kafka cannot be reached at {settings.kafka_bootstrap_servers}: {error!r}"
         log.warning("waiting for Kafka", problem=problem, retry_in_seconds=round(pause, 1))
-        # Jitter keeps a fleet from knocking in step.
+        # Jitter, so that many processes do not retry at the same moment.
         await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 # not for secrets
         pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
 

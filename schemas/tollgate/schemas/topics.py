@@ -17,8 +17,8 @@ USAGE_PARTITIONS = 8
 # time the p99 from publish to a visible flag stays near 140 ms at 5,000 events/s; with 16 it passes 500 ms.
 LANES = 8
 
-# Shared scopes receive one summed record per batch, not one per event, so few partitions carry them; each costs
-# transactions, which are what the broker has least of.
+# Shared scopes receive one summed record per batch, not one per event, so two partitions suffice. Each further one
+# costs transactions, of which a broker commits only a few hundred per second.
 DELTA_PARTITIONS = 2
 
 # Every limit on the size of records follows from these three. Topics get theirs from `topic_specs`, the worker's

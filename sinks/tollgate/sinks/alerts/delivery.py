@@ -64,7 +64,7 @@ class Delivery:
         }
 
     def learn(self, notification: Notification) -> None:
-        """Slack takes a channel's name for posting, but wants its identifier for the rest: a past message knows it."""
+        """Take the channel's identifier from an earlier message: edits need it, while posts also take a name."""
         if notification.ts and notification.configured_channel == self._sender.channel:
             self._channel = notification.channel
 
