@@ -65,7 +65,9 @@ async def play(stage: Stage, seconds: float | None, rate: float) -> None:
             async with AsyncExitStack() as connections, asyncio.TaskGroup() as group:
                 services = [await _open_service(stage, name, connections) for name in SERVICES]
                 tasks = [group.create_task(service.serve(rate)) for service in services]
-                stage.screen.line("live", f"{', '.join(SERVICES)}: {rate:g} calls a second, each asks for flags first")
+                stage.screen.line(
+                    "live", f"{', '.join(SERVICES)}: {rate:g} calls a second, each checks the flags first"
+                )
                 overspending = await _Overspending.prepare(stage, outputs, services, limit_picousd)
                 tasks.append(group.create_task(overspending.clips.go_on()))
                 await overspending.tell()
@@ -150,7 +152,7 @@ async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
         company = known[company.id]
     else:
         await write_budget(stage.settings, company)
-    stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, of which he has spent {dollars(spent)}")
+    stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, {dollars(spent)} spent")
     month = _spent_now(outputs, "global", WindowKind.MONTH)
     company_limit = parse_usd(company.limit)
     stage.screen.line("", f"global {dollars(company_limit)} a month, {month * 1000 // company_limit / 10} % spent")
@@ -220,17 +222,19 @@ class _Overspending:
         finally:
             self._crossing.cancel()
         flag, after_ms = crossing.flag, crossing.after_ms
-        seen = f"  {after_ms} ms after the publish of the call that crossed the limit" if after_ms is not None else ""
+        seen = f"  {after_ms} ms after the call that crossed the limit was published" if after_ms is not None else ""
         screen.news(f"{_flag_line(flag)}{seen}")
         await until(lambda: self.clips.tally.refused > 0, _BLOCKED_SECONDS_MAX)
         decision = self._services[0].flags.check(user=OVERSPENDER)
         if not decision.allowed:
-            screen.news(f"{OVERSPENDER} asks on and gets {decision.http_status} {decision.error} until {flag.until}")
+            screen.news(
+                f"{OVERSPENDER} calls again and gets {decision.http_status} {decision.error} until {flag.until}"
+            )
         made, refused = (
             sum(service.tally.made for service in self._services),
             refused_others(self._services, self.clips),
         )
-        screen.news(f"everyone else goes on: {made - self.clips.tally.made} calls, {refused} refused")
+        screen.news(f"everyone else continues: {made - self.clips.tally.made} calls, {refused} refused")
         await self._message(flag)
 
     async def _message(self, flag: Flag) -> None:
@@ -307,7 +311,7 @@ async def _tell_changes(stage: Stage, flags: FlagReader) -> None:
 async def _go_on(stage: Stage, outputs: Outputs, services: list[Service], clips: Clips, seconds: float | None) -> None:
     """A line now and then, until the time is up or the task is cancelled, which is how the watcher ends the demo."""
     if seconds is None:
-        stage.screen.line("live", "goes on until Ctrl-C")
+        stage.screen.line("live", "continues until Ctrl-C")
     deadline = time.monotonic() + seconds if seconds is not None else float("inf")
     try:
         while (left := deadline - time.monotonic()) > 0:

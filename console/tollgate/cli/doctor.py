@@ -39,7 +39,7 @@ class Check:
 
 
 def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """Check this machine, the stack and its services; every failing line says what to do. Exit 1 when one fails."""
+    """Check this machine, the stack and its services; print what to do about each problem. Exit 1 if there is one."""
     # aiokafka would log each attempt at a broker that is down; the report says it.
     configure_logs("error")
     where = data_directory(data_dir)
