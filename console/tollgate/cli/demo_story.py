@@ -43,6 +43,7 @@ from tollgate.schemas.outputs import Action, Flag, FlagState, WindowKind
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
 from tollgate.sdk import FlagReader, UnavailableError, UsagePublisher
+from tollgate.sinks.alerts.figures import amount
 
 _COUNTED_SECONDS_MAX: Final = 90
 _BLOCKED_SECONDS_MAX: Final = 90
@@ -260,10 +261,7 @@ def _cost_of_a_second(stage: Stage) -> int:
 
 
 def _flag_line(flag: Flag) -> str:
-    if flag.unit == "usd" and flag.spent and flag.limit:
-        numbers = f"{dollars(parse_usd(flag.spent))} of {dollars(parse_usd(flag.limit))}"
-    else:
-        numbers = f"{flag.spent} of {flag.limit} {flag.unit}"
+    numbers = f"{amount(flag.spent, flag.unit)} of {amount(flag.limit, flag.unit)}"
     state = flag.state.value.upper()
     return f"{safe(flag.scope.removeprefix('user/'))}  {flag.percent:>6} %  {state:<7}  {numbers}"
 
