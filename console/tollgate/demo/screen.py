@@ -44,5 +44,5 @@ class Screen:
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{line.rstrip()}\n")
-        # The story is told while it happens, through a pipe as well.
+        # Flushed, so that lines appear while things happen, through a pipe too.
         self._stream.flush()

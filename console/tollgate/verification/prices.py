@@ -15,8 +15,8 @@ __all__ = ["Prices", "Quote"]
 
 
 class Prices:
-    """Every price that can still be known. `selected` is the name of the book in use; `in_force` and `remembered` are
-    the control topic's run-time prices, now and ever.
+    """Every price that is still available. `selected` is the name of the book in use. `in_force` are the run-time
+    prices of today, `remembered` all that the control topic still has.
     """
 
     def __init__(self, selected: str, in_force: Iterable[PriceRecord], remembered: Iterable[PriceRecord]) -> None:

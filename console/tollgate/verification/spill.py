@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 from zlib import crc32
 
-# Written when so much waits: large enough that a thousand buckets get 8 KiB at a time.
+# Rows are written when this many bytes wait: then each of a thousand buckets gets about 8 KiB at a time.
 _PENDING_BYTES_MAX: Final = 8 << 20
 _READ_BYTES: Final = 1 << 20
 _LENGTH: Final = struct.Struct("<I")

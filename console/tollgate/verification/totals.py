@@ -106,7 +106,7 @@ class Totals:
                     continue
             for kind in NESTED[:held]:
                 windows.setdefault(scope + window_suffix(kind, hour_ms), Sum()).add(amount)
-        # Taken back to nothing is nothing.
+        # A scope and hour of which every event was taken back has no sum.
         found.windows = {key: amount for key, amount in windows.items() if amount.events}
         found.user_months = {key: amount for key, amount in found.user_months.items() if amount.events}
         return found

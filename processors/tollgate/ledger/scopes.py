@@ -1,4 +1,4 @@
-"""The scopes a partition owns: their spend, what was last said about them, and what is not yet written.
+"""The scopes of a partition: their spend, their last flag and alerts, and which of it is not yet written.
 
 Both stages keep their scopes here: users in the first, everything shared in the second. Nothing is written by this
 module; `write` fills an outbox, and the lane commits it in the transaction that also moves the source offset.
@@ -120,10 +120,10 @@ class Scopes:
         return folded
 
     def set_budgets(self, budgets: BudgetBook) -> None:
-        """Replace the budgets; every scope that has one now, or was told about one, is decided anew."""
+        """Replace the budgets; flag and alerts of every scope that has or had a budget are decided again."""
         self._budgets = budgets
         self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
-        # Scopes that were told something come first: a budget may have been raised or removed.
+        # Scopes with a flag or an alert come first: their budget may have been raised or removed.
         self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
 
     def tick(self, now_ms: int) -> None:

@@ -27,7 +27,7 @@ class Source:
         self.next_offset = 0
         # The offset at which a new owner would continue, -1 when nothing was ever committed. Never ahead of the log.
         self.committed_offset = -1
-        # Set when records were fetched but not applied: without a seek, what comes next would leave a gap.
+        # Set when records were fetched but not applied: without a seek, the next records would leave a gap.
         self.must_seek = False
         self._link = link
         self._rows: dict[str, bytes] = {}

@@ -27,8 +27,8 @@ class LaneAssignor(PartitionAssignor):  # type: ignore[misc] # Faust ships no ty
 
     @property
     def name(self) -> str:
-        """The group's protocol. The broker refuses members with other lanes beside those it has, and deals partitions
-        anew when the last of them returns with other lanes, instead of giving it back what it had.
+        """The group's protocol. It names the number of lanes, so that the broker refuses a worker with another number
+        of lanes while others run, and assigns partitions anew when all workers return with another number.
         """
         return f"tollgate-{self.lanes}-lanes"
 

@@ -55,7 +55,7 @@ class Topic(StrEnum):
     ALERTS = "alerts"
     CONTROL = "control"
     DEAD_LETTERS = "dead-letters"
-    # Internal: how the worker and the alert sink remember. Not a contract.
+    # Internal: the state of the worker and of the alert sink. May change in any release.
     DELTAS = "internal.deltas"
     USER_STATE = "internal.user-state"
     SHARED_STATE = "internal.shared-state"
