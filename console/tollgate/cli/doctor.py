@@ -183,7 +183,7 @@ def _lag(settings: Settings) -> Check:
     def look() -> Check:
         lag = asyncio.run(asyncio.wait_for(consumer_lag(settings), TIMEOUT_SECONDS))
         worst, records = max(((group, sum(topics.values())) for group, topics in lag.items()), key=lambda item: item[1])
-        detail = f"{worst} is behind by {records} records" if records else "nobody is behind"
+        detail = f"{worst} is behind by {records} records" if records else "no reader is behind"
         if records <= LAG_RECORDS_MAX:
             return Check("lag", True, detail)
         return Check("lag", False, detail, "see that its process runs (`tollgate status`), or start more workers")

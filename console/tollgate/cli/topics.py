@@ -53,5 +53,5 @@ async def apply(
     if dry_run:
         say_error("the topics are not as this release needs them: run `tollgate topics apply`.")
     else:
-        say_error("topics marked mismatch must be mended by hand: see DETAIL.")
+        say_error("topics marked mismatch must be corrected by hand: see DETAIL.")
     return Exit.NO
