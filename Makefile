@@ -8,6 +8,7 @@ setup: $(VENV)/.ready
 
 # The compiled core is built by the installation, where there is cargo.
 $(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py native/build.py native/Cargo.toml $(wildcard native/src/*.rs)
+	@echo "Installing everything into $(VENV); the first time this takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'

@@ -3,8 +3,8 @@
 pub const NANO: i128 = 1_000_000_000;
 pub const PICO: i128 = 1_000_000_000_000;
 
-/// Whether a text is a decimal number in shortest form with at most so many digits before and after the point:
-/// `"4.5"` and `"4"` are, `"4.50"`, `"04"` and `".5"` are not. With it its value in units of 10^-`decimals`.
+/// The value, in units of 10^-`decimals`, of a decimal number in shortest form, with limits on the digits before and
+/// after the point: `"4.5"` and `"4"` are in shortest form, `"4.50"`, `"04"` and `".5"` are not and give `None`.
 pub fn shortest(text: &str, digits: usize, decimals: usize) -> Option<i128> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() || whole.len() > digits || (whole.len() > 1 && whole.starts_with('0')) {

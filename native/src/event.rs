@@ -8,7 +8,7 @@ const BYTES_MAX: usize = 64 * 1024;
 const NAME_CHARS_MAX: usize = 256;
 const KEYS_MAX: usize = 64;
 
-/// An optional name of `data`, by its place in `Event::names`. The first nine after `user` are dimensions of spend.
+/// An optional name of `data`, by its place in `Event::names`. The first eight are dimensions of spend, beside the user.
 pub mod name {
     pub const ORG: usize = 0;
     pub const SERVICE: usize = 1;
@@ -81,7 +81,7 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The event, or `None` when it is not ordinary.
+    /// The event, or `None` when it is not ordinary, which leaves it to the Python code.
     pub fn read(value: &'a [u8]) -> Option<Self> {
         if value.len() > BYTES_MAX {
             return None;
@@ -220,7 +220,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Which members of an object were read. Of a repeated name the last counts, which is left to the reference.
+/// Which members of an object were read. An object that repeats a name is left to the reference.
 #[derive(Default)]
 struct Seen(u32);
 
@@ -233,7 +233,7 @@ impl Seen {
     }
 }
 
-/// The place of a field of `data`: of a name in `Event::names`, and after those of what is no name.
+/// The number of a field of `data`: the names first, as in `Event::names`, then the other fields.
 fn place_of(field: &str) -> Option<usize> {
     Some(match field {
         "provider" => name::PROVIDER,

@@ -78,7 +78,7 @@ impl Fetched {
         let bytes = data.as_bytes();
         let mut at = 0;
         let mut unpacked = 0;
-        // What the broker cut off at the end comes with the next fetch.
+        // The broker may cut off the last batch; it comes whole with the next fetch.
         while let Some(batch) = Batch::at(bytes, at)? {
             at = batch.end;
             if batch.magic != MAGIC {
@@ -169,7 +169,7 @@ impl Fetched {
         let mut headers = Vec::new();
         for _ in 0..record.headers {
             let name = reader.field()?.ok_or_else(|| damaged("a header has no name"))?;
-            // Kafka does not look at names; one that is no text must not be what stops the partition.
+            // Kafka does not check header names. One that is not UTF-8 must not stop the partition.
             let name = String::from_utf8_lossy(&bytes[name]).into_owned();
             headers.push((name, field(&reader.field()?)));
         }
@@ -190,7 +190,7 @@ impl Fetched {
         self.records.len()
     }
 
-    /// What counts of the record at a position that exists.
+    /// The parts of the record that counting needs. The position must exist.
     pub fn fields<'a>(&'a self, py: Python<'a>, at: usize) -> Option<Fields<'a>> {
         let record = self.records.get(at)?;
         let bytes = self.buffers.get(record.buffer)?.bind(py).as_bytes();
@@ -248,7 +248,7 @@ impl Fetched {
             reader.at = end;
             let appended = batch.attributes & LOG_APPEND_TIME != 0;
             let offset = batch.base_offset.saturating_add(further);
-            // A batch is fetched as a whole, also when what is wanted begins in its middle.
+            // A batch is always fetched whole, even when the wanted offset is in its middle.
             if offset >= self.next_offset {
                 self.records.push(Record {
                     buffer,

@@ -15,16 +15,16 @@ use crate::shard::{Row, Scratch, Shard};
 
 pub type Digest = [u8; 16];
 
-/// What is known of an identity: the fingerprint of what the event said, and the broker's second it was first seen at.
+/// What is kept of an identity: the fingerprint of the event's content, and the broker's second at which it was first seen.
 pub type Seen = (u64, u32);
 
 const SHARD_BITS: u32 = 8;
 const SHARDS: usize = 1 << SHARD_BITS;
 
-/// Restored rows are put into the shards by so many at once: 15 MB, in which a shard's share is sorted and merged.
+/// How many restored rows are collected (15 MB) before each shard sorts its part of them and merges it in.
 const STAGED_MAX: usize = 1 << 19;
 
-/// A shard is looked through for what is past the horizon this often; a day of 35 would be 3 % of the memory.
+/// How often a shard drops rows past the horizon of 35 days. Once a day would waste 3 % of the memory.
 const SWEEP_SECONDS: i64 = 3600;
 
 /// Identities counted by one partition, remembered for `horizon_s` after they were first seen.
@@ -37,9 +37,9 @@ pub struct Identities {
     /// Restored and not yet in the shards, oldest first.
     staged: Vec<Row>,
     scratch: Scratch,
-    /// The highest second that `compact` or `restore` was told.
+    /// The highest second that was passed to `compact` or `restore`.
     now_s: i64,
-    /// The shard that is looked through next, and when the last round began.
+    /// The shard that is cleaned next, and when the last round began.
     sweep: usize,
     round_s: i64,
 }

@@ -1,4 +1,5 @@
-//! What makes two events the same, bit for bit as `usage_identity.py` computes it: these values are stored for weeks.
+//! Digest and fingerprint of an event, which tell whether two events are the same. Equal bit for bit to those of
+//! `usage_identity.py`: these values are stored for weeks.
 
 use blake2b_simd::blake2b;
 

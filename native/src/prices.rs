@@ -11,12 +11,12 @@ use crate::event::{Amount, Event, name};
 /// Costs and amounts below this, 10¹⁹ USD, can be added up: `tally::EVENTS_MAX` of them stay below 2¹²⁷.
 pub const PICOUSD_MAX: i128 = 1 << 104;
 
-// Names come from outside, so what is remembered of them is bounded; past it all are forgotten and asked for again.
+// Names come from outside, so at most this many keys are kept. Past it all of them are dropped and asked for again.
 const KEYS_MAX: usize = 4096;
-// A late event next to live ones, and prices that change by time of day.
+// Prices kept per key: several, for late events next to live ones and for prices that change by time of day.
 const INTERVALS_MAX: usize = 8;
 
-/// What adding a dimension does to what is left of its whole.
+/// How a dimension changes what is left of a whole: its amount minus the amounts of its parts. `Plain`: not at all.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Plain,
@@ -55,7 +55,7 @@ struct Band {
     rates: HashMap<Box<str>, Rate>,
 }
 
-/// What Python hands over of a band: above, denominator, input and output whole, and the rates by dimension, each the
+/// A band as Python passes it: above, denominator, input and output whole, and the rates by dimension, each with the
 /// exclusive multiplier, the inclusive one, and the side as a number of `compiled`.
 pub type TaughtBand = (i128, i128, i128, i128, Vec<(String, i128, i128, u8)>);
 
@@ -154,7 +154,7 @@ impl Prices {
         Some(())
     }
 
-    /// What the event costs; `Pricer.price` is the reference.
+    /// The event's cost; `Pricer.price` is the reference.
     pub fn quote(&mut self, event: &Event) -> Result<Quote, Unable> {
         let owed = event.failure.is_empty() || event.billed;
         if let Some(cost) = event.cost {
@@ -168,7 +168,7 @@ impl Prices {
         let price = known.iter().find(|price| (price.from_ms..price.to_ms).contains(&time_ms));
         let price = Arc::clone(price.ok_or(Unable::Unknown)?);
         if !owed {
-            // An unknown model is not told when nothing is owed.
+            // A failed call that is not billed costs nothing, so an unknown model raises no alert here.
             let (price, status) = match price.status {
                 Status::Unpriced => (None, Status::Free),
                 status => (Some(price), status),
@@ -187,8 +187,8 @@ impl Prices {
     }
 }
 
-/// What the choice of a price depends on besides the time, and more: options are in it as they came. Control characters
-/// are in no name, so they keep the parts apart.
+/// The key of a price: everything but the time that its choice depends on, with all options as they were sent. The parts
+/// are separated by control characters, which no name contains.
 fn write_key<'a>(
     key: &mut Vec<u8>,
     (provider, model, agent): (&str, &str, &str),

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 // From the base offset to the number of records.
 pub const HEADER_BYTES: usize = 61;
 pub const LENGTH_AT: usize = 8;
-// What follows this field is what the length counts.
+// The batch's length counts the bytes after this field.
 pub const EPOCH_AT: usize = 12;
 pub const MAGIC_AT: usize = 16;
 pub const CRC_AT: usize = 17;
@@ -23,7 +23,7 @@ pub const MAGIC: u8 = 2;
 // Uncompressed, the producer's timestamps.
 pub const TRANSACTIONAL: i16 = 0x10;
 
-/// Records of one partition, ready but for what the producer knows only when it sends them.
+/// Records of one partition, complete except for the fields that the producer knows only when it sends them.
 #[pyclass]
 pub struct RecordBatch {
     bytes: Vec<u8>,
@@ -60,7 +60,7 @@ impl RecordBatch {
     }
 }
 
-/// Priced records of one tally, packed as they are: their Python objects exist only for who looks at them.
+/// Priced records of one tally, packed without a Python object for each; one is made when a record is asked for.
 #[pyclass(frozen)]
 pub struct PricedRecords {
     /// Keys and values, one after another, and where each key and each value ends.
@@ -141,7 +141,7 @@ impl Packer {
         }
     }
 
-    /// Add what `write` writes when it is told the record's number in its batch.
+    /// Add the record that `write` writes; it is given the record's number in its batch.
     fn add(&mut self, write: impl Fn(&mut Vec<u8>, i32) -> PyResult<()>) -> PyResult<()> {
         write(&mut self.record, self.count)?;
         if self.is_over() && self.count > 0 {

@@ -1,8 +1,8 @@
-//! A part of the table of identities: 28-byte rows in the order of their hashes, with gaps between them.
+//! A shard of the table of identities: a hash table of 28-byte rows, sorted by hash, with gaps between them.
 //!
-//! A row stands at the place that its hash gives it, or behind it, where the place is taken. Because the order is that of
-//! the hashes, a search ends at the first larger one, and growing and merging walk along in order. Memory comes in
-//! segments of one size, so that growth leaves no holes in the heap.
+//! A row is at the place that its hash gives it, or after it when that place is taken. Since rows are sorted by hash, a
+//! search ends at the first larger hash, and growing and merging are one walk in order. Memory is allocated in segments
+//! of one size, so that growth leaves no holes in the heap.
 
 use crate::identities::{Digest, Seen};
 
@@ -18,7 +18,7 @@ const EMPTY: Row = [0; ROW_BYTES];
 const FULL_PERCENT: usize = 92;
 const GROWN_PERCENT: usize = 82;
 
-/// Rows on their way to other places: lent to the shards by their table, so that it is allocated once.
+/// A buffer for rows that move to other places. The table lends it to its shards, so that it is allocated once.
 pub type Scratch = Vec<Row>;
 
 pub struct Shard {
@@ -70,7 +70,7 @@ impl Shard {
             self.collect(oldest_s, scratch);
             let grown = self.capacity + self.capacity / 8;
             let enough = self.settled(scratch.len() + SEGMENT_ROWS / 2);
-            // It need not grow when much of what filled it was past the horizon.
+            // It need not grow when many of its rows were past the horizon and are gone now.
             let has_room = scratch.len() * 100 < self.capacity * GROWN_PERCENT;
             self.arrange(if has_room { self.capacity.min(enough) } else { grown.max(enough) }, scratch, &hashed);
         }
@@ -223,7 +223,7 @@ fn tail(capacity: usize) -> usize {
     (capacity / 64).max(SEGMENT_ROWS / 8)
 }
 
-/// A place without a second is empty, so the first second of 1970 is taken for the next.
+/// A place whose second is 0 is empty, so second 0 (in 1970) is stored as 1.
 #[inline]
 fn dated(mut row: Row) -> Row {
     if is_empty(&row) {

@@ -7,7 +7,8 @@ use std::hash::BuildHasher;
 /// The dimensions of spend in the order of `Dimension`, and last the scope that every event adds to.
 pub const POSITIONS: usize = 10;
 
-// An event with a dimension past these is counted by Python: sums are found by walking over a group's dimensions.
+// Events with further dimensions are counted by Python: sums are found by a walk over a group's dimensions, which must
+// be few.
 const DIMENSIONS_MAX: usize = 64;
 
 /// All events of a batch that share a name and an hour.
@@ -38,7 +39,7 @@ pub struct Addition<'a> {
 struct Names {
     text: Vec<Box<str>>,
     numbers: HashTable<u32>,
-    /// Of each name, the hour it was last added in and the group of both: nearly always the one that is wanted.
+    /// For each name, the hour it was last added in and the group of both: nearly always the next event's group too.
     latest: Vec<(u32, u32)>,
 }
 

@@ -1,4 +1,4 @@
-//! What one partition has counted since it was last written: the class that `UserStage` talks to.
+//! Everything one partition has counted and not yet written to Kafka: the class that Python's `UserStage` calls.
 //!
 //! `tally.py` is the reference for what is collected, `users.py` for the checks of one event and their order.
 
@@ -82,7 +82,7 @@ impl Tally {
     }
 
     /// Count the records from `first` on until one is not ordinary. Returns its position (or how many there are), why
-    /// it is not, and the clock. What is not ordinary changed nothing.
+    /// it is not, and the clock. A record that is not ordinary has changed nothing.
     fn count(&mut self, py: Python<'_>, records: &Fetched, first: usize, limits: Limits) -> (usize, &'static str, i64) {
         let identities = self.identities.clone_ref(py);
         let mut identities = identities.bind(py).borrow_mut();
@@ -182,13 +182,13 @@ impl Tally {
 
     /// The priced records, in order.
     fn take_priced(&mut self) -> PricedRecords {
-        // The next ones are about as many; growing step by step would copy them several times.
+        // The next batch is about as large; growing step by step would copy it several times.
         let priced = Vec::with_capacity(self.priced.len());
         let ends = Vec::with_capacity(self.ends.len());
         PricedRecords::new(std::mem::replace(&mut self.priced, priced), std::mem::replace(&mut self.ends, ends))
     }
 
-    /// The new identities as rows of the identities topic, so many in each.
+    /// The new identities as records of the identities topic, each of at most this many rows.
     fn take_identities<'py>(&mut self, py: Python<'py>, rows_max: usize) -> Vec<Bound<'py, PyBytes>> {
         let rows = std::mem::take(&mut self.new_identities);
         rows.chunks((rows_max * crate::identities::ROW_BYTES).max(1)).map(|chunk| PyBytes::new(py, chunk)).collect()

@@ -24,7 +24,7 @@ IDENTITY_BYTES = 32.5
 
 
 async def worked_off(scene: Scene, name: str, block: Workload, events: int, layout: Layout) -> Drained:
-    """Publish the block until there are so many events, and let the workers count them; everyone's spend is checked."""
+    """Publish the block until there are `events` events, let workers count them, and check everyone's spend."""
     prefix = f"{name}."
     await create_topics(scene.servers, prefix, layout.partitions)
     repeated = Repeated(block, events // block.events)

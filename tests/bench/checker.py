@@ -32,7 +32,7 @@ PRICES: Final[dict[str, dict[str, Decimal]]] = {
 
 
 def cost(data: dict[str, Any]) -> Decimal:
-    """What a call costs; a failed one is free. Cached tokens are a part of the input tokens."""
+    """The cost of a call; a failed one is free. Cached tokens are a part of the input tokens."""
     if data["status"] != "success":
         return Decimal(0)
     usage, prices = data["usage"], PRICES[data["model"]]
@@ -66,7 +66,7 @@ class Expected:
         return self
 
     def times(self, copies: int) -> "Totals":
-        """What must come out when the same is sent so many times as other events."""
+        """The expected result when the same usage is sent several times under other ids."""
         by_user = {user: amount * copies for user, amount in self.by_user.items()}
         return Totals(self.count * copies, by_user)
 

@@ -1,4 +1,4 @@
-"""How much has become visible by when, and the steady rate that follows from it."""
+"""The number of events visible over time, and the steady rate that follows from it."""
 
 import asyncio
 import time

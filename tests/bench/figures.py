@@ -1,4 +1,4 @@
-"""Every figure by its name: what it says, how long one run takes, and what measures it."""
+"""Every figure by its name: its meaning, how long one run takes, and the function that measures it."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ class Figure:
 
 
 def alone(module: str, *options: str) -> Callable[[Scene], Awaitable[list[Result]]]:
-    """What a module prints that measures in a process of its own: memory and processor time are then its own.
+    """The output of a module that measures in a separate process, so that memory and processor time are only its own.
 
     `{runs}` and `{seed}` in the options are those of the scene.
     """

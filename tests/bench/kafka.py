@@ -37,7 +37,7 @@ def broker(directory: Path) -> Iterator[tuple[str, int]]:
 
 
 async def create_topics(servers: str, prefix: str, partitions: int = USAGE_PARTITIONS) -> None:
-    """All of Tollgate's topics under this prefix, as its own list has them for so many usage partitions."""
+    """Create all of Tollgate's topics under this prefix, as `topic_specs` has them for this number of partitions."""
     await _create(servers, [(topic_name(s.topic, prefix), s.partitions, s.configs) for s in topic_specs(partitions)])
 
 

@@ -19,7 +19,7 @@ READY_SECONDS = 60
 LAST_FLAG_SECONDS = 20
 WARM_UP_SHARE = 0.05
 
-# Every user may make ten calls; the tenth one blocks him. So a tenth of all events cause a flag and an alert.
+# Every user may make ten calls; the tenth one blocks them. So a tenth of all events cause a flag and an alert.
 BUDGET = {
     "id": "calls",
     "scope": "user/*",
@@ -105,7 +105,7 @@ async def _at_rate(scene: Scene, rate: int, layout: Layout) -> list[Result]:
     # A worker in use has users in memory; an empty one would flatter.
     await load(scene.servers, f"{prefix}usage", Workload(sizes.seed, 50_000, sizes.users).records())
     users = rate * sizes.latency_seconds // PER_USER
-    # Made beforehand: at 20,000 events/s the publisher would take a core of its own.
+    # Encoded beforehand: at 20,000 events/s the publisher would need a whole core.
     events = list(Crossings(sizes.seed, users, PER_USER).records())
     seen: dict[str, float] = {}
     running = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Priced events as workers leave them in Kafka: their text, and transactions with few or many of them."""
+"""Priced events as workers write them to Kafka, in transactions with few or many of them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _COST_PICOUSD = 4_750_000_000
 
 @dataclass(frozen=True)
 class Backlog:
-    """So many priced events, and how a worker wrote them: `batch_records` of each partition in one transaction."""
+    """A number of priced events, and how a worker wrote them: `batch_records` of each partition per transaction."""
 
     events: int
     users: int

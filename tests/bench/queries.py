@@ -188,7 +188,7 @@ def merge_past_days(server: ClickHouse) -> None:
 
 
 def times_ms(server: ClickHouse, question: Question, runs: int) -> list[float]:
-    """How long each of so many runs took, after one that is not counted: from the request to the whole answer."""
+    """How long each run took, after one that is not counted: from the request to the whole answer."""
     server.query(question.sql)
     times = []
     for _ in range(runs):

@@ -118,7 +118,7 @@ async def state_rows(servers: str, partition: int) -> list[Row]:
 
 
 async def write_on_top(servers: str, rows: int, identities: int, seed: int) -> tuple[float, float]:
-    """Write so many state rows and identities, spread over all partitions; bytes per row of both."""
+    """Write these numbers of state rows and identities, spread over all partitions; returns bytes per row of both."""
     rnd = random.Random(seed)
     random_bytes = np.random.default_rng(seed)
     producer = AIOKafkaProducer(

@@ -48,7 +48,7 @@ class Workload:
     span: timedelta = timedelta(minutes=30)
     """Event times rise over this span and end when the generator was started."""
     one_user_share: float = 0.0
-    """This share of the events comes from one user alone, beside what he sends as one of all."""
+    """This share of the events comes from one user alone, in addition to that user's ordinary share."""
     campaigns: int = 37
 
     def records(self) -> Iterator[Encoded]:
@@ -104,7 +104,7 @@ class Workload:
 class Repeated:
     """A workload several times over, as other events: fast to make, because only the ids differ between its copies.
 
-    What is sent twice in the workload is sent twice in each copy.
+    An event that is repeated in the workload is repeated in each copy.
     """
 
     block: Workload

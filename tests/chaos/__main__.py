@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seed 7 --faults 200`: a whole installation under load, and a hand on the plug."""
+"""`python -m tests.chaos --seed 7 --faults 200`: injects faults into a whole installation under load."""
 
 import argparse
 import asyncio
@@ -63,8 +63,8 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="which faults; drawn and printed otherwise")
-    parser.add_argument("--faults", type=int, help="end after so many (default: 10)")
-    parser.add_argument("--minutes", type=float, help="end after so many minutes")
+    parser.add_argument("--faults", type=int, help="end after this many faults (default: 10)")
+    parser.add_argument("--minutes", type=float, help="end after this many minutes")
     parser.add_argument("--brokers", type=int, default=1, choices=(1, 3), help="nodes of the Kafka cluster")
     parser.add_argument("--events-per-second", type=int, default=500)
     parser.add_argument("--faults-per-round", type=int, default=12)

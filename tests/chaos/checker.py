@@ -118,7 +118,7 @@ class Checker:
         for key, alert in alerts.items():
             message = shown.pop(key, None)
             if message is None:
-                # A warning that was over before anybody was told of it is no news.
+                # A warning that ended before it was delivered is not posted.
                 if (alert["level"], alert["peak_level"]) != ("resolved", "warning"):
                     wrong.append(f"nobody was told of {key}, which is {alert['level']}")
             elif message["level"] != alert["level"] or (

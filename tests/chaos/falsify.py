@@ -1,4 +1,4 @@
-"""A checker that cannot fail proves nothing: one output at a time is falsified, and each must be seen."""
+"""Checks the checker: one output at a time is falsified, and the checker must see each."""
 
 import asyncio
 import json

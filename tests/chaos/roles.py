@@ -1,4 +1,4 @@
-"""Tollgate's processes as things to hurt."""
+"""Tollgate's processes, as targets of faults."""
 
 import asyncio
 import os

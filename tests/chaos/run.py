@@ -1,4 +1,4 @@
-"""A run: rounds of faults under load, each followed by rest and the proof that nothing was lost or counted twice."""
+"""A run: rounds of faults under load, each followed by a pause and a check that nothing was lost or counted twice."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ from tollgate.sinks.clickhouse import migrate
 
 # How long the outputs may take to come to rest after the last event.
 DRAIN_SECONDS_MAX = 180
-# So many faults may be under way at the same time.
+# The most faults under way at the same time.
 _AT_ONCE = 4
 
 

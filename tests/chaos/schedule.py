@@ -1,4 +1,4 @@
-"""Which faults in which order: a shuffled deck of all kinds, dealt to its end and shuffled again. Seeded and pure."""
+"""The order of the faults: like a deck of cards, shuffled, used to its end, and shuffled again. Seeded and pure."""
 
 import random
 from collections.abc import Iterator, Mapping

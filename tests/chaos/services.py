@@ -1,4 +1,4 @@
-"""Kafka brokers and a ClickHouse server as things to hurt, each on a small disk of its own where that can be had."""
+"""Kafka brokers and a ClickHouse server as targets of faults, each on its own small disk where one can be mounted."""
 
 import os
 import subprocess

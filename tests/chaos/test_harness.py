@@ -1,4 +1,4 @@
-"""The harness's own honesty: a fault counts only when it happened where it was meant to, and nothing wrong is lost."""
+"""Tests of the harness: a fault counts only when it happened where it was meant to, and no difference is lost."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ _PASSES = (
 
 
 class Scripted(RoleProcess):
-    """A process with the fault points of a worker, and a life of its own."""
+    """A process with a worker's fault points, which ends as its script says."""
 
     def __init__(self, script: str, directory: Path) -> None:
         super().__init__("worker", load_settings(), directory, "worker-0")

@@ -1,4 +1,4 @@
-"""A process to be hurt: killed, frozen, thawed, asked to end; a keeper starts it again as a supervisor would."""
+"""A process that faults strike: killed, frozen, thawed, asked to end. A keeper restarts it, as a supervisor would."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ _KEEP_SECONDS = 0.25
 
 
 class Victim:
-    """One process with a log of its own. A subclass says how it is started and when it is ready."""
+    """One process with its own log. A subclass says how it is started and when it is ready."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name

@@ -44,7 +44,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is sent. `event_id` is that of the event in it, and empty for rubbish."""
+    """A record to send. `event_id` is the id of its event, and empty for rubbish."""
 
     partition: int
     key: bytes

@@ -1,4 +1,4 @@
-"""Everything that runs in a run of chaos, and the ways in which a fault may lay hands on it."""
+"""Everything that runs in a chaos test, and what a fault may do with it."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ BUDGETS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wanted of a run: it ends when it has had so many minutes or so many faults, whichever is given."""
+    """The options of a run. It ends after the given number of minutes or of faults."""
 
     seed: int
     minutes: float | None = None

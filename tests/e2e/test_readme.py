@@ -1,4 +1,4 @@
-"""What the README shows works as it is printed, but for the addresses."""
+"""The README's examples work as they are printed, except for the addresses."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever way the same events take, the totals are equal: order, repeats, batches, replay, partitions, conservation.
+"""The same events give the same totals in any order, with repeats, in other batches or partitions, and on a replay.
 
 `TOLLGATE_TEST_EXAMPLES=2000` makes it long; the seed that a failure prints repeats it.
 """
@@ -66,7 +66,7 @@ def event_lists(draw: st.DrawFn) -> list[Event]:
 
 
 class Ledger:
-    """Both stages over so many partitions, with what they wrote. `rng` places batches, transactions and crashes."""
+    """Both stages over `partitions` partitions, with their outputs. `rng` places batches, transactions and crashes."""
 
     def __init__(self, partitions: int, rng: random.Random) -> None:
         self._partitions = partitions

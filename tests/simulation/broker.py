@@ -198,7 +198,7 @@ class Broker:
         return [t for t in self._transactions.values() if t.decided is None]
 
     def fetch(self, place: Place, start: int, most: int) -> tuple[list[ConsumerRecord], int]:
-        """At most so many committed records from `start` on, and the position after what was looked at."""
+        """At most `most` committed records from `start` on, and the position after the last one looked at."""
         end = self.stable_end(place)
         entries = self._partitions[place].entries
         first = len(entries)

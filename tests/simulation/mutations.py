@@ -1,4 +1,4 @@
-"""Defects that the simulation must find: each is a way to build the engine wrong."""
+"""Defects that the simulation must find: each one breaks the engine in one place."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""One simulated worker: an engine on an event loop of its own, which runs a callback when it is told to."""
+"""One simulated worker: an engine on its own event loop, which runs one callback each time the simulation says so."""
 
 import asyncio
 import contextvars
@@ -104,7 +104,7 @@ class Process:
         self.engine = Engine(link(SimulatedLog(broker, network(self), self), self.fatal), policy)
 
     def fatal(self, why: str, error: BaseException | None = None) -> NoReturn:
-        """What `os._exit` is to a real process."""
+        """End the simulated process at once, as `os._exit` ends a real one."""
         self.kill(f"{why}: {error!r}")
         raise DiedError(why)
 

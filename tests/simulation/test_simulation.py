@@ -31,7 +31,7 @@ def test_every_interleaving_counts_each_event_once(seed: int, steps: int) -> Non
 )  # fmt: skip
 @given(choices=st.randoms(use_true_random=False))
 def written_schedules(choices: random.Random) -> None:
-    """Hypothesis decides each step. It likes extremes, and has entropy for so many steps only.
+    """Hypothesis decides each step. It prefers extremes, and has random data for a limited number of steps only.
 
     Cutting down what it found takes minutes.
     """

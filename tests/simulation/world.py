@@ -39,7 +39,7 @@ COMPACTED: Final = (
 )
 LIMITS: Final = {"user/*": Decimal("0.05") * 10**12, "global": Decimal("0.2") * 10**12}
 
-# Of 10,000 steps so many do this, once; all others move what is under way.
+# How many of 10,000 steps start each of these; the other steps move on what is under way.
 FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
@@ -47,7 +47,7 @@ FAULTS: Final = (
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 # Poison ends three workers each time and large records take long to copy: a run with more would do little else.
 RARE_MAX: Final = 3
-FAILED_SENDS: Final = 400  # one in so many
+FAILED_SENDS: Final = 400  # one send in this many fails
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
 
@@ -134,7 +134,7 @@ class World:
         )  # fmt: skip
 
     def run(self, steps: int) -> None:
-        """So many steps with faults, then as many as it takes to be done; raises Wrong at the first difference."""
+        """Take `steps` steps with faults, then as many as it takes to finish; raises Wrong at the first difference."""
         # Workers that put records aside say so even at the highest level.
         structlog.configure(processors=[_unheard])
         try:
@@ -208,7 +208,7 @@ class World:
     # What the group does.
 
     def _group(self) -> None:
-        """When everybody has given up what he had, the partitions are dealt anew."""
+        """When every worker has given up its partitions, they are assigned anew."""
         if self._wrong is not None:
             raise self._wrong
         if not self._is_parking or any(p.alive and p.rebalance and not p.rebalance.done() for p in self._members):
@@ -266,7 +266,7 @@ class World:
                 self._wrong = Wrong(f"two can write: {lane.id}, {source.tp}")
             self.checker.owners[source.tp] = writer, process
 
-    # What goes wrong, and what is asked of the workers.
+    # Faults, and requests to the workers.
 
     def _someone(self) -> Process | None:
         alive = [p for p in self._processes if p.alive]

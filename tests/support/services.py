@@ -1,4 +1,4 @@
-"""Kafka and ClickHouse of a test's own, to be started late, killed and started again on the same port."""
+"""Kafka and ClickHouse for one test alone, which it may start late, kill and start again on the same port."""
 
 import asyncio
 import signal

@@ -54,7 +54,7 @@ async def set_budget(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Set a budget, or replace the one with the same id. What was spent before counts; a raised limit unblocks at once.
+    """Set a budget, or replace the one with the same id. Earlier spend counts; a raised limit unblocks at once.
 
     Prints the budget as it is stored.
 
@@ -62,7 +62,7 @@ async def set_budget(
     ----------
     scope
         global, a dimension and a name such as user/u-42, agent/SEO, campaign/holiday-2024, or user/* for every user
-        that has no budget of his own in the same window and unit.
+        without a budget of their own in the same window and unit.
     limit
         How much, as a decimal number: dollars, events or units.
     unit
@@ -72,19 +72,19 @@ async def set_budget(
     timezone
         The calendar of the window; only UTC is supported yet.
     warning
-        Percent of the limit; `none` for no such threshold. So also for the next two.
+        Percent of the limit at which a warning is sent; `none` for no warning.
     critical
-        Percent at which the action is due.
+        Percent of the limit at which ACTION is taken; `none` for never.
     emergency
-        Percent of the last alert.
+        Percent of the limit at which the last alert is sent; `none` for no such alert.
     action
-        What is done at critical, and at emergency unless it has its own: alert, downgrade, block or stop.
+        What happens at critical, and at emergency without EMERGENCY-ACTION: alert, downgrade, block or stop.
     emergency_action
-        What is done at emergency.
+        What happens at emergency.
     warning_action
-        What is done at warning.
+        What happens at warning.
     id
-        A name of your own. Default: SCOPE:WINDOW:UNIT.
+        Name of the budget. Default: SCOPE:WINDOW:UNIT.
     """
     levels = {
         "warning": (warning, warning_action),
@@ -151,7 +151,7 @@ async def list_budgets(*, json: AsJson = False, data_dir: DataDir = None) -> Non
 
 @app.command(name="remove", help_epilogue=examples("tollgate budget remove user/u-42:month:usd"))
 async def remove_budget(id: str, *, json: AsJson = False, data_dir: DataDir = None) -> None:  # noqa: A002 # its name in --help
-    """Remove a budget by its id (see `tollgate budget list`). What it blocked is free at once. Exit 1 when unknown."""
+    """Remove a budget by its id (see `tollgate budget list`). This unblocks at once. Exit 1 when the id is unknown."""
     settings = find_settings(data_dir)
     key = f"{BUDGET_KEY_PREFIX}{id}"
     if key not in await read_latest(settings, Topic.CONTROL, lambda found: found == key.encode()):

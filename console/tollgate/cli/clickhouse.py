@@ -31,7 +31,7 @@ def migrate_command(
     Parameters
     ----------
     dry_run
-        Only say what would be applied.
+        Only print what would be applied.
     status
         Show every migration and when it was applied; change nothing.
     """

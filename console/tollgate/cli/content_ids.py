@@ -1,4 +1,4 @@
-"""Ids for events that have none: from the row's content and how often the same content came before it.
+"""Ids for events without one: made from the row's content and how often the same content came before it.
 
 The same file gives the same ids on every run, so publishing it again counts nothing twice; two equal rows of one file
 stay two events.

@@ -119,7 +119,7 @@ class CsvReader:
         source = cells.pop("source", self._source)
         try:
             data = _data(cells)
-            # What the event says, with its time as it is written in the file: a shift does not change the id.
+            # The id follows from the time as it stands in the file, so that --shift-time does not change it.
             content = msgspec.json.encode((source, subject, time, data))
             moved = shifted(_time_ms(time), shift_ms)
         except UnicodeEncodeError:

@@ -136,8 +136,8 @@ async def replay(
 ) -> Exit:
     """Send refused records to the usage topic again: the same bytes, key and CloudEvents headers.
 
-    An event that was counted meanwhile is not counted again. Records that this release refuses anyway are kept back
-    and the exit status is 1; equal records are sent once.
+    An event that was counted meanwhile is not counted again. Records that would be refused again are not sent, and the
+    exit status is 1; equal records are sent once.
 
     Parameters
     ----------
@@ -146,9 +146,9 @@ async def replay(
     reason
         All records refused for this reason, instead of one.
     force
-        Send also what will be refused again.
+        Also send records that will be refused again.
     dry_run
-        Only say what would be sent.
+        Only print what would be sent.
     """
     if (place is None) == (reason is None):
         raise UsageError("give PARTITION:OFFSET or --reason: see `tollgate dead-letters list`.")

@@ -33,14 +33,14 @@ def demo(
     trace: Annotated[
         Path | None, Parameter(help="CSV with the columns TIMESTAMP, ContextTokens, GeneratedTokens.")
     ] = None,
-    seconds: Annotated[float | None, Parameter(help="End so long after the story; default: at Ctrl-C.")] = None,
+    seconds: Annotated[float | None, Parameter(help="Seconds of live traffic. Default: until Ctrl-C.")] = None,
     rate: Annotated[float, Parameter(help="Live calls per second of all services together.")] = 10,
 ) -> Exit:
     """Play a month of history over all shipped prices, then live traffic in which a user overspends and is blocked.
 
-    Starts the embedded stack and stops it at the end, also on Ctrl-C; one that runs in the data directory is used and
-    left running. Playing it again the same day adds no history. With --trace it publishes that file instead, as user
-    `trace` with a budget of 20 USD a month, and verifies every number.
+    Starts the embedded stack, and stops it at the end or on Ctrl-C. A stack that already runs in the data directory is
+    used and left running. A second demo on the same day adds no history. With --trace it publishes that file instead,
+    as user `trace` with a budget of 20 USD a month, and verifies every number.
     """
     if not 0 < rate <= _CALLS_PER_SECOND_MAX or (seconds is not None and seconds < 0):
         raise UsageError(f"--rate is above 0 and at most {_CALLS_PER_SECOND_MAX}, and --seconds not below 0.")
@@ -49,7 +49,7 @@ def demo(
     configure_logs("error")
     where = data_directory(data_dir)
     screen = Screen(sys.stdout, is_colourful(sys.stdout))
-    screen.line("Tollgate", "usage and cost control: every number below comes out of a real Kafka and ClickHouse")
+    screen.line("Tollgate", "usage and cost control: every number below is read from a real Kafka and ClickHouse")
     screen.gap()
     with _interruptible(), _running_stack(where, screen):
         stage = Stage(screen, stack_settings_or_environment(where), *_command(data_dir))
@@ -67,7 +67,7 @@ async def _on_stage(stage: Stage, trace: Path | None, seconds: float | None, rat
 
 @contextmanager
 def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
-    """The stack that runs in this directory, or else one that ends with the block, however that ends."""
+    """The stack that runs in this directory, or else a new one that is stopped at the end of the block."""
     with embedded_errors(where):
         before = running_state(where)
         if before is not None:
@@ -83,7 +83,7 @@ def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
             _show_addresses(screen, f"ready after {time.monotonic() - started:.1f} s", state.ports, where)
             yield
         finally:
-            # A second Ctrl-C would leave half of it running.
+            # A second Ctrl-C would leave some processes running.
             for number in _ENDINGS:
                 signal.signal(number, signal.SIG_IGN)
             screen.gap()
@@ -123,7 +123,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _command(data_dir: Path | None) -> tuple[str, tuple[str, ...]]:
-    """How this program was called, for commands to copy: its name, and the option that leads to the same stack."""
+    """How this program was called, for commands to copy: its name, and the option that selects the same stack."""
     called = sys.argv[0]
     program = called if Path(called).name == "tollgate" else "tollgate"
     return program, () if data_dir is None else ("--data-dir", str(data_dir))

@@ -1,4 +1,4 @@
-"""What both stories of the demo need: the screen, the stack's settings, and how to show an alert."""
+"""Shared by both variants of the demo: the screen, the stack's settings, and how to show an alert."""
 
 import asyncio
 import shlex
@@ -17,7 +17,7 @@ from tollgate.sinks.clickhouse import SinkError, connect
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where the story is told and played. `program` and `options` are how its watcher calls this program."""
+    """The demo's screen and settings. `program` and `options` are how the user calls this program."""
 
     screen: Screen
     settings: Settings

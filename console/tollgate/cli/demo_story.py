@@ -43,6 +43,7 @@ from tollgate.schemas.outputs import Action, Flag, FlagState, WindowKind
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
 from tollgate.sdk import FlagReader, UnavailableError, UsagePublisher
+from tollgate.sinks.alerts.figures import amount
 
 _COUNTED_SECONDS_MAX: Final = 90
 _BLOCKED_SECONDS_MAX: Final = 90
@@ -57,7 +58,7 @@ _CLIPS_TO_THE_LIMIT: Final = 10
 
 
 async def play(stage: Stage, seconds: float | None, rate: float) -> None:
-    """The whole story, and then live traffic for so many seconds or until cancelled. Raises UnreachableError."""
+    """Play the whole story, then live traffic for `seconds` or until cancelled. Raises UnreachableError."""
     async with Outputs(stage.settings) as outputs:
         await _history(stage, outputs)
         limit_picousd = await _set_budgets(stage, outputs)
@@ -65,7 +66,9 @@ async def play(stage: Stage, seconds: float | None, rate: float) -> None:
             async with AsyncExitStack() as connections, asyncio.TaskGroup() as group:
                 services = [await _open_service(stage, name, connections) for name in SERVICES]
                 tasks = [group.create_task(service.serve(rate)) for service in services]
-                stage.screen.line("live", f"{', '.join(SERVICES)}: {rate:g} calls a second, each asks for flags first")
+                stage.screen.line(
+                    "live", f"{', '.join(SERVICES)}: {rate:g} calls a second, each checks the flags first"
+                )
                 overspending = await _Overspending.prepare(stage, outputs, services, limit_picousd)
                 tasks.append(group.create_task(overspending.clips.go_on()))
                 await overspending.tell()
@@ -136,11 +139,11 @@ def _this_month(outputs: Outputs) -> str:
 
 
 async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
-    """Limit the overspender's day and, unless it has a limit, the company's month. Returns his limit in 10⁻¹² USD."""
+    """Limit the overspender's day and, unless it has a limit, the company's month. Returns the former in 10⁻¹² USD."""
     spent = _spent_now(outputs, _OVERSPENDER_SCOPE, WindowKind.DAY)
     limit = _OVERSPENDER_LIMIT_PICOUSD
     if spent * 10 > limit * 6:
-        # The demo was played today already: leave him the same way to go as the first time.
+        # The demo was played today already: leave the user as much to spend as the first time.
         limit = -(-spent * 10 // (7 * PICO)) * PICO
     user = _budget(_OVERSPENDER_SCOPE, limit, WindowKind.DAY, default_thresholds())
     company = _budget("global", _COMPANY_LIMIT_PICOUSD, WindowKind.MONTH, default_thresholds(Action.ALERT))
@@ -150,7 +153,7 @@ async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
         company = known[company.id]
     else:
         await write_budget(stage.settings, company)
-    stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, of which he has spent {dollars(spent)}")
+    stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, {dollars(spent)} spent")
     month = _spent_now(outputs, "global", WindowKind.MONTH)
     company_limit = parse_usd(company.limit)
     stage.screen.line("", f"global {dollars(company_limit)} a month, {month * 1000 // company_limit / 10} % spent")
@@ -176,7 +179,7 @@ async def _open_service(stage: Stage, name: str, connections: AsyncExitStack) ->
 
 
 class _Overspending:
-    """The part in which a user's video agent runs over his budget."""
+    """The part in which a user's video agent goes over the user's budget."""
 
     def __init__(self, stage: Stage, outputs: Outputs, services: list[Service], clips: Clips) -> None:
         self.clips = clips
@@ -220,17 +223,19 @@ class _Overspending:
         finally:
             self._crossing.cancel()
         flag, after_ms = crossing.flag, crossing.after_ms
-        seen = f"  {after_ms} ms after the publish of the call that crossed the limit" if after_ms is not None else ""
+        seen = f"  {after_ms} ms after the call that crossed the limit was published" if after_ms is not None else ""
         screen.news(f"{_flag_line(flag)}{seen}")
         await until(lambda: self.clips.tally.refused > 0, _BLOCKED_SECONDS_MAX)
         decision = self._services[0].flags.check(user=OVERSPENDER)
         if not decision.allowed:
-            screen.news(f"{OVERSPENDER} asks on and gets {decision.http_status} {decision.error} until {flag.until}")
+            screen.news(
+                f"{OVERSPENDER} calls again and gets {decision.http_status} {decision.error} until {flag.until}"
+            )
         made, refused = (
             sum(service.tally.made for service in self._services),
             refused_others(self._services, self.clips),
         )
-        screen.news(f"everyone else goes on: {made - self.clips.tally.made} calls, {refused} refused")
+        screen.news(f"everyone else continues: {made - self.clips.tally.made} calls, {refused} refused")
         await self._message(flag)
 
     async def _message(self, flag: Flag) -> None:
@@ -256,10 +261,7 @@ def _cost_of_a_second(stage: Stage) -> int:
 
 
 def _flag_line(flag: Flag) -> str:
-    if flag.unit == "usd" and flag.spent and flag.limit:
-        numbers = f"{dollars(parse_usd(flag.spent))} of {dollars(parse_usd(flag.limit))}"
-    else:
-        numbers = f"{flag.spent} of {flag.limit} {flag.unit}"
+    numbers = f"{amount(flag.spent, flag.unit)} of {amount(flag.limit, flag.unit)}"
     state = flag.state.value.upper()
     return f"{safe(flag.scope.removeprefix('user/'))}  {flag.percent:>6} %  {state:<7}  {numbers}"
 
@@ -307,7 +309,7 @@ async def _tell_changes(stage: Stage, flags: FlagReader) -> None:
 async def _go_on(stage: Stage, outputs: Outputs, services: list[Service], clips: Clips, seconds: float | None) -> None:
     """A line now and then, until the time is up or the task is cancelled, which is how the watcher ends the demo."""
     if seconds is None:
-        stage.screen.line("live", "goes on until Ctrl-C")
+        stage.screen.line("live", "continues until Ctrl-C")
     deadline = time.monotonic() + seconds if seconds is not None else float("inf")
     try:
         while (left := deadline - time.monotonic()) > 0:

@@ -23,7 +23,7 @@ from tollgate.runtime.topics_admin import apply_topics
 
 # A month of history in the demo takes a few hundred megabytes; Kafka and ClickHouse stop on a full disk.
 DISK_BYTES_MIN = 2 * 1024**3
-# What a worker does in a few seconds; more is no passing delay.
+# A worker counts this many records in a few seconds; a larger lag is worth a report.
 LAG_RECORDS_MAX = 100_000
 TIMEOUT_SECONDS = 20
 
@@ -39,7 +39,7 @@ class Check:
 
 
 def doctor(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """Check this machine, the stack and its services; every failing line says what to do. Exit 1 when one fails."""
+    """Check this machine, the stack and its services; print what to do about each problem. Exit 1 if there is one."""
     # aiokafka would log each attempt at a broker that is down; the report says it.
     configure_logs("error")
     where = data_directory(data_dir)
@@ -183,7 +183,7 @@ def _lag(settings: Settings) -> Check:
     def look() -> Check:
         lag = asyncio.run(asyncio.wait_for(consumer_lag(settings), TIMEOUT_SECONDS))
         worst, records = max(((group, sum(topics.values())) for group, topics in lag.items()), key=lambda item: item[1])
-        detail = f"{worst} is behind by {records} records" if records else "nobody is behind"
+        detail = f"{worst} is behind by {records} records" if records else "no reader is behind"
         if records <= LAG_RECORDS_MAX:
             return Check("lag", True, detail)
         return Check("lag", False, detail, "see that its process runs (`tollgate status`), or start more workers")

@@ -1,4 +1,4 @@
-"""How a command ends: exit statuses, and the errors that stand for them.
+"""Exit statuses of commands, and the errors that lead to them.
 
 CommandError                one sentence for stderr that says what to do; never a traceback
 ├── AnswerIsNoError         exit 1: the thing asked for is not so, or was not done

@@ -91,7 +91,7 @@ class NdjsonReader:
             try:
                 moved = shifted(parse_event_time(_decode_text(members["time"])), shift_ms)
             except (KeyError, ValueError):
-                # Without the shift it is refused for its own reason, unless the shift is what it cannot bear.
+                # Judge the event without the shift. If it is valid then, the shift is the reason for the refusal.
                 found = judge(line, _encode(members))
                 if isinstance(found, Refused):
                     return found

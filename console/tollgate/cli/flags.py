@@ -46,9 +46,9 @@ async def flags(
     scope
         Only this scope, for example user/u-42 or global.
     follow
-        Then every change, also back to ok, until Ctrl-C.
+        Afterwards print every change, including those back to ok, until Ctrl-C.
     all
-        Also flags that are ok or whose time is past; `in_force` tells them apart.
+        Also show flags that are ok or have expired; in JSON, `in_force` is false for those.
     """
     if scope is not None:
         checked_scope(scope)

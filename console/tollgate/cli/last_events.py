@@ -16,11 +16,11 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import Dimension, parse_scope
 from tollgate.schemas.topics import Topic
 
-# What is looked at per partition when ClickHouse cannot be asked.
+# Records read per partition when ClickHouse cannot be asked.
 _TAIL_RECORDS: Final = 5000
 _decode: Final = msgspec.json.Decoder(PricedRecord).decode
 
-# The scope's column is a parameter too: an identifier that ClickHouse itself puts in place.
+# The scope's column is a parameter too, of ClickHouse's type Identifier.
 _QUERY: Final = """
 SELECT time, event_id, source, user, provider, model, agent, toString(cost_usd) AS cost_usd, price_status
 FROM usage

@@ -44,20 +44,20 @@ MOUNTS: Final = (
         "status",
         "stack:status",
         "all",
-        "What runs, on which ports, and how far behind it is.",
+        "Show which processes run, on which ports, and how far they are behind.",
         ("tollgate status", "tollgate status --json"),
     ),
     Mount(
         "doctor",
         "doctor:doctor",
         "all",
-        "What is wrong with this installation, and how to mend it.",
+        "Check this installation; show what is wrong and how to correct it.",
         ("tollgate doctor", "tollgate doctor --json"),
     ),
     Mount("publish", "publish:app", "cli", "Publish usage events from NDJSON or CSV."),
-    Mount("spend", "spend:app", "cli", "What a scope has spent in a window."),
-    Mount("flags", "flags:app", "cli", "Who is warned, blocked or stopped now."),
-    Mount("why", "why:app", "cli", "Why a scope is blocked: the budget, the numbers, since when, until when."),
+    Mount("spend", "spend:app", "cli", "Show what a scope (a user, an agent, …) has spent in a window."),
+    Mount("flags", "flags:app", "cli", "Show who is warned, blocked or stopped now."),
+    Mount("why", "why:app", "cli", "Explain why a scope is blocked: the budget, the numbers, since when, until when."),
     Mount("budget", "budgets:app", "cli", "Set, list and remove budgets."),
     Mount("price", "prices:app", "worker", "Set, list, show and explain prices."),
     Mount("dead-letters", "dead_letters:app", "cli", "List, show and replay input that was refused."),
@@ -65,10 +65,15 @@ MOUNTS: Final = (
         "verify",
         "verify:verify",
         "all",
-        "Recompute everything and compare Kafka, flags and ClickHouse with it.",
+        "Recount all usage and compare spend, flags and ClickHouse with the result.",
         ("tollgate verify", "tollgate verify --json"),
     ),
-    Mount("worker", "worker:app", "worker", "Run one worker: prices events, keeps spend, decides flags and alerts."),
+    Mount(
+        "worker",
+        "worker:app",
+        "worker",
+        "Run one worker: it prices events, sums up spend, and writes flags and alerts.",
+    ),
     Mount("sink", "sinks:app", "all", "Run one sink: to ClickHouse, or alerts to Slack."),
     Mount("topics", "topics:app", "cli", "Create or check Kafka's topics."),
     Mount("clickhouse", "clickhouse:app", "clickhouse", "Create or upgrade ClickHouse's tables."),
@@ -112,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone; nobody wants the rest, nor the complaint when Python flushes at exit.
+        # The reader of the pipe has ended. Without this, Python would print an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What commands print. Data goes to stdout, everything else to stderr, and no text of others controls the terminal."""
+"""Printing. Data goes to stdout, everything else to stderr, and untrusted text cannot control the terminal."""
 
 import json
 import os

@@ -70,7 +70,7 @@ async def _send(settings: Settings, price_id: str, value: bytes | None) -> None:
 
 
 def _run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
-    # What aiokafka logs about a broker that is away is said in one sentence by the error.
+    # aiokafka would log each attempt at a broker that is down; the error says it in one sentence.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def bounded() -> T:

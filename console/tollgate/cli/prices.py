@@ -36,7 +36,7 @@ app = App(
 _MULTIPLES = {"k": 1000, "M": 1_000_000}
 _RATE = re.compile(r"([a-z][a-z0-9_]*)=([0-9.]+)(?:/([0-9.]+)([kM])?)?")
 
-At = Annotated[str | None, Parameter(help="Instant to answer for, RFC 3339 with offset. Default: now.")]
+At = Annotated[str | None, Parameter(help="Show prices of this instant, RFC 3339 with offset. Default: now.")]
 Offline = Annotated[bool, Parameter(negative="", help="Do not ask Kafka for prices that were set at run time.")]
 OptionFilter = Annotated[
     list[str] | None, Parameter(name="--option", negative="", help="An event's option, NAME=VALUE; repeat for more.")
@@ -52,7 +52,7 @@ def list_prices(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """List our own prices; with a provider all of its prices, those of genai-prices included."""
+    """List Tollgate's own prices; with PROVIDER all of its prices, including those of genai-prices."""
     time_ms = _instant(at)
     book = _book(data_dir, offline)
     prices = [price for price in book.prices() if price.active_at(time_ms)]
@@ -124,16 +124,20 @@ def set_price(
     subject: Annotated[str, Parameter(help="PROVIDER/MODEL, or agent/NAME for events that name no model.")],
     *,
     rate: Annotated[
-        list[str], Parameter(negative="", help="DIMENSION=USD or DIMENSION=USD/PER, as input_tokens=2.50/1M; repeat.")
+        list[str], Parameter(negative="", help="DIMENSION=USD or DIMENSION=USD/PER: input_tokens=2.50/1M. Repeat.")
     ],
     option: OptionFilter = None,
-    effective_from: Annotated[str | None, Parameter(name="--from", help="First instant. Default: now.")] = None,
-    effective_to: Annotated[str | None, Parameter(name="--to", help="First instant after it. Default: open.")] = None,
+    effective_from: Annotated[
+        str | None, Parameter(name="--from", help="The price holds from this instant on. Default: now.")
+    ] = None,
+    effective_to: Annotated[
+        str | None, Parameter(name="--to", help="The price ends before this instant. Default: never.")
+    ] = None,
     source: Annotated[str, Parameter(help="Where the figures come from.")] = "",
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """Set a price at run time; it goes before every other price of the model or agent."""
+    """Set a price at run time. It takes precedence over all other prices of the model or agent."""
     provider, model, agent = _subject(subject)
     content = {
         "provider": provider,
@@ -162,7 +166,7 @@ def set_price(
 
 @app.command(help_epilogue=examples("tollgate price remove 'openai/gpt-4o@2026-11-21#1f2e3d4c'"))
 def remove(
-    price_id: Annotated[str, Parameter(name="ID", help="What `price list` or `price set` showed.")],
+    price_id: Annotated[str, Parameter(name="ID", help="The id that `price list` or `price set` printed.")],
     *,
     data_dir: DataDir = None,
 ) -> Exit:
@@ -188,7 +192,7 @@ def explain_events(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """Explain line by line what events cost. What belongs under `data` is enough. Exit 1 when an event is refused."""
+    """Explain line by line what events cost. An event's `data` alone is enough. Exit 1 when an event is refused."""
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:

@@ -87,9 +87,9 @@ async def publish(
 ) -> Exit:
     """Publish usage events from FILE, or from standard input when it is `-`.
 
-    A line is one event as NDJSON, or with --csv one row below a header. Lines that are no valid event are refused by
-    number and the rest goes on; the exit status is 1 then. An event without id gets one from its content, so that
-    running the same command again changes nothing, also with another --shift-time.
+    Each line is one event in JSON (NDJSON), or with --csv one row below a header. Invalid lines are reported by number
+    and left out; the exit status is 1 then. An event without id gets one from its content, so that running the same
+    command again changes nothing, also with another --shift-time.
 
     Parameters
     ----------
@@ -103,11 +103,11 @@ async def publish(
     set
         FIELD=VALUE for every row, or for those whose column is empty; repeated.
     delimiter
-        What separates the columns of CSV.
+        The character between the columns of CSV.
     source
-        Source of events that have none; it is part of an event's identity.
+        Source for events that have none; it is part of an event's identity.
     shift_time
-        `now` or an instant: move all times so that the last event is then.
+        `now` or an instant: shift all times so that the last event happens then.
     dry_run
         Check everything and publish nothing; Kafka is not needed.
     """

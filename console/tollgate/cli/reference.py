@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 _HEAD: Final = """\
 # The command line
 
-Made from the commands themselves; `tollgate COMMAND --help` says the same.
+Generated from the commands; `tollgate COMMAND --help` prints the same.
 
-Exit status of every command: 0; 1 when the answer is no; 2 when the arguments or settings are wrong; 3 when Kafka,
-ClickHouse or another service cannot be reached; 130 after Ctrl-C. Data goes to stdout, everything else to stderr.
+Exit status of every command: 0 for success; 1 when the answer is no (each command says what that means); 2 when the
+arguments or settings are wrong; 3 when Kafka, ClickHouse or another service cannot be reached; 130 after Ctrl-C. Data
+goes to stdout, everything else to stderr.
 
-Settings are variables `TOLLGATE_*`, or lines of the TOML file that `TOLLGATE_CONFIG` names.
+Settings are environment variables `TOLLGATE_*`, or lines of the TOML file that `TOLLGATE_CONFIG` names.
 """
 
 

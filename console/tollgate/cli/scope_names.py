@@ -18,7 +18,7 @@ def checked_scope(text: str) -> str:
 def partitions_of_scope(scope: str, usage_partitions: int) -> list[int]:
     """The partitions of the spend and flags topics that may hold the scope.
 
-    A user's records are in the partition his events belong to; those of shared scopes come from the second stage,
+    A user's records are in the same partition as the user's events. Those of shared scopes come from the second stage,
     which has fewer partitions.
     """
     parsed = parse_scope(scope)

@@ -55,7 +55,7 @@ def _stack(data_dir: Path) -> "StackState | None":
     try:
         from tollgate.embedded.stack_state import read_state
     except ModuleNotFoundError:
-        # An installation without the extra `embedded` has no stack of its own.
+        # An installation without the extra `embedded` cannot run a stack.
         return None
     return read_state(data_dir)
 

@@ -14,7 +14,7 @@ app = App(name="sink", help_epilogue=examples("tollgate sink clickhouse", "tollg
 
 @app.command(help_epilogue=examples("TOLLGATE_CLICKHOUSE_URL=http://db:8123 tollgate sink clickhouse"))
 def clickhouse(*, data_dir: DataDir = None) -> int:
-    """Copy the topics to ClickHouse until SIGTERM. While Kafka or ClickHouse is away it waits and says so."""
+    """Copy the topics to ClickHouse until SIGTERM. While Kafka or ClickHouse is away, it waits and logs that."""
     from tollgate.sinks.clickhouse import run
 
     return run(find_settings(data_dir))
@@ -32,7 +32,7 @@ def alerts(*, test: Annotated[bool, Parameter(negative="")] = False, data_dir: D
     Parameters
     ----------
     test
-        Post one test message, resolve it and end: shows that the settings work.
+        Post one test message, mark it as resolved, and end, to check the settings.
     """
     from tollgate.sinks.alerts import ConfigurationError, run, send_test_alert
 

@@ -35,7 +35,7 @@ async def spend(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show what SCOPE has spent in a window, and its budgets there. Nothing spent is 0, not an error.
+    """Show what SCOPE has spent in a window, and how much of its budgets. An unknown scope has spent 0.
 
     Parameters
     ----------

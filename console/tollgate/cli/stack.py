@@ -21,7 +21,7 @@ from tollgate.runtime.settings import Settings, load_settings
 if TYPE_CHECKING:
     from tollgate.embedded import StackState
 
-Port = Annotated[int, Parameter(help="Port on 127.0.0.1; 0 keeps the last one, or picks one that is free.")]
+Port = Annotated[int, Parameter(help="Port on 127.0.0.1. 0 takes the last one used, or any free one.")]
 
 
 def up(
@@ -29,9 +29,7 @@ def up(
     data_dir: DataDir = None,
     kafka_port: Port = 0,
     clickhouse_port: Port = 0,
-    console_port: Annotated[
-        int, Parameter(help="For the console, which this release does not have: not used yet.")
-    ] = 0,
+    console_port: Annotated[int, Parameter(help="Not used: this release has no console.")] = 0,
     workers: Annotated[int, Parameter(help="Number of worker processes.")] = 1,
     detach: Annotated[bool, Parameter(negative="", help="Return when ready and leave the stack running.")] = False,
     as_json: AsJson = False,
@@ -61,7 +59,7 @@ def up(
 
 
 def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """Stop the stack and wait until it is down. Nothing to stop is no error."""
+    """Stop the stack and wait until it is down. Succeeds when no stack runs."""
     from tollgate.embedded import stop_stack
 
     where = data_directory(data_dir)
@@ -75,7 +73,7 @@ def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
 
 
 def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """What runs and how far behind it is. Exit 1 when no stack runs, 3 when Kafka cannot be reached."""
+    """Show which processes run and how far they are behind. Exit 1 when no stack runs, 3 when Kafka is away."""
     from tollgate.embedded import running_state
 
     where = data_directory(data_dir)

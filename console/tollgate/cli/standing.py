@@ -1,4 +1,4 @@
-"""Where a scope stands: its spend by window as the worker keeps it, against its budgets."""
+"""How much of its budgets a scope has spent: the worker's spend by window beside the limits."""
 
 from dataclasses import dataclass
 from typing import Any

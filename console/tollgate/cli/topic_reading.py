@@ -105,7 +105,7 @@ async def _to_ends(
             return
         found = await consumer.getmany(*open_partitions, timeout_ms=_POLL_MS, max_records=10_000)
         for tp, records in found.items():
-            # What arrived after the call is of no concern to a reader up to the end.
+            # Records that arrived after the call are left out.
             yield [record for record in records if record.offset < ends[tp]]
         now = sum([await consumer.position(tp) for tp in open_partitions])
         if now != positions:

@@ -72,7 +72,7 @@ class TopicWriter:
             await self._take_oldest()
         sending = self._producer.send_batch(batch, self._topic, partition=partition)
         self._in_flight.append((await self._in_time(sending), batch.record_count()))
-        # The caller may never wait for anything else; the producer needs its turn to send.
+        # The caller may never await anything else, and the producer needs the event loop to send.
         await asyncio.sleep(0)
 
     async def _take_oldest(self) -> None:
@@ -112,6 +112,6 @@ async def open_writer(settings: Settings, topic: Topic) -> AsyncIterator[TopicWr
             yield writer
             await writer.flush()
         finally:
-            # It would wait for a broker that has gone; what was not acknowledged has been reported as such.
+            # A normal stop would wait for a broker that is gone. Records without acknowledgement were already reported.
             with suppress(TimeoutError):
                 await asyncio.wait_for(producer.stop(), 2)

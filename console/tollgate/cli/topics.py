@@ -23,15 +23,15 @@ app = App(name="topics", help_epilogue=examples("tollgate topics apply", "tollga
 async def apply(
     *, dry_run: Annotated[bool, Parameter(negative="")] = False, json: AsJson = False, data_dir: DataDir = None
 ) -> Exit:
-    """Create missing topics, set configurations that differ, and check the rest.
+    """Create missing topics, set configurations that differ, and check the number of partitions.
 
-    Partitions are never changed, because a user's state lives in the partition of his id. Exit 1 when a topic is not as
-    needed and only a person can mend it, or when --dry-run finds something to do.
+    Partitions are never changed, because a user's state is kept in the partition that their id hashes to. Exit 1 when a
+    topic has another number of partitions than needed, or when --dry-run finds something to do.
 
     Parameters
     ----------
     dry_run
-        Only say what would be done.
+        Only print what would be done.
     """
     settings = find_settings(data_dir)
     await ask_kafka(settings)
@@ -53,5 +53,5 @@ async def apply(
     if dry_run:
         say_error("the topics are not as this release needs them: run `tollgate topics apply`.")
     else:
-        say_error("topics marked mismatch must be mended by hand: see DETAIL.")
+        say_error("topics marked mismatch must be corrected by hand: see DETAIL.")
     return Exit.NO

@@ -28,19 +28,19 @@ def verify(
     processes: Annotated[
         int | None,
         Parameter(
-            help="Recount with so many processes; as many as there are processors, up to four, if it is left out.",
+            help="Number of processes that recount. Default: one per processor, at most four.",
             validator=Number(gte=1),
         ),
     ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Recompute all from the usage topic and compare: priced events, dead letters, state, spend, flags, ClickHouse.
+    """Recount all usage and compare: priced events, dead letters, state, spend, flags, ClickHouse.
 
-    Events may keep arriving: everything is compared as of one cut. Exit 0 only when all are equal to the last digit, 1
-    when they are not (the first scope and window that differs is printed, with the events behind it), 3 when Kafka or
-    ClickHouse cannot be reached. What does not fit into memory goes to a temporary directory: about 40 bytes for each
-    event of the largest partition, and the records of state and spend.
+    Events may keep arriving: everything is compared up to the same usage offsets. Exit 0 only when all are equal to the
+    last digit, 1 when they are not (the first scope and window that differs is printed, with the events behind it), 3
+    when Kafka or ClickHouse cannot be reached. Temporary files take about 40 bytes for each event of the largest
+    partition, and the size of the state and spend records.
     """
     settings = find_settings(data_dir)
     # The clients would log each attempt; the sentence at the end says it.

@@ -8,7 +8,7 @@ from typing import Final
 from tollgate.cli.output import is_colourful, say
 from tollgate.verification import Progress
 
-# Where nobody sees a bar move, a line this often says that it goes on.
+# Where there is no terminal for a bar, a line is printed this often.
 _LINE_SECONDS: Final = 10.0
 
 
@@ -42,7 +42,7 @@ class Lines:
         self._said = 0.0
 
     def show(self, phase: str, done: int, total: int) -> None:
-        """What is being done, how much of it is done, and how much there is (0: not known)."""
+        """Show the present phase, how much of it is done, and how much there is (0: not known)."""
         rate, left = self._pace.of(phase, done, total)
         now = self._clock()
         if phase != self._phase:

@@ -140,9 +140,7 @@ def _numbers(flag: Flag) -> str:
 
 def _steps(flag: Flag, blocking: list[BudgetStanding]) -> list[str]:
     """What a person can do, as commands to type."""
-    steps = (
-        [f"wait: it is free by itself at {flag.until}"] if flag.window and flag.window.kind.value != "lifetime" else []
-    )
+    steps = [f"wait until {flag.until}: it ends then"] if flag.window and flag.window.kind.value != "lifetime" else []
     for standing in blocking:
         budget = standing.budget
         command = f"tollgate budget set {flag.scope} --limit HIGHER --unit {budget.unit} --window {budget.window.value}"
@@ -150,5 +148,5 @@ def _steps(flag: Flag, blocking: list[BudgetStanding]) -> list[str]:
             steps.append(f"raise it above {budget.format(standing.spent)}: {command} --id '{budget.id}'")
             steps.append(f"or remove it: tollgate budget remove '{budget.id}'")
         else:
-            steps.append(f"give {flag.scope} a budget of its own above {budget.format(standing.spent)}: {command}")
+            steps.append(f"give {flag.scope} its own budget above {budget.format(standing.spent)}: {command}")
     return steps

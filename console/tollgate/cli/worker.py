@@ -13,10 +13,10 @@ app = App(
 
 @app.default
 def worker(*, data_dir: DataDir = None) -> int:
-    """Run one worker until SIGTERM: it prices events, keeps spend, and decides flags and alerts.
+    """Run one worker until SIGTERM: it prices events, sums up spend, and writes flags and alerts.
 
     Serves /live, /ready and /metrics on TOLLGATE_WORKER_HOST:TOLLGATE_WORKER_PORT. Workers share the partitions; give
-    each its own TOLLGATE_WORKER_ID. While Kafka is away it waits and says so.
+    each its own TOLLGATE_WORKER_ID. While Kafka cannot be reached it waits and logs that.
     """
     from tollgate.worker import run
 

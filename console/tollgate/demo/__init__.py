@@ -1,4 +1,4 @@
-"""The story that `tollgate demo` tells: a month of history, three services, and a user who overspends."""
+"""Data and services of `tollgate demo`: a month of history, three services, and a user who overspends."""
 
 from tollgate.demo.history import DAYS, ID_PREFIX, OVERSPENDER, USERS, HistoryEvent, days_before, events_of
 from tollgate.demo.offers import OFFERS

@@ -1,4 +1,4 @@
-"""What the users of the demo's company buy: every kind of offer in the shipped price book, with its usual size."""
+"""The calls that the demo's users make: one kind for every offer in the shipped price book, with its usual size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the system says: the spend and alert topics in memory, and sums asked from ClickHouse."""
+"""Tollgate's outputs as the demo shows them: the spend and alert topics in memory, and sums from ClickHouse."""
 
 import asyncio
 import time
@@ -80,7 +80,7 @@ class Outputs:
         await self._consumer.stop()
 
     def spent(self, scope: str, window: str, start: str = "1970-01-01T00:00:00Z") -> Total:
-        """What the worker says; nothing when it has said nothing."""
+        """The spend that the worker last wrote for this scope and window; zero when it wrote none."""
         found = self._spend.get(f"{scope}|{window}|{start}")
         return Total(found.events, parse_usd(found.spent_usd)) if found else Total(0, 0)
 

@@ -1,4 +1,4 @@
-"""Calm, aligned lines for the person who watches: a label or the time in the first column, the news in the second."""
+"""Aligned lines on the terminal: a label or the time in the first column, the text in the second."""
 
 import re
 from collections.abc import Iterable
@@ -44,5 +44,5 @@ class Screen:
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{line.rstrip()}\n")
-        # The story is told while it happens, through a pipe as well.
+        # Flushed, so that lines appear while things happen, through a pipe too.
         self._stream.flush()

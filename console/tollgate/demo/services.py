@@ -120,7 +120,7 @@ class Clips:
             await asyncio.sleep(_CLIP_SECONDS)
 
     async def watch_block(self, clip_picousd: int, spent_picousd: int, limit_picousd: int) -> Crossing:
-        """Wait for the flag that blocks the user. `spent_picousd` is what he had spent before the first clip."""
+        """Wait for the flag that blocks the user. `spent_picousd` is what they had spent before the first clip."""
         crossing = -(-(limit_picousd - spent_picousd) // clip_picousd) - 1
         async for flag in self._service.flags.changes():
             seen_at = time.perf_counter()

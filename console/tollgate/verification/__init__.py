@@ -1,4 +1,4 @@
-"""Recomputes everything from the usage topic and compares it with what the system says."""
+"""Recounts the usage topic and compares the result with everything that the worker and the sinks wrote."""
 
 from tollgate.verification.report import Check, EventFault, FirstDifference, Report
 from tollgate.verification.run import verify

@@ -58,7 +58,7 @@ def end_of(kind: str, start: datetime) -> datetime:
     return start + (timedelta(hours=1) if kind == "hour" else timedelta(days=1))
 
 
-# What an event is counted in, from the one that is held longest.
+# The windows an event is counted in, the one that is held longest first.
 NESTED: Final = ("lifetime", "month", "day", "hour")
 
 

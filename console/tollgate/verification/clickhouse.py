@@ -1,4 +1,4 @@
-"""What ClickHouse has: events up to a cut, sums per user and month, and the worker's own numbers."""
+"""Reads ClickHouse: events up to a cut, sums per user and month, and the table of the worker's own sums."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal

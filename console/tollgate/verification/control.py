@@ -1,4 +1,4 @@
-"""What the control topic says: budgets in force, and every price that can still be known."""
+"""Reads the control topic: the budgets in force, and every price that the topic still has."""
 
 from pydantic import ValidationError
 

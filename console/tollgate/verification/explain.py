@@ -1,4 +1,4 @@
-"""The events behind a difference: those that differ themselves, or else what the window consists of."""
+"""The events behind a difference: those that differ themselves, or else some events of the window."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tollgate.verification.sums import USD_DECIMALS, plain, scaled
 from tollgate.verification.totals import scopes_of
 
 _EVENTS_SHOWN: Final = 5
-# A user's month is compared event by event up to so many.
+# A user's month is compared event by event up to this number of events.
 _EVENTS_COMPARED: Final = 100_000
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -75,7 +75,7 @@ async def _priced_of(log: Log, cut: Cut, first: FirstDifference) -> AsyncIterato
                         continue
                     time_ms = milliseconds_of(priced["time"])
                 except (ValueError, KeyError, TypeError):
-                    # The check of priced events tells it.
+                    # The check of priced events reports it.
                     continue
                 if text(start_of(first.window, instant(time_ms))) == first.start:
                     yield priced, place
@@ -87,7 +87,7 @@ def milliseconds_of(time: str) -> int:
 
 
 async def _explain_month(log: Log, cut: Cut, first: FirstDifference, tables: Tables) -> None:
-    """Compare a user's month in ClickHouse with his priced records, event by event."""
+    """Compare a user's month in ClickHouse with the user's priced records, event by event."""
     user, month_ms = first.scope.partition("/")[2], milliseconds_of(first.start)
     found = await asyncio.to_thread(tables.events, user, month_ms, cut.begins, cut.usage, _EVENTS_COMPARED)
     is_all = len(found) < _EVENTS_COMPARED

@@ -1,4 +1,4 @@
-"""The flags topic against the budgets, evaluated as of now on the spend that the state has, which is recounted too."""
+"""Checks the flags topic: each flag must follow from the budgets and from the spend in the worker's state."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Standing:
 
 
 def applying(budgets: Iterable[BudgetRecord], scope: str) -> list[BudgetRecord]:
-    """The budgets of a scope: its own, and those for every name that none of its own replaces."""
+    """The budgets of a scope: its own ones, and pattern budgets (`user/*`) that none of its own ones replaces."""
     own = [budget for budget in budgets if budget.scope == scope]
     replaced = {(budget.window, budget.unit) for budget in own}
     pattern = scope.partition("/")[0] + "/*"
@@ -45,7 +45,7 @@ def applying(budgets: Iterable[BudgetRecord], scope: str) -> list[BudgetRecord]:
 
 
 def stand(budget: BudgetRecord, scope: str, windows: dict[str, Sum], now: datetime) -> Standing:
-    """Where the scope stands against the budget now. At exactly 80 % of the limit, a threshold of 80 % is reached."""
+    """How much of the budget is spent now. At exactly 80 % of the limit, a threshold of 80 % is reached."""
     kind = budget.window.value
     start = start_of(kind, now)
     spent = windows.get(f"{scope}|{kind}|{text(start)}", Sum())

@@ -1,4 +1,4 @@
-"""Topics that change while they are read: every record goes to disk by its scope, and reading goes on at will."""
+"""Reads topics that change meanwhile: each record is stored on disk by its scope, and reading can continue later."""
 
 import asyncio
 import struct

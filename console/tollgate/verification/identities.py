@@ -1,8 +1,8 @@
 """Which records repeat an identity: recomputed from rows on disk, a bucket of identities at a time.
 
-While a partition is read, one row of 38 bytes per valid event goes to the bucket of its identity, with what the system
-says became of it. When the partition is at its end, each bucket is sorted by identity and offset, and the rule of the
-contract is applied to it: the first one counts, for 35 days.
+While a partition is read, each valid event adds a row of 38 bytes to the bucket of its identity. The row also says
+whether the worker counted the event. At the partition's end each bucket is sorted by identity and offset, and the
+contract's rule is applied: the first event of an identity counts, for 35 days.
 """
 
 import struct
@@ -36,7 +36,7 @@ _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Claim(IntEnum):
-    """What the system says became of a valid event: it has a priced record, it has none, or nobody can tell any more
+    """How the worker treated a valid event: it has a priced record (counted), it has none, or this cannot be told
     because the priced topic begins later.
     """
 
@@ -46,7 +46,7 @@ class Claim(IntEnum):
 
 
 class Rule(IntEnum):
-    """What must have become of it."""
+    """How the worker should have treated it."""
 
     COUNTED = 0
     DUPLICATE = 1

@@ -1,6 +1,7 @@
-"""Dead letters and forwarded records against the recount: nothing refused is lost, nothing else is refused.
+"""Checks dead letters and forwarded records: nothing refused is lost, and nothing else is refused.
 
-Both sides go to disk by the place they are about, and are matched a bucket of places at a time.
+The expected and the found ones are stored on disk by the record's place (partition and offset), and are compared a
+bucket of places at a time.
 """
 
 from hashlib import sha256
@@ -22,7 +23,7 @@ def digest(value: bytes | None) -> bytes:
 
 
 class LettersCheck:
-    """Every refused record must be in the dead letters once, with its own bytes and the right reason."""
+    """Every refused record must be in the dead letters once, with its bytes unchanged and the right reason."""
 
     def __init__(self, spill: Spill, source_topic: str, begins: dict[int, int], cut: dict[int, int]) -> None:
         self.check = Check("dead letters")
@@ -54,7 +55,7 @@ class LettersCheck:
         self._add("conflict", place, "conflict", b"")
 
     def either(self, place: str) -> None:
-        """Nobody can tell any more whether the event there repeats another with other data."""
+        """It cannot be told any more whether the event there repeats another with other data."""
         self._add("either", place, "conflict", b"")
 
     def letter(self, record: ConsumerRecord) -> None:

@@ -77,26 +77,26 @@ class Log:
     async def tips(self, topic: Topic) -> Offsets:
         """Where all records of each partition end now, those of transactions under way included.
 
-        Whatever a transaction wrote that anybody has seen committed lies before the tip of every partition it wrote to,
-        while its marker may reach one of them later than another.
+        A transaction's marker may reach one partition later than another. But once the transaction is seen as committed
+        in one partition, all its records lie before the tips of the others.
         """
         tps = await self._topic_partitions(topic)
         return {tp.partition: offset for tp, offset in (await self._uncommitted.end_offsets(tps)).items()}
 
     async def committed(self, group: str, topic: Topic) -> Offsets:
-        """Where the group would go on reading, 0 where it has not begun."""
+        """The offset at which the group continues to read, 0 where it has not begun."""
         tps = await self._topic_partitions(topic)
         try:
             found = await self._admin.list_consumer_group_offsets(group, partitions=tps)
         except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
-            # A young or just restarted broker does not know yet what groups have read.
+            # A broker that has just started does not know yet what groups have read.
             found = {}
         return {tp.partition: max(found[tp].offset if tp in found else 0, 0) for tp in tps}
 
     async def behind(self, topic: Topic, at: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
         """How many offsets lie between `at` and `ends`, for the partitions where there is a record among them.
 
-        A transaction's markers have offsets too, and nobody counts up to them, so a record is looked for.
+        A transaction's markers have offsets too, and a group stops short of them, so the gap is searched for a record.
         """
         tps = await self._topic_partitions(topic)
         unread = {tp for tp in tps if at.get(tp.partition, 0) < ends[tp.partition]}

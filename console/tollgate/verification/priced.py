@@ -1,4 +1,4 @@
-"""The priced topic against the recount: one record per counted event, equal in every field, at the right cost."""
+"""Checks the priced topic: one record per counted event, equal in every field, at the right cost."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -115,7 +115,7 @@ class PricedPartition:
         self._check.note_extra(place, priced)
 
     def _peek(self) -> Priced | None:
-        """The next record of an event before the cut, left in place. Others are dropped, and told unless after it."""
+        """The next record of an event before the cut, left in place. Others are dropped; wrong ones are reported."""
         while self._waiting:
             if self._next is not None:
                 return self._next
@@ -137,7 +137,7 @@ class PricedPartition:
 
 
 def _source_offset(record: ConsumerRecord) -> int:
-    """Which event the record is of; -1 when it cannot be read, which `_peek` will tell."""
+    """The offset of the record's event; -1 when it cannot be read, which `_peek` reports."""
     try:
         return int(_decode(record.value)["source_offset"])
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""What an event must cost by the price that its priced record names.
+"""The cost an event must have, by the price that its priced record names.
 
-The price in force when the event was counted holds for ever, so it is found by its id, not by today's book: among the
-shipped books, the run-time prices in force, and those that the control topic still remembers.
+An event keeps the price that was in force when it was counted. So the price is looked up by its id, not in today's
+book alone: in the shipped books, the run-time prices in force, and those that the control topic still has.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +15,8 @@ __all__ = ["Prices", "Quote"]
 
 
 class Prices:
-    """Every price that can still be known. `selected` is the name of the book in use; `in_force` and `remembered` are
-    the control topic's run-time prices, now and ever.
+    """Every price that is still available. `selected` is the name of the book in use. `in_force` are the run-time
+    prices of today, `remembered` all that the control topic still has.
     """
 
     def __init__(self, selected: str, in_force: Iterable[PriceRecord], remembered: Iterable[PriceRecord]) -> None:

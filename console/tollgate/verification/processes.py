@@ -1,4 +1,4 @@
-"""The recount in several processes: each has a share of the partitions, and sends what they came to."""
+"""The recount in several processes: each counts a share of the partitions and sends the results back."""
 
 import asyncio
 import gc
@@ -58,7 +58,7 @@ class Job:
 
 
 def processes_for(records: int, partitions: int) -> int:
-    """How many processes a recount of so many records is worth."""
+    """How many processes to use for a recount of this many records."""
     processors = len(os.sched_getaffinity(0))
     return max(1, min(processors, PROCESSES_MAX, partitions, records // _RECORDS_MIN))
 

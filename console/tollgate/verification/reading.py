@@ -1,7 +1,8 @@
-"""One partition of usage, read once beside its priced records: what each record must become, and what it adds up to.
+"""Recounts one partition of the usage topic, reading its priced records beside it.
 
-An event is first taken for what the system took it for: counted when it has a priced record. When the partition is at
-its end, the identities say where that was wrong; those events are read again and put right in the sums.
+At first each event is taken as counted exactly when the worker wrote a priced record for it. Whether that is right can
+be told only when all identities of the partition are known. Then the events that the worker judged wrongly are read
+again, and the sums are corrected.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -20,7 +21,7 @@ from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.totals import Owners
 
-# Events to be put right that are this near to each other are read in one go.
+# Events to correct that are at most this many offsets apart are read together.
 _GAP_MAX: Final = 20_000
 
 
@@ -119,7 +120,7 @@ class Recount:
         return frozenset(q for q, ends in self._cut.shared.items() if offset < ends[partition])
 
     async def _put_right(self, partition: int, identities: Identities, priced_range: tuple[int, int]) -> None:
-        """Apply the rule of identities to what was read, and put right what it was wrong about."""
+        """Apply the rule of identities to the events that were read, and correct the sums where they differ from it."""
         wrong: dict[int, tuple[Claim, Rule, int]] = {}
         for ruling in identities.rulings():
             place = f"{partition}:{ruling.offset}"

@@ -1,4 +1,4 @@
-"""What a verification found."""
+"""The result of a verification: its checks, and the first difference with the events behind it."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final

@@ -1,4 +1,4 @@
-"""The verification: take a cut, read what changes beside it, recompute, compare."""
+"""The verification: choose the offsets up to which everything is compared (the cut), recompute, compare."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ from tollgate.verification.view import encode_sum, load
 
 _POLL_SECONDS: Final = 0.3
 
-# A bucket of scopes is in memory as a whole; so many of its records take about 100 MB.
+# A bucket of scopes is held in memory as a whole; this many records take about 100 MB.
 _BUCKET_RECORDS: Final = 50_000
 _BUCKETS_MIN: Final = 16
 _BUCKETS_MAX: Final = 1_024

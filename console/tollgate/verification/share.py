@@ -1,4 +1,4 @@
-"""What the records of some partitions came to. Shares of other partitions join, whichever process they are from."""
+"""The recount's result for some partitions. Results of other partitions, from any process, can be joined to it."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,7 +19,7 @@ _BUCKETS = 64
 
 @dataclass(slots=True)
 class Outcomes:
-    """How many records became what."""
+    """Numbers of records by outcome."""
 
     counted: int = 0
     duplicate: int = 0
@@ -57,7 +57,7 @@ class Share:
 
     @classmethod
     def new(cls, directory: Path, buckets: int, usage_topic: str, cut: Cut, prices: Prices) -> Self:
-        """An empty one with its files in a directory of its own; sums are in so many buckets of scopes."""
+        """An empty share with its files in a new directory; sums are spread over this many buckets of scopes."""
         directory.mkdir()
         return cls(
             Totals(Spill(directory / "totals", buckets), len(cut.shared)),

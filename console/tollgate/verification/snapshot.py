@@ -1,9 +1,10 @@
-"""A cut through a system that goes on: what the worker's state says, and of which usage it is the sum.
+"""Takes a cut through a running system: a copy of the worker's state, and the usage offsets up to which it counts.
 
-The offset row of a state partition names the usage that its other rows count, in the same transaction. For shared
-scopes it names deltas, and the header of each record of deltas names the usage behind it. So both stages are read at
-one moment each, and the recount stops for each where that moment's state does. Spend records and flags follow in the
-same transactions or a little later: they are compared with what the state said at the cut or has said since.
+The worker writes its sums and an offset row in the same transaction, so the offset row of a state partition tells
+which usage its sums contain. For shared scopes the offset row counts deltas, and a header of each record of deltas
+names the usage offset behind it. So each stage is read as of one transaction, and the recount stops at the same usage
+offsets. Spend records and flags are written in the same transactions or a little later: they must agree with the state
+at the cut or after one of the transactions since.
 """
 
 import asyncio

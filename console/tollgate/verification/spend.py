@@ -1,4 +1,4 @@
-"""Windows as the state, the spend topic and ClickHouse have them, against the recount, in both directions."""
+"""Compares each window's sum in the state, the spend topic and ClickHouse with the recount; none may be extra."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -206,7 +206,7 @@ def _sums(records: Iterable[tuple[Place, bytes]]) -> Iterable[tuple[Sum, Place]]
         try:
             yield read_spend(value).sum, place
         except (ValueError, KeyError, TypeError):
-            # The topic's own check tells it.
+            # The check of the spend topic reports it.
             continue
 
 

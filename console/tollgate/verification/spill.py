@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 from zlib import crc32
 
-# Written when so much waits: large enough that a thousand buckets get 8 KiB at a time.
+# Rows are written when this many bytes wait: then each of a thousand buckets gets about 8 KiB at a time.
 _PENDING_BYTES_MAX: Final = 8 << 20
 _READ_BYTES: Final = 1 << 20
 _LENGTH: Final = struct.Struct("<I")
@@ -52,7 +52,7 @@ class Workspace:
 
 
 class Spill:
-    """`buckets` files of rows in a directory of its own. A flushed one may be sent to another process, to be read."""
+    """`buckets` files of rows in a new directory. A flushed spill may be sent to another process, which reads it."""
 
     def __init__(self, directory: Path, buckets: int) -> None:
         self.buckets = buckets

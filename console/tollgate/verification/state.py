@@ -1,4 +1,4 @@
-"""The rows of the worker's state topics, as far as they are sums: decoded here, without the ledger.
+"""Decodes the sums in the worker's state topics. It does so without the ledger's code, to check that code.
 
 `s|scope` holds lifetime and the newest hour, day and month of a scope, `w|kind|start|scope` a window that a newer one
 has replaced, and `o` of which usage (or deltas) the rows of the partition are the sum.

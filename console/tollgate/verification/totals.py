@@ -1,7 +1,7 @@
-"""What counted events add up to: per scope and hour on disk, per window when a bucket of scopes is read back.
+"""Sums of counted events: per scope and hour on disk, per window when a bucket of scopes is read back.
 
-Events are added up by three keys each: the user, and two halves of the other names. Those come again and again, so most
-of the work is done once per key, not once per event and scope.
+Each event is added under three keys: the user, and two halves of its other names. The same keys come again and again,
+so most of the work is done once per key and not once per event and scope.
 """
 
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ class Totals:
                     continue
             for kind in NESTED[:held]:
                 windows.setdefault(scope + window_suffix(kind, hour_ms), Sum()).add(amount)
-        # Taken back to nothing is nothing.
+        # A scope and hour of which every event was taken back has no sum.
         found.windows = {key: amount for key, amount in windows.items() if amount.events}
         found.user_months = {key: amount for key, amount in found.user_months.items() if amount.events}
         return found

@@ -1,4 +1,4 @@
-"""A bucket of scopes as everybody has it: the state at the cut and since, spend records, flags, ClickHouse's rows."""
+"""All that is known of a bucket of scopes: the state at the cut and since, spend records, flags, ClickHouse's rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -39,7 +39,7 @@ def die_with_parent() -> Callable[[], None]:
 def start_child(
     argv: Sequence[str], log: IO[bytes] | int, environment: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a program with its output in `log`, in a process group of its own, to die with this process.
+    """Start a program with its output in `log`, in a new process group, to be killed when this process ends.
 
     The group keeps a terminal's Ctrl-C away from it, so that its parent decides the order of the end.
     """

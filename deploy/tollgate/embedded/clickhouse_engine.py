@@ -32,7 +32,7 @@ SESSION_IS_LOCKED = 373
 _CONFIGURATION = Path(__file__).with_name("clickhouse.xml")
 
 _CODE = re.compile(r"Code: (\d+)\.")
-# The engine says it twice when it reads a file.
+# The engine repeats this prefix when it reads a file.
 _TWICE = re.compile(r"^(Code: \d+\. DB::Exception: )\1")
 # Formats of the Python library alone, which answer with an object instead of bytes.
 _PYTHON_FORMATS = frozenset({"arrowtable", "dataframe", "datastore"})
@@ -107,7 +107,7 @@ class Engine:
             except Exception as error:
                 raise self._error(error) from error
             finally:
-                # Errors too: a client would take one that comes of damaged data for its own query's.
+                # Errors are held back too: one caused by damaged data would look like the client's mistake.
                 self._failed_writes.end_if_any()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Where the rows of an insert lie while the engine reads them: it takes rows safely from a file only.
+"""Temporary files for the rows of an insert. The engine reads rows reliably only from a file.
 
-On Linux that file is in memory and has no name: nothing is written twice, a full disk does not matter to it, and it is
-gone with the process, however that ends. Elsewhere it is a file of the server's user alone in a directory of its own.
+On Linux the file is in memory and has no name: the rows are not written to disk twice, a full disk does not matter, and
+the file is gone when the process ends. Elsewhere it is a file in a private directory, for the server's user only.
 """
 
 import os

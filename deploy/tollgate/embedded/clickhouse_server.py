@@ -1,6 +1,6 @@
-"""ClickHouse's HTTP interface over the engine in `chdb`, as a process of its own, on 127.0.0.1.
+"""The embedded ClickHouse server: ClickHouse's HTTP interface over the engine in `chdb`, on 127.0.0.1.
 
-`python -m tollgate.embedded clickhouse --data-dir D --port N`. What it is not is in this folder's README.
+`python -m tollgate.embedded clickhouse --data-dir D --port N`. This folder's README lists what it does not have.
 """
 
 import argparse

@@ -43,14 +43,14 @@ class FailedWrites:
             _end(failed)
 
     def close(self) -> None:
-        """Look a last time and give the connection back."""
+        """Check a last time and give the connection back."""
         self._stopping.set()
         self._watching.join()
         self.end_if_any()
         self._connection.close()
 
     def _watch(self) -> None:
-        """See to the merges, which nobody waits for."""
+        """Check regularly: a merge can fail without any query that would notice."""
         while not self._stopping.wait(CHECK_SECONDS):
             try:
                 self.end_if_any()
@@ -64,7 +64,7 @@ class FailedWrites:
 
 
 def _end(failed: int) -> NoReturn:
-    """Without any farewell to the engine, with the status of an input/output error (74)."""
+    """End at once, without closing the engine, with the status of an input/output error (74)."""
     try:
         logger.critical("ends because a write failed: is the disk full? The next start mends the data", failed=failed)
     finally:

@@ -1,4 +1,4 @@
-"""What can go wrong with the embedded stack. Each text is one sentence that says what to do.
+"""Errors of the embedded stack. Each text is one sentence that says what to do.
 
 EmbeddedError
 ├── MissingPartError        something cannot be obtained or read: jars, Java, the stack's own command

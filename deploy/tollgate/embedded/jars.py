@@ -23,7 +23,7 @@ LOCK_FILE = "kafka_jars.lock"
 DOWNLOADS_AT_ONCE = 4
 TIMEOUT_SECONDS = 30
 
-# Called before the download with (jars, bytes); yields a function that is told of every further bytes that arrived.
+# Called before the download with (jars, bytes); yields a function to call with the number of bytes just received.
 Progress = Callable[[int, int], AbstractContextManager[Callable[[int], None]]]
 
 

@@ -104,7 +104,7 @@ _JVM_FLAGS = (
 @dataclass(frozen=True, slots=True)
 class Membership:
     """Which node of which cluster a broker is. `voters` has every node's controller as `1@127.0.0.1:9093`, this one's
-    included; without any the broker is a cluster of its own. All nodes are given the same `cluster_id`."""
+    included; without any the broker is a cluster by itself. All nodes are given the same `cluster_id`."""
 
     node_id: int = 1
     voters: tuple[str, ...] = ()
@@ -172,13 +172,13 @@ def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -
     formatted_by = address.data_dir / "kafka-version"
     if (address.data_dir / "log" / "meta.properties").exists():
         if not formatted_by.exists():
-            # Only 4.3.1 was here before there was such a file.
+            # Releases that did not write this file yet always had Kafka 4.3.1.
             raise NotReadyError(
                 f"{address.data_dir} was made by Kafka 4.3.1, and this is {VERSION}, which cannot read it: "
                 "start in another directory."
             )
         return
-    # Before the directory is formatted: whoever is killed in between must find it his own.
+    # Written before the directory is formatted, so that a start which was interrupted in between can be repeated.
     formatted_by.write_text(f"{VERSION}\n", encoding="ascii")
     done = subprocess.run(  # noqa: S603 # our own Java with fixed arguments
         [

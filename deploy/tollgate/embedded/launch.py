@@ -1,4 +1,4 @@
-"""Start and stop the whole stack: in this process, or in one of its own that stays in the background.
+"""Start and stop the whole stack: in this process, or in a background process.
 
 `python -m tollgate.embedded stack --data-dir D` is that background process.
 """
@@ -85,7 +85,7 @@ def start_detached(plan: StackPlan) -> StackState:
                 return state
             time.sleep(0.1)
     except BaseException:
-        # Whoever interrupts the start may leave at once, and must leave nothing behind.
+        # A start that is interrupted returns at once and leaves no process running.
         stop_child(process, STOP_SECONDS_MAX)
         raise
     status = stop_child(process, STOP_SECONDS_MAX)

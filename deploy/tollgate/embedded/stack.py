@@ -83,7 +83,7 @@ class PortPlan:
 
 
 def port_names(workers: int) -> list[str]:
-    """Every port of a stack with so many workers, by role."""
+    """Every port of a stack with this many workers, by role."""
     return [KAFKA, KAFKA_CONTROLLER, CLICKHOUSE, *(f"worker-{number}" for number in range(workers))]
 
 

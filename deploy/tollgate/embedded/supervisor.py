@@ -33,7 +33,7 @@ class RestartPolicy:
     healthy_seconds: float = 30
 
     def delay_seconds(self, failures: int) -> float:
-        """The wait after so many failures in a row: for example 0.2, 0.4, 0.8 s after the first three."""
+        """The wait after this many failures in a row: for example 0.2, 0.4, 0.8 s after the first three."""
         # Beyond 2^16 every policy is at its maximum, and a float would overflow at some time.
         return float(min(self.first_seconds * 2 ** min(failures - 1, 16), self.max_seconds))
 

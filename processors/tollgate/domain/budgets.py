@@ -1,4 +1,4 @@
-"""Budgets: limits on a scope's spend, which of them apply to a scope, and where a sum stands against one.
+"""Budgets: limits on a scope's spend, which of them apply to a scope, and how much of a limit is spent.
 
 Percentages are exact: a threshold is reached when `value × 100 ≥ percent × limit` in integers. What is printed is
 rounded down to two decimals, so that 99.999 % never reads as 100.00 %.
@@ -133,7 +133,7 @@ class BudgetBook:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a scope stands against one budget, in the window that contains the moment of the look."""
+    """How much of one budget a scope has spent, in the window that contains the present moment."""
 
     budget: Budget
     window_start_ms: int
@@ -165,5 +165,5 @@ def position(budget: Budget, spend: ScopeSpend | None, window_start_ms: int) -> 
 
 
 def positions(budgets: Iterable[Budget], spend: ScopeSpend | None, now_ms: int) -> list[Position]:
-    """Where `spend` stands against each budget at `now_ms`: reset is a matter of the window, never of a job."""
+    """How much of each budget is spent at `now_ms`. A new window starts at zero by itself; no job resets anything."""
     return [position(budget, spend, window_start(budget.window, now_ms)) for budget in budgets]

@@ -1,7 +1,8 @@
 """From budgets and spend to flags and alerts: pure, `(standing, positions, now) -> (standing, records)`.
 
-A scope has one flag, for the worst of its budgets, and one alert per budget and window. A *standing* is what was last
-said about a scope; it is kept with the scope's state, so that a restart neither repeats nor forgets anything.
+A scope has one flag, for the worst of its budgets, and one alert per budget and window. A *standing* is the flag and
+the alerts that were last written for a scope. It is stored in the state topic, so that a restart neither repeats nor
+forgets any of them.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Firing(msgspec.Struct):
 
 
 class Standing(msgspec.Struct):
-    """What was last said about a scope. A scope without a standing is `ok` and has never been anything else."""
+    """Flag and alerts last written for a scope. A scope without a standing is `ok` and has never been anything else."""
 
     state: str = "ok"
     since_ms: int = 0
@@ -63,7 +64,7 @@ class Decision:
 def decide(
     scope: str, found: Sequence[Position], spend: ScopeSpend | None, standing: Standing | None, now_ms: int
 ) -> Decision:
-    """Compare where the scope stands with what was last said about it.
+    """Compare the scope's present positions with the flag and alerts that were last written.
 
     `found` has one position per budget of the scope at `now_ms`. The flag is rewritten when its state, budget, window,
     limit or, unless it is ok, its spent value changed; alerts when their level changed or their numbers are 5 s old.
@@ -176,7 +177,7 @@ def _decide_alerts(
 
 
 def _is_news(told: Firing, here: Position, threshold: Threshold) -> bool:
-    """Whether a change is told at once: another level or another limit."""
+    """Whether the alert is rewritten at once: its level or its limit changed."""
     return bool(
         told.record["level"] != threshold.level or told.record["limit"] != here.budget.format(here.budget.limit)
     )

@@ -39,7 +39,7 @@ class Spend(msgspec.Struct, array_like=True, gc=False):
             mine[dimension] = mine.get(dimension, 0) + amount
 
 
-# A sum as its JSON: what a closed window is kept as. A tenth of the memory, and few are ever looked at again.
+# A sum as JSON. Closed windows are kept like this: it takes a tenth of the memory, and few of them are read again.
 pack_spend: Final = msgspec.json.Encoder().encode
 unpack_spend: Final = msgspec.json.Decoder(Spend).decode
 
@@ -205,7 +205,7 @@ class ScopeSpend:
         return unpack_spend(packed) if packed is not None else None
 
     def is_open(self, window: WindowKey) -> bool:
-        """Whether the window is in the open row; else it has a row of its own."""
+        """Whether the window is in the row of open windows; else it has its own row."""
         kind, start = window
         if kind is WindowKind.HOUR:
             return start == self.hour_start

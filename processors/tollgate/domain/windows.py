@@ -14,7 +14,7 @@ from tollgate.schemas.outputs import WindowKind
 HOUR_MS: Final = 60 * 60 * 1000
 DAY_MS: Final = 24 * HOUR_MS
 
-# What a worker keeps in memory per scope is bounded by these; older windows live on in ClickHouse.
+# How long a worker keeps windows of each kind, which bounds its memory per scope. ClickHouse has older windows.
 HOURS_HELD_MS: Final = 72 * HOUR_MS
 DAYS_HELD_MS: Final = 62 * DAY_MS
 MONTHS_HELD: Final = 25

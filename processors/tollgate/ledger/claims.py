@@ -1,10 +1,11 @@
-"""Who owns a source partition when lanes change: a transactional id fences only its own former bearers.
+"""Who owns a source partition when the number of lanes changes.
 
-With another number of lanes a partition's owner has another id, which a successor must fence by name. Two kinds of rows
-in the state partition say the names: `a|<id>`, the id is about to own it; `a`, the id owns it. An owner under a new id
-first writes its claim, then fences every name it reads, and only then takes the ownership and drops their claims.
-Of two owners under different ids, the one that claims later reads the other's claim and fences it; so at most one goes
-on. Claims have keys of their own, so that compaction keeps all of them.
+Kafka fences a producer when a new one starts under the same transactional id. With another number of lanes a
+partition's owner has another id, so the new owner must fence the old ids itself, by name. Two kinds of rows in the
+state partition keep the names: `a|<id>` is a claim (this id is about to own the partition), `a` is the owner's id.
+A new owner first writes its claim, then fences every id it reads, then writes itself as owner and deletes the claims.
+Of two new owners under different ids, the one that claims later reads the other's claim and fences it; so at most one
+continues. Each claim has its own key, so that compaction keeps all of them.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ CLAIM_ROW: Final = "a|"
 
 
 async def take_over(lane_id: str, sources: Sequence[Source], writer: Writer, reader: Reader, link: Link) -> None:
-    """Read each partition's state with every former owner fenced. `writer` bears `lane_id`. Raises what Kafka raises.
+    """Fence every former owner, then read each partition's state. `writer` has the id `lane_id`. Raises Kafka's errors.
 
     Nothing is written when the id owned all of the partitions already and nobody else is about to.
     """
@@ -37,7 +38,7 @@ async def take_over(lane_id: str, sources: Sequence[Source], writer: Writer, rea
         await (await link.log.writer(other)).close()
     dropped = dict.fromkeys((CLAIM_ROW + name for name in sorted({lane_id, *others})), None)
     await _write(writer, sources, {**dropped, OWNER_ROW: lane_id}, link)
-    # What the others wrote until they were fenced counts.
+    # Read again: the former owners may have committed more before they were fenced.
     for source in sources:
         await source.read_state(reader)
 

@@ -1,4 +1,4 @@
-"""The compiled core as a tally: it counts ordinary events by itself and keeps what Python counted of the others."""
+"""The compiled core as a `Tally`: it counts ordinary events itself, and also stores what Python counted."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class CompiledTally:
-    """See `Tally`. Its `identities` are shared with the caller, who looks at them for the records that he counts."""
+    """See `Tally`. Its `identities` are shared with the caller, which looks up the records that it counts itself."""
 
     def __init__(self, partition: int, partitions: int, future_ms_max: int, horizon_ms: int) -> None:
         self.identities = Identities(horizon_ms)
@@ -42,9 +42,10 @@ class CompiledTally:
         return FetchedBatch.of(records)
 
     def count(self, records: FetchedBatch, first: int, horizon: Horizon) -> tuple[int, str]:
-        """Count records from `first` on until one is not ordinary; its position, or how many there are, and why.
+        """Count records from `first` on, up to the first one that is not ordinary.
 
-        What is not ordinary has changed nothing. The horizon's clock has moved with the records that were counted.
+        Returns its position (the number of records when all were counted) and why it is not ordinary. That record has
+        changed nothing. The horizon's clock has moved with the records that were counted.
         """
         at, why, clock_ms = self._core.count(records.core, first, horizon)
         horizon.advance(clock_ms)

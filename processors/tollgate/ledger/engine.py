@@ -1,4 +1,4 @@
-"""All lanes of one process: which partitions it owns, and the steady loop of count and commit."""
+"""All lanes of one process: which partitions it owns, and when their transactions start."""
 
 import asyncio
 from collections import defaultdict
@@ -31,7 +31,7 @@ class Engine:
         self._link = link
         self._policy = policy
         self.counters = Counters()
-        # What may be read, and the lane it belongs to. A partition is here once its state is recovered.
+        # Partitions whose state is recovered, so that they may be read, with their lane.
         self.sources: dict[TopicPartition, tuple[Source, Lane]] = {}
         self._lanes: dict[LaneKey, Lane] = {}
         self._recoveries: dict[LaneKey, asyncio.Task[None]] = {}
@@ -145,7 +145,7 @@ class Engine:
         await asyncio.gather(*(self._drop(key) for key in list(self._lanes)))
 
     def set_policy(self, policy: Policy) -> None:
-        """Replace budgets and prices for every lane; what follows from it is written with the next checkpoint."""
+        """Replace budgets and prices for every lane. Changed flags and alerts are written with the next checkpoint."""
         self._policy = policy
         for lane in self._recovered_lanes():
             self._set_policy(lane)

@@ -1,7 +1,7 @@
-"""Fault points: places where a test can end or stop the process, to see that every step may be the last one.
+"""Fault points: named places where a test can kill or stop the process, to show that it may end at any step.
 
 Off unless `TOLLGATE_FAULT_POINTS` names some: `transaction.sent=3:kill,acquire.fenced=1:stop` kills the process when it
-is at `transaction.sent` for the third time, and stops it (as SIGSTOP does) when it has fenced its first predecessor.
+reaches `transaction.sent` for the third time, and stops it (as SIGSTOP does) after it has fenced its first predecessor.
 A line on stderr says so just before, so that a test can tell this end from any other: see `told`.
 """
 

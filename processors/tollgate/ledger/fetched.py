@@ -1,4 +1,4 @@
-"""Fetched records as the compiled core reads them: found in Kafka's batches, and Python objects only when looked at."""
+"""Fetched records for the compiled core, which reads Kafka's batches itself. Python objects are made on access."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload

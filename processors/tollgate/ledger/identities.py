@@ -1,9 +1,9 @@
-"""Which usage events were counted already: the memory of identities within the dedupe horizon.
+"""Which usage events were counted already: remembers their identities within the dedupe horizon.
 
-An identity is a 16-byte digest of source and id; with it go a 64-bit fingerprint of what the event said, which tells a
-retry from a conflict, and the broker's second at which it was first seen: 28 bytes.
+An entry takes 28 bytes: a 16-byte digest of source and id, a 64-bit fingerprint of the event's content (it tells a
+retry from a conflict), and the broker's second at which the event was first seen.
 
-This is the reference; `native/src/identities.rs` does the same compiled. Here new identities live in a dict; every
+This is the reference; `native/src/identities.rs` is the compiled counterpart. Here new identities are in a dict; every
 131,072 of them are frozen into sorted arrays, which are searched for a whole batch at once.
 """
 
@@ -25,7 +25,7 @@ _DTYPE: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("fingerprint", "<u8"
 
 
 class IdentityMemory(Protocol):
-    """What both implementations offer. What they forget is past the horizon as of the last `compact` or `restore`."""
+    """What both implementations offer. They forget only entries past the horizon at the last `compact` or `restore`."""
 
     def __len__(self) -> int: ...
 
@@ -46,7 +46,7 @@ class IdentityMemory(Protocol):
         """Whether an identity first seen then still counts as seen: up to and including the horizon."""
 
     def compact(self, now_s: int) -> None:
-        """Do a part of what keeps the memory small; called after every batch."""
+        """Do a part of the work that keeps the memory small. Called after every batch."""
 
     def restore(self, rows: bytes, now_s: int) -> None:
         """Take back what `pack` wrote, in its order. ValueError when these are not whole rows."""
@@ -129,7 +129,7 @@ class IdentityIndex:
                 while row < len(run.high) and run.high[row] == firsts[i]:
                     if run.low[row] == wanted[i, 1]:
                         seen = (int(run.fingerprint[row]), int(run.seen_s[row]))
-                        # An identity counted again after the horizon may be there twice: the later sight counts.
+                        # An identity counted again after the horizon may be there twice; the later entry is valid.
                         if digests[i] not in found or found[digests[i]][1] < seen[1]:
                             found[digests[i]] = seen
                     row += 1
@@ -140,7 +140,7 @@ class IdentityIndex:
         return now_s - seen[1] <= self._horizon_s
 
     def compact(self, now_s: int) -> None:
-        """Freeze what is recent when it is much, merge runs of like size, drop runs that are past the horizon."""
+        """Freeze the dict when it is large, merge runs of similar size, drop runs that are past the horizon."""
         if len(self.recent) >= _FREEZE_AT:
             self._freeze_restored()
             self._runs = [run for run in self._runs if now_s - int(run.seen_s.max()) <= self._horizon_s]

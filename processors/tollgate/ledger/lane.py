@@ -1,8 +1,8 @@
-"""Source partitions that share a transaction, on their way through Kafka: acquired, counted, committed, released.
+"""A lane: a group of source partitions that share transactions and move between workers together.
 
-A lane owns a transactional producer whose id names the lane, so that a new owner fences the old one and aborts what it
-left open. Its partitions move as a unit. Each transaction holds everything that batches of them caused, and per
-partition the offset that follows; that row in the state topic, not the consumer group's offset, says where to go on.
+A lane owns a transactional producer whose id names the lane, so that a new owner fences the old one and aborts its open
+transaction. A transaction holds all outputs and state rows of the batches it covers, and for each partition a row with
+the next offset. After a restart, reading continues at that row's offset; the consumer group's offset is not used.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Lane:
         self._parked = False
 
     async def acquire(self) -> None:
-        """Fence any former owner, then take its state back from the log. Raises what Kafka raises."""
+        """Fence any former owner, then restore the state from the log. Raises Kafka's errors."""
         link = self._link
         started = time.monotonic()
         link.reached("acquire.start")
@@ -205,6 +205,6 @@ class Lane:
         self._parked = False
 
     async def close(self) -> None:
-        """Close the producer of a parked lane. What stays pending is found again by the next owner."""
+        """Close the producer of a parked lane. The next owner reads and counts again what was not committed."""
         if self._writer is not None:
             await self._writer.close()

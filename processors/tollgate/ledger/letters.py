@@ -126,7 +126,7 @@ def forwarded(record: ConsumerRecord, key: bytes) -> OutRecord:
 
 
 def _cloud_event_headers(record: ConsumerRecord) -> Headers:
-    """What a CloudEvent in binary mode cannot do without; other headers of the producer are dropped."""
+    """The headers that a CloudEvent in binary mode needs; the producer's other headers are dropped."""
     kept = (name for name in record.headers if name[0].startswith("ce_") or name[0].lower() == "content-type")
     return [(name, value or b"") for name, value in kept]
 

@@ -1,4 +1,4 @@
-"""What the ledger is connected to, and how a process ends that must not go on."""
+"""What the ledger is connected to (log, topics, clock, lanes), and how a process ends after an error."""
 
 import os
 from collections.abc import Callable
@@ -21,9 +21,9 @@ Fatal = Callable[[str, BaseException | None], NoReturn]
 
 
 def fatal(why: str, error: BaseException | None = None) -> NoReturn:
-    """End the process at once: memory may be ahead of the log, and only a restart can bring them together.
+    """End the process at once. Memory may be ahead of the log, and only a restart makes them equal again.
 
-    No clean-up may run, because Faust's orderly stop would commit what must not be committed.
+    No clean-up may run: an orderly stop would commit from this memory.
     """
     log.critical("the worker stops and will recover from the log", why=why, error=repr(error) if error else None)
     os._exit(FATAL_EXIT)

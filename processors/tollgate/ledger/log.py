@@ -1,6 +1,6 @@
-"""What the ledger needs of Kafka, and no more: transactions of one writer, and committed records by position.
+"""The interface to Kafka that the ledger needs: transactions of one writer, and committed records by position.
 
-`KafkaLog` is the real one; the simulation in the tests is another, and both pass the same contract suite.
+`KafkaLog` implements it on a real Kafka, the tests' simulation on a simulated one; both pass the same contract suite.
 """
 
 from asyncio import Future
@@ -26,7 +26,7 @@ class Writer(Protocol):
     async def send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> list["Future[Any]"]:
         """Hand records over; each future ends when the broker has its part of them, or with the error.
 
-        Await them all before `commit`: a transaction may be committed without what could not be sent.
+        Await them all before `commit`: Kafka would commit a transaction even though some records could not be sent.
         """
 
     async def commit(self) -> None:
@@ -42,9 +42,9 @@ class Reader(Protocol):
     async def end(self, topic: str, partition: int) -> int:
         """An offset before which everything is committed or aborted, and behind all that was written when asked.
 
-        Waits for the end of transactions that are open, of any id: the last stable offset may lie before them, and
-        with it before what the reader's own predecessor has committed. The time-out of transactions bounds the wait.
-        A Kafka that loses track of one makes it endless, and safe: reading on, or writing, could count twice.
+        Waits until no transaction of any id is open. The last stable offset alone would not do: an open transaction of
+        another id may hold it back, before records that the former owner has committed. Kafka's transaction time-out
+        bounds the wait. If Kafka forgets an open transaction, the wait never ends; going on could count events twice.
         """
 
     def read(self, topic: str, partition: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord]]:

@@ -9,7 +9,7 @@ from tollgate.ledger.outbox import NO_HEADERS, OutRecord
 
 
 class PackedBatch:
-    """As much of `aiokafka.producer.message_accumulator.BatchBuilder` as a producer uses of a complete batch."""
+    """The part of `aiokafka.producer.message_accumulator.BatchBuilder` that the producer uses of a complete batch."""
 
     def __init__(self, batch: RecordBatch) -> None:
         self._batch = batch

@@ -1,4 +1,4 @@
-"""What decides: the budgets and prices in force, replaced as a whole when the control topic changes."""
+"""The budgets and prices in force. They are replaced as a whole when the control topic changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The scopes a partition owns: their spend, what was last said about them, and what is not yet written.
+"""The scopes of a partition: their spend, their last flag and alerts, and which of it is not yet written.
 
 Both stages keep their scopes here: users in the first, everything shared in the second. Nothing is written by this
 module; `write` fills an outbox, and the lane commits it in the transaction that also moves the source offset.
@@ -33,8 +33,8 @@ SPEND_RECORDS_SHARE: Final = 8
 # Scopes that were spent in, or whose window ended, are decided at once: this many per transaction.
 DECISIONS_MAX: Final = 5_000
 
-# A changed pattern budget, or a restart, concerns every scope of a partition. They are looked through behind those,
-# this many per transaction: about 10 ms in which nothing else is counted.
+# A changed pattern budget, or a restart, concerns every scope of a partition. They are looked through after the scopes
+# above, this many per transaction: about 10 ms in which nothing else is counted.
 SWEPT_MAX: Final = 1_000
 
 # A warning for each scope of which somebody invents dimensions would be a flood of its own.
@@ -60,7 +60,7 @@ class Scopes:
         self._budgets = budgets
         self.horizon = horizon
         self.spend = ScopeTable()
-        # As their state rows: decisions are few, and a million objects would be many.
+        # Kept encoded, as in the state topic: they are read seldom, and a million objects would take much memory.
         self._standings: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
         self._dirty_closed: dict[tuple[str, WindowKey], bool] = {}
@@ -71,8 +71,8 @@ class Scopes:
         self._expired: list[bytes] = []
         self._due: list[tuple[int, str]] = []
         self._due_at: dict[str, int] = {}
-        # Scopes of whose open windows the spend records are behind, and closed windows whose record is; oldest first,
-        # with the transaction in which they fell behind.
+        # Scopes (and closed windows) that changed since their last spend record was written, oldest change first, each
+        # with the number of the transaction that changed it.
         self._unsaid: dict[str, int] = {}
         self._unsaid_closed: dict[tuple[str, WindowKey], int] = {}
         self._sequence = 0
@@ -100,7 +100,7 @@ class Scopes:
                 self._unsaid_closed.setdefault((scope, window), self._sequence + 1)
                 self._dirty_closed[scope, window] = True
         if len(spend.closed) > 1 and len(changed) > 4:
-            # One batch of a backlog may span days: a window goes only when its last sum has been said.
+            # One batch of a backlog may span days: a window is dropped only after its last spend record was written.
             for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
                 self._dirty_closed[scope, window] = False
 
@@ -120,14 +120,14 @@ class Scopes:
         return folded
 
     def set_budgets(self, budgets: BudgetBook) -> None:
-        """Replace the budgets; every scope that has one now, or was told about one, is decided anew."""
+        """Replace the budgets; flag and alerts of every scope that has or had a budget are decided again."""
         self._budgets = budgets
         self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
-        # Scopes that were told something come first: a budget may have been raised or removed.
+        # Scopes with a flag or an alert come first: their budget may have been raised or removed.
         self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
 
     def tick(self, now_ms: int) -> None:
-        """Bring back the scopes whose window has ended or whose alert has numbers to tell."""
+        """Mark the scopes to decide about again: their window has ended, or their alert has new numbers."""
         while self._due and self._due[0][0] <= now_ms:
             due_ms, scope = heapq.heappop(self._due)
             if self._due_at.get(scope) == due_ms:
@@ -224,7 +224,7 @@ class Scopes:
                     say(scope, spend, window)
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
-        """Take back the latest rows of the state topic, and with the offset row's numbers what readers still miss.
+        """Restore from the latest rows of the state topic. The offset row tells which spend records are missing.
 
         Nothing is decoded, so that a million scopes take a second. Rows of windows past the horizon are left out, and
         deleted from the topic little by little.
@@ -254,10 +254,10 @@ class Scopes:
                 self.spend.restore_closed(scope, window, without_sequence(value))
             elif tag == "d":
                 self._standings[rest] = value
-        # The first of them says up to where all was said: a successor of this process relies on it.
+        # The first one tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
-        # Time passed while nobody looked, and budgets may have changed: every decision is made again.
+        # Windows may have ended and budgets may have changed while no worker ran: decide about every scope again.
         self.set_budgets(self._budgets)
 
 

@@ -30,9 +30,9 @@ class Source:
         self.partition = partition
         self.tp = TopicPartition(link.topic_name(stage.source), partition)
         self.next_offset = 0
-        # Where a successor would go on, or -1 when nothing was ever committed. Never ahead of the log.
+        # The offset at which a new owner would continue, -1 when nothing was ever committed. Never ahead of the log.
         self.committed_offset = -1
-        # Set when records were fetched but not applied: without a seek, what comes next would leave a gap.
+        # Set when records were fetched but not applied: without a seek, the next records would leave a gap.
         self.must_seek = False
         # Records that may be why this worker ended before; see `endings.py`.
         self.suspect: Ending | None = None

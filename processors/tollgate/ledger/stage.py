@@ -1,4 +1,4 @@
-"""What the lane needs of a stage: a state machine over one source partition, without I/O."""
+"""The interface of a stage: a state machine over one source partition, without I/O. A lane drives it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,10 +22,10 @@ class Stage(Protocol):
     remembered: tuple[Topic, ...]
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
-        """Take back the latest value of each state row and the numbers `write` returned; None on a first start."""
+        """Restore from the latest value of each state row and the numbers that `write` returned (None: first start)."""
 
     def remember(self, value: bytes) -> None:
-        """Take back one record of a remembered topic, in order."""
+        """Restore one record of a remembered topic (the identities). Called in offset order."""
 
     def bound_clock(self, now_ms: int) -> None:
         """Take the machine's time as the bound of a broker's. Called before records are restored or applied."""

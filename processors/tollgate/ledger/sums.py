@@ -1,8 +1,8 @@
 """The sums of a batch: what its events add to each name of each dimension, in each hour.
 
-An event names up to nine scopes and hardly two events of a batch name the same nine, so adding it to each of them in
-Python would cost more than all else. Events are therefore kept as columns, and summed a dimension at a time by numpy
-on 64-bit integers; a column whose sum might not fit is summed as Python integers instead, exactly as well.
+An event adds to up to ten scopes: nine names and `global`. Adding to each of them in Python would take longer than all
+other work. Events are therefore kept as columns, and numpy sums one dimension at a time on 64-bit integers. A column
+whose sum might not fit is summed as Python integers instead, which is exact too.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,14 +18,14 @@ _INT64_MAX: Final = 2**63 - 1
 Codes = npt.NDArray[np.intp]
 # The names of one event in the order of `Dimension`, and last the scope that every event adds to; "" for none.
 Names = tuple[str, ...]
-# Start of the hour and the kinds of windows that hold it.
+# Start of the hour, and how many kinds of windows still hold it (see `Horizon.held_kinds`).
 Time = tuple[int, int]
 # Position of the dimension, name, start of the hour, held kinds, and what was added.
 NamedSum = tuple[int, str, int, int, Spend]
 
 
 class BatchSums:
-    """Events since the last `clear`. `names` of one event are in the order that `by_name` gives back by position."""
+    """Events since the batch began. `names` has one event's names; `by_name` refers to them by their position."""
 
     __slots__ = ("costs_picousd", "names", "retails_picousd", "times", "usage")
 

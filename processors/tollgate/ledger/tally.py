@@ -1,4 +1,4 @@
-"""What one partition has counted since it was last written, in the form in which it is written."""
+"""Everything one partition has counted and not yet written to Kafka, in the form in which it will be written."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol

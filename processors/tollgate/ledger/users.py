@@ -1,7 +1,8 @@
-"""The first stage: refuse, forward, recognise, price and count usage events, user by user.
+"""The first stage: reads one partition of `tollgate.usage` and counts its events per user.
 
-The order of the checks in one event: size and JSON, schema, partition, time, identity, price, windows. Only counted
-events and dead letters are remembered as handled; everything is a function of the log and of the policy in force.
+Each event is checked in this order: size and JSON, schema, partition, time, identity. It ends as a dead letter, is
+forwarded to its user's partition, is dropped as a repeat, or is priced and counted. The result depends only on the log
+and on the budgets and prices in force, so that reading the log again gives the same result.
 """
 
 from collections.abc import Sequence
@@ -38,27 +39,28 @@ if TYPE_CHECKING:
 # A producer's clock may run ahead of the broker's by this much.
 FUTURE_MS_MAX: Final = 5 * 60 * 1000
 
-# Says on each record of deltas what it closes: `partition:next usage offset:records of the transaction to follow`. The
-# sum of deltas says nothing of the events behind it; with this, whoever recounts knows up to where it must agree.
+# Header of each record of deltas: `partition:next usage offset:how many more such records this transaction has`. The
+# sums alone do not tell which events they contain; `tollgate verify` reads here up to which usage offset they count.
 COUNTED_HEADER: Final = "tollgate-counted-to"
 
-# So many events are decoded and then counted: few enough to be in the processor's cache when they are counted.
+# Events are decoded in chunks of this size and then counted, while they are still in the processor's cache.
 _CHUNK: Final = 256
 
-# What a name is prefixed with to make a scope: users first, and `global` last, which is its own name.
+# `user/` + `u-42` is the scope `user/u-42`. In the order of `Dimension`; `global` comes last and has no prefix.
 _PREFIXES: Final = (*(f"{dimension.value}/" for dimension in Dimension), "")
 
 
 # A batch of records that is too large when it is unpacked.
 _UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
 
-# Why the compiled core hands a record over (`compiled.py`, which cannot be imported where there is none).
+# Reasons for which the compiled core hands a record to Python. Named here because `compiled.py` cannot be imported
+# where the core was not built.
 PRICE_UNKNOWN: Final = "price"
 HOUR_BEGINS: Final = "hour"
 
 
 class UserStage:
-    """Counts one partition of usage events. All of a user's events are in it, so his spend is decided in one place."""
+    """Counts one partition of usage events. It has all events of its users, so it alone decides about their spend."""
 
     source: Topic = Topic.USAGE
     state: Topic = Topic.USER_STATE
@@ -168,7 +170,7 @@ class UserStage:
     def _teach(self, tally: "CompiledTally", event: EventRecord) -> None:
         """Tell the core the price of events like this one."""
         price = self._pricer.held(event.data, event.time_ms)
-        # The first event of an unknown model raises an alert, and is recognised as the first in Python.
+        # The first event of an unknown model raises an alert. Only the Python code knows whether it is the first.
         if price.status != UNPRICED or self._unpriced.is_noted(event.data):
             tally.teach(event.data, price)
 
@@ -219,7 +221,7 @@ class UserStage:
             held = self.horizon.held_kinds(hour)
             self._counters.late += 1
         user = event.subject
-        # In the order of Dimension, and then the scope that every event adds to.
+        # In the order of `Dimension`; the last one is `global`, which every event adds to.
         names = (
             user, data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature,
             data.product, GLOBAL_SCOPE,
@@ -289,7 +291,7 @@ class UserStage:
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
         self._write_sums(outbox)
         if self._unpriced.is_stale and self._compiled is not None:
-            # A model that is no longer alerted is alerted again by the next event without a price.
+            # When an alert has ended, the model's next event without a price must come to Python, to raise it again.
             self._compiled.forget_prices()
         self._unpriced.write(outbox, now_ms, self._pricer.price)
         self._clock.write(outbox, now_ms)

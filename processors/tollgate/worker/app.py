@@ -55,7 +55,7 @@ def run(settings: Settings) -> int:
     if control is None:
         return EXIT_CONFIGURATION
     app = build_app(settings, control)
-    # Millions of small long-lived objects make full collections long; what is young is still collected.
+    # With millions of small long-lived objects a full garbage collection takes long; young objects are still collected.
     gc.freeze()
     gc.set_threshold(200_000, 20, 1_000)
     worker = app.Worker(
@@ -71,7 +71,7 @@ def run(settings: Settings) -> int:
 
 
 async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlReader | None:
-    """Wait for Kafka; None when a topic has another number of partitions than users' homes are computed with."""
+    """Wait for Kafka; None when a topic has another number of partitions than the settings say."""
     await wait_for_topics(settings, needed)
     # Kafka may go away again at any moment.
     report = await once_kafka_answers(settings, lambda: apply_topics(settings, dry_run=True))

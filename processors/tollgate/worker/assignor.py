@@ -1,7 +1,7 @@
-"""Lanes move as a unit: the group's partitions are dealt out lane by lane, by Faust's sticky assignor.
+"""Assigns partitions to workers lane by lane, with Faust's sticky assignor.
 
-For the assignor, a topic has as many partitions as lanes. What it decides is turned into partitions on the way to the
-group, and back into lanes on the way from it, so that stickiness works on lanes.
+Faust's assignor works on lanes as if they were partitions. This class translates: lanes to partitions in what the group
+is sent, partitions to lanes in what it answers. So a worker keeps whole lanes over a rebalance where that is possible.
 """
 
 from collections import defaultdict
@@ -27,8 +27,8 @@ class LaneAssignor(PartitionAssignor):  # type: ignore[misc] # Faust ships no ty
 
     @property
     def name(self) -> str:
-        """The group's protocol. The broker refuses members with other lanes beside those it has, and deals partitions
-        anew when the last of them returns with other lanes, instead of giving it back what it had.
+        """The group's protocol. It names the number of lanes, so that the broker refuses a worker with another number
+        of lanes while others run, and assigns partitions anew when all workers return with another number.
         """
         return f"tollgate-{self.lanes}-lanes"
 
@@ -68,5 +68,5 @@ class LaneAssignor(PartitionAssignor):  # type: ignore[misc] # Faust ships no ty
 
 
 def lane_assignor(lanes: int) -> type[LaneAssignor]:
-    """The assignor of a group whose topics have so many lanes; Faust makes the instance."""
+    """The assignor's class for a group with this number of lanes; Faust makes the instance."""
     return type("LaneAssignor", (LaneAssignor,), {"lanes": lanes})

@@ -1,4 +1,4 @@
-"""Budgets and prices as the control topic has them: read whole before anything is counted, followed after."""
+"""Budgets and prices of the control topic: read to its end before anything is counted, then followed."""
 
 import asyncio
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class ControlReader:
             else:
                 log.info("a control record of a kind this version does not know is ignored", kind=kind[:32])
         except ValidationError as error:
-            # The record in force stays in force: a slip in one record must not lift a limit.
+            # The former record stays in force: a mistake in one record must not remove a limit.
             log.error("a control record is invalid and ignored", key=key[:128], errors=error.error_count())
 
     def _policy(self) -> Policy:

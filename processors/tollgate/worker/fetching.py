@@ -1,7 +1,7 @@
-"""What the broker answered, kept as it came for the compiled core, instead of unpacked into one object per record.
+"""Hands the broker's fetched bytes to the compiled core unchanged, instead of one Python object per record.
 
-aiokafka's fetcher makes `PartitionRecords` of a partition's bytes, by the name in its module; there is no other way in.
-`install` replaces it by a class that does the same for every consumer but those that ask for whole batches.
+aiokafka has no hook for that: its fetcher looks up the class `PartitionRecords` by name in its own module. `install`
+puts another class in that place, which behaves the same except for consumers that ask for whole batches.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def ask_for_whole_batches(consumer: AIOKafkaConsumer) -> None:
 
 
 def install() -> None:
-    """Replace aiokafka's class; again is harmless."""
+    """Replace aiokafka's class. May be called again."""
     read_any_header_name()
     fetcher.PartitionRecords = _PartitionRecords
 

@@ -1,4 +1,4 @@
-"""What the worker does besides counting: acquire partitions, notice time, report, and end when it must not go on."""
+"""What the worker does besides counting: acquire partitions, run timers, report its lag, and end after a failure."""
 
 import math
 import time
@@ -19,11 +19,11 @@ log = structlog.get_logger("tollgate.worker")
 TICK_SECONDS: Final = 0.25
 REPORT_SECONDS: Final = 1.0
 
-# A member that the group has not heard of for so long is replaced.
+# The group replaces a member whose heartbeats are missing for this long.
 SESSION_SECONDS: Final = 10.0
 
-# A worker without an assignment for so long is stuck, whatever the reason; and so is one that reads its state for so
-# long, which takes half a minute with fifty million identities.
+# A worker that has no assignment for this long, or reads its state for this long, is stuck, whatever the reason.
+# Reading the state takes half a minute with fifty million identities.
 UNASSIGNED_SECONDS_MAX: Final = 120.0
 RECOVERY_SECONDS_MAX: Final = 900.0
 

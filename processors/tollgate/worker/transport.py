@@ -1,8 +1,8 @@
-"""Faust's transport with a fast lane: records of the ledger's topics go to the engine in one call per batch.
+"""Faust's transport, with records of the ledger's topics handed to the engine in one call per batch.
 
-Stock Faust makes four asyncio tasks per message before any work is done, acknowledges what failed, and commits past
-what is in flight. The consumer thread, group membership, the sticky assignor and rebalances are Faust's; the money
-never enters its streams, tables or commits.
+Stock Faust makes four asyncio tasks per message before any work is done, acknowledges messages that failed, and commits
+offsets past messages still being processed. So only the consumer thread, group membership, the sticky assignor and
+rebalances are Faust's; no usage event passes through its streams, tables or commits.
 """
 
 import asyncio
@@ -56,12 +56,12 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
                 log.debug("the group's offsets were not updated", error=repr(error))
 
     def group_error(self) -> BaseException | None:
-        """What keeps this member out of the group for good. aiokafka waits until a reader asks; here none does."""
+        """The error that keeps this member out of the group for good, or None. aiokafka raises it only in a fetch."""
         coordinator = self._consumer._coordinator if self._consumer is not None else None  # noqa: SLF001 # no public way
         return coordinator._pending_exception if coordinator is not None else None  # noqa: SLF001 # no public way
 
     def verify_event_path(self, now: float, tp: Any) -> None:
-        """Faust looks for stalled streams here; the ledger has none, and its own readiness says when it is stuck."""
+        """Faust looks for stalled streams here. The ledger has no streams; `/ready` tells when it is stuck."""
 
 
 class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no types
@@ -92,7 +92,7 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no ty
                 for lane, batches in _by_lane(engine, records or {}).items():
                     for source, batch in batches:
                         if not self.flow_active or generation != self.app.consumer_generation_id:
-                            # Asked for before a rebalance: nobody knows which seek it precedes.
+                            # Fetched before a rebalance, so they may not follow the offset that is read next.
                             source.must_seek = True
                             continue
                         if source.suspect is None:

@@ -1,4 +1,4 @@
-"""What a service installs: record usage, and ask whether a call may go ahead. See README.md."""
+"""The SDK for services: record usage, and ask whether a call may go ahead. See README.md."""
 
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import InvalidEventError, SdkError, UnavailableError

@@ -1,4 +1,4 @@
-"""What the SDK raises.
+"""The SDK's errors.
 
 SdkError
 ├── InvalidEventError    the event breaks the contract; sending it again is useless

@@ -46,7 +46,7 @@ class FlagReader:
         self._options = {
             **kafka,
             "bootstrap_servers": bootstrap_servers,
-            # The worker writes in transactions; what it took back must never block anybody.
+            # The worker writes in transactions; a flag of an aborted one must not block anybody.
             "isolation_level": "read_committed",
             "enable_auto_commit": False,
             "group_id": None,

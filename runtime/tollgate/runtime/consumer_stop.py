@@ -1,7 +1,7 @@
-"""Consumers that stop while Kafka is away.
+"""Lets consumers stop cleanly while Kafka is away.
 
-aiokafka's fetcher cancels its own requests and then waits for them; one that waits to try again is ended by that
-cancellation, which comes out of the consumer's `stop` as if the caller had been cancelled, with the rest not closed.
+aiokafka's fetcher cancels its own requests when it stops. If a request is waiting for a retry, that cancellation leaves
+the consumer's `stop` as a CancelledError, as if the caller had been cancelled, and its connections stay open.
 """
 
 import asyncio
@@ -22,5 +22,5 @@ async def _close_all(self: Any) -> None:
 
 
 def stop_without_kafka() -> None:
-    """Have every consumer of this process stop in order; again is harmless."""
+    """Apply the fix to every consumer of this process. May be called again."""
     Fetcher.close = _close_all

@@ -1,9 +1,9 @@
-"""Names of record headers that are not UTF-8, read with replacement characters where aiokafka gives up.
+"""Reads records whose header names are not UTF-8, with replacement characters in the names.
 
-Kafka does not look at names, and a producer may send any bytes. aiokafka decodes them while it unpacks a batch, and
-raises UnicodeDecodeError at the same record for ever: one record would stop a partition for every reader. Its fetcher
-makes `MemoryRecords` of a partition's bytes and `PartitionRecords` of these, by the names in its module; there is no
-other way in. A batch whose names are text is unpacked as ever, at no cost.
+Kafka does not check header names, so a producer may send any bytes. aiokafka decodes them while it unpacks a batch and
+raises UnicodeDecodeError at the same record again and again: one such record would stop a partition for every reader.
+aiokafka has no hook for it, so the classes `MemoryRecords` and `PartitionRecords` in its fetcher's module are replaced.
+A batch without such names is unpacked by aiokafka's own code, at no extra cost.
 """
 
 import struct
@@ -22,7 +22,7 @@ _LAST_OFFSET_DELTA_AT = 23
 
 
 def read_any_header_name() -> None:
-    """Have every consumer of this process read such records; again is harmless."""
+    """Apply the fix to every consumer of this process. May be called again."""
     if not issubclass(fetcher.PartitionRecords, TolerantPartitionRecords):
         fetcher.MemoryRecords = KeptRecords
         fetcher.PartitionRecords = TolerantPartitionRecords
@@ -37,7 +37,7 @@ class KeptRecords(MemoryRecords):  # type: ignore[misc] # aiokafka ships no type
 
 
 class TolerantPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka ships no types for it
-    """Goes on from the record whose header it could not read, with a slower parser that can."""
+    """From the record whose header aiokafka could not read, continues with a slower parser that can."""
 
     _records: Any
 
@@ -45,7 +45,7 @@ class TolerantPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc] 
         try:
             yield from super()._unpack_records()
         except UnicodeDecodeError:
-            # What is known of aborted transactions is right for the batch that it gave up in.
+            # The list of aborted transactions is up to date for the batch in which aiokafka's parser failed.
             self._records = _TolerantRecords(self._records.data)
             self._records.skip_to(self.next_fetch_offset)
             yield from super()._unpack_records()
@@ -82,7 +82,7 @@ class _TolerantBatch(_DefaultRecordBatchPy):  # type: ignore[misc] # final for i
 
 
 class _TolerantText(bytearray):
-    """Bytes whose slices, when they are decoded, have replacement characters for what is no text."""
+    """Bytes whose slices decode with replacement characters in place of invalid UTF-8."""
 
     def __getitem__(self, at: Any) -> Any:
         found = super().__getitem__(at)

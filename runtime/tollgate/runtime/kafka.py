@@ -20,12 +20,12 @@ log = structlog.get_logger("tollgate.kafka")
 
 _Answer = TypeVar("_Answer")
 
-# A reader that goes to the end of a partition asks where that is behind its own fetch on the same connection, and the
-# broker answers in order: with the default, each empty or finished partition costs half a second.
+# A reader asks for the end of a partition on the connection that already carries its fetch, and the broker answers in
+# order. With the default wait, each empty or finished partition would cost half a second.
 END_WAIT_MS = 20
 
-# A member of a group that joins before a broker which was just restarted knows the topics is given no partition, and
-# asks again only when its metadata is this old: five minutes by default.
+# A consumer may join its group before a restarted broker knows the topics, and then gets no partition. It asks again
+# only when its metadata is this old; aiokafka's default is five minutes.
 METADATA_MAX_AGE_MS = 10_000
 
 # Waiting for a broker starts at half a second and never exceeds this between two attempts.
@@ -35,8 +35,8 @@ _BACKOFF_SECONDS_MAX = 10.0
 def client_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments that aiokafka's consumer, producer and admin client share: addresses and security.
 
-    Every consumer of ours is made with them, so it is here that they learn to read headers whose names are no text,
-    and to stop while Kafka is away.
+    Every consumer is made with these options, so the two fixes for aiokafka's consumers are applied here:
+    `header_names` and `consumer_stop`.
     """
     read_any_header_name()
     stop_without_kafka()
@@ -133,7 +133,7 @@ async def once_kafka_answers(settings: Settings, ask: Callable[[], Awaitable[_An
         except (KafkaError, OSError) as error:
             problem = f"Kafka cannot be reached at {settings.kafka_bootstrap_servers}: {error!r}"
         log.warning("waiting for Kafka", problem=problem, retry_in_seconds=round(pause, 1))
-        # Jitter keeps a fleet from knocking in step.
+        # Jitter, so that many processes do not retry at the same moment.
         await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 # not for secrets
         pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
 

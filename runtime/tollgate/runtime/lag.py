@@ -12,8 +12,8 @@ from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
-# By what follows the application's name in the group's name. The worker's truth is in its own state; the offsets that
-# it commits to its group are there for exactly this question.
+# Topics of each consumer group, by the group's suffix after the application's name. The worker recovers from its own
+# state topics; it commits offsets to its group only so that lag can be measured.
 GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
     "": (Topic.USAGE, Topic.DELTAS),
     "-sink-clickhouse": (
@@ -78,8 +78,8 @@ async def _behind(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], 
     ends = await consumer.end_offsets(partitions)
     starts = {tp: max(committed.get(tp, 0), begins[tp]) for tp in partitions}
     gaps = {tp: ends[tp] - starts[tp] for tp in partitions if ends[tp] > starts[tp]}
-    # Behind the last record of a transaction stands its marker, so a group that has read everything is one offset
-    # short of the end. Whether there is a record in the gap is found out by reading it.
+    # A transaction ends with a marker, so a group that has read everything is one offset short of the end. Reading the
+    # gap shows whether it has a record.
     empty = await _without_records(consumer, {tp: starts[tp] for tp in gaps}, ends)
     return {tp: 0 if tp in empty else gaps.get(tp, 0) for tp in partitions}
 

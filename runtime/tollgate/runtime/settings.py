@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     kafka_replication_factor: int = Field(1, ge=1, description="replication factor of topics that Tollgate creates")
     topic_prefix: str = Field("tollgate.", description="prefix of every topic, its final dot included")
     usage_partitions: int = Field(
-        # Readers of flags and spend take for granted that shared scopes have no more partitions than users.
+        # Readers of flags and spend rely on shared scopes having no more partitions than users.
         USAGE_PARTITIONS,
         ge=DELTA_PARTITIONS,
         le=1024,
@@ -41,10 +41,10 @@ class Settings(BaseSettings):
         LANES,
         ge=1,
         le=1024,
-        description="the usage partitions share so many transactional ids; at most so many workers",
+        description="groups of usage partitions that share transactions; at most this many workers count users",
     )
     core: Literal["auto", "compiled", "python"] = Field(
-        "auto", description="what counts usage events; `auto` takes the compiled core where it was built"
+        "auto", description="which code counts usage events; `auto` takes the compiled core where it was built"
     )
     application: str = Field("tollgate", description="consumer groups and transactional ids start with this name")
 
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
     sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")
     worker_id: str = Field("worker-0", description="unique and stable name of this worker in the group")
-    fault_points: str = Field("", description="for tests: where a worker ends itself, see `tollgate.ledger.faults`")
+    fault_points: str = Field("", description="for tests: where a worker kills itself, see `tollgate.ledger.faults`")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
 

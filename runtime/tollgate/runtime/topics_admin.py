@@ -25,7 +25,7 @@ _VISIBLE_SECONDS_MAX = 30
 
 @dataclass(frozen=True, slots=True)
 class TopicOutcome:
-    """One topic: what was (or in a dry run would be) done, and why. `mismatch` is what only a person can mend."""
+    """One topic: what was (or in a dry run would be) done, and why. `mismatch`: only a person can correct it."""
 
     topic: str
     action: Action
@@ -87,9 +87,9 @@ async def delete_topics(settings: Settings, specs: Sequence[TopicSpec] = TOPIC_S
 
 
 def _durable(replication_factor: int) -> dict[str, str]:
-    """With three replicas or more, a record is acknowledged once all but one have it: any one may then be lost.
+    """With three replicas or more, a record is acknowledged once all but one have it, so any one broker may be lost.
 
-    Kafka's default is one, with which the only replica in step may take what it has acknowledged along.
+    With Kafka's default of 1, a record may be on a single broker when it is acknowledged, and be lost with it.
     """
     return {"min.insync.replicas": str(replication_factor - 1)} if replication_factor >= 3 else {}
 

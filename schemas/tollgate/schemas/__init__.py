@@ -1,4 +1,4 @@
-"""What goes over the wire. See README.md.
+"""The records in Kafka: topics, keys, values and their validation. See README.md.
 
 Names are imported when they are first asked for: a command that only needs topics does not wait for the models.
 """

@@ -1,4 +1,4 @@
-"""What the control topic holds: budgets and prices that people set at run time.
+"""Records of the control topic: budgets and prices that people set at run time.
 
 Keys are `budget/<id>` and `price/<id>`; a record without a value removes. These records are validated where they are
 made (command line, console) and again where they are read.

@@ -1,4 +1,4 @@
-"""What Tollgate writes: the value of every output topic, as models to read and check it with.
+"""Records that Tollgate writes: a model of the value of every output topic, to read and check it.
 
 The worker encodes its outputs without these models, for speed; contract tests read what it wrote with them. Fields that
 a later release adds are ignored by this one.

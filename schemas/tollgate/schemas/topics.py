@@ -9,16 +9,16 @@ from enum import StrEnum
 
 DAY_MS = 24 * 60 * 60 * 1000
 
-# The default. The count cannot be changed later, because a user's state lives in the partition his key hashes to;
-# `TOLLGATE_USAGE_PARTITIONS` sets it before the topics are made.
+# The default. It cannot be changed later, because a user's state is kept in the partition that their id hashes to.
+# `TOLLGATE_USAGE_PARTITIONS` sets another number before the topics are created.
 USAGE_PARTITIONS = 8
 
 # Partitions share transactions lane by lane. Measured on two cores with one broker: with 8 transactions under way at a
 # time the p99 from publish to a visible flag stays near 140 ms at 5,000 events/s; with 16 it passes 500 ms.
 LANES = 8
 
-# Shared scopes receive one summed record per batch, not one per event, so few partitions carry them; each costs
-# transactions, which are what the broker has least of.
+# Shared scopes receive one summed record per batch, not one per event, so two partitions suffice. Each further one
+# costs transactions, of which a broker commits only a few hundred per second.
 DELTA_PARTITIONS = 2
 
 # Every limit on the size of records follows from these three. Topics get theirs from `topic_specs`, the worker's
@@ -55,7 +55,7 @@ class Topic(StrEnum):
     ALERTS = "alerts"
     CONTROL = "control"
     DEAD_LETTERS = "dead-letters"
-    # Internal: how the worker and the alert sink remember. Not a contract.
+    # Internal: the state of the worker and of the alert sink. May change in any release.
     DELTAS = "internal.deltas"
     USER_STATE = "internal.user-state"
     SHARED_STATE = "internal.shared-state"
@@ -96,7 +96,7 @@ def _delete(retention_ms: int) -> dict[str, str]:
 
 
 def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ...]:
-    """Every topic of an installation whose usage topic has so many partitions; users' outputs have as many."""
+    """Every topic of an installation whose usage topic has this many partitions; topics keyed by user have as many."""
     return (
         TopicSpec(
             Topic.USAGE,

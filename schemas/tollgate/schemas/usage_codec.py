@@ -86,7 +86,7 @@ _decode_any: Final = msgspec.json.Decoder().decode
 _BRACKET: Final = ord("[")
 _BACKSLASH: Final = ord("\\")
 _DELETE: Final = 0x7F
-# So few of each cannot nest too deep together.
+# With fewer opening brackets and braces than this, no document can be nested too deep.
 _BRACES_MAX: Final = DEPTH_MAX // 2
 
 # Usage keys that have the right form. Real ones are few; the bound is for a sender that invents them.

@@ -1,6 +1,6 @@
-"""What makes two usage events the same: who sent them under which id, and what they say.
+"""When two usage events are the same: a digest of source and id, and a fingerprint of the content.
 
-Both values are remembered for weeks, in a topic that outlives releases: what they are computed from must not change.
+Both are stored in Kafka for weeks and read by later releases, so their computation must never change.
 """
 
 from hashlib import blake2b

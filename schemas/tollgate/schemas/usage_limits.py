@@ -2,7 +2,7 @@
 
 from typing import Final
 
-# What contract.md promises.
+# Promised to senders; the JSON Schema in `schemas/generated` has them too.
 EVENT_BYTES_MAX: Final = 64 * 1024
 USAGE_KEYS_MAX: Final = 64
 OPTION_KEYS_MAX: Final = 64

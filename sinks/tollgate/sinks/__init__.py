@@ -1,1 +1,1 @@
-"""The processes that take the worker's outputs out of Kafka."""
+"""The processes that deliver the worker's outputs from Kafka to ClickHouse and Slack."""

@@ -1,4 +1,4 @@
-"""A migrated database of its own for each test of the sink."""
+"""Fixtures: each test of the sink has its own migrated database."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A door in front of ClickHouse that a test opens, shuts, or makes lie: an HTTP relay in a thread of its own."""
+"""An HTTP proxy in front of ClickHouse, which a test can close, or make drop or falsify answers."""
 
 import http.client
 import threading

@@ -40,7 +40,7 @@ async def test_sixteen_partitions_in_four_lanes_move_between_workers_and_to_othe
         with working(fewer, tmp_path / "heir.log", "one"):
             await send(many, events(1_000, "b") + events(200, "a"))
             await counted(many, ("7", 2_000))
-            # Its id names lane 3 of 4, which no worker with two lanes uses: the offset rows told the heir to fence it.
+            # Its id names lane 3 of 4, which no worker with two lanes uses: the new owner read the id in offset rows.
             zombie.send_signal(signal.SIGCONT)
             assert await asyncio.to_thread(zombie.wait, 60) == 70
             with working(fewer, tmp_path / "second.log", "two") as second:

@@ -1,4 +1,4 @@
-"""Which alert is told next, how, and when."""
+"""Which alert is posted or edited next, and when."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""When a batch is written, how long a retry waits, and which errors are whose fault."""
+"""When a batch is written, how long a retry waits, and which errors are due to the rows and which to the server."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a broker is told of its cluster."""
+"""The cluster settings that a broker is started with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What an event costs: prices from four sources, exact arithmetic, and an explanation of every figure."""
+"""The cost of a usage event: prices from four sources, exact arithmetic, and an explanation of every figure."""
 
 from tollgate.domain.pricing.book import PriceBook
 from tollgate.domain.pricing.explain import Explanation, Line, explain

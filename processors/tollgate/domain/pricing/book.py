@@ -62,7 +62,7 @@ class PriceBook:
         self._layers = tuple(self._by_subject(layer) for layer in (self.runtime, *self._shipped))
         self._own_names = frozenset(name for layer in self._layers for name, _ in layer)
         own = {name for price in self.prices() for name, _ in price.options}
-        # Other options cannot change a price, so they are no part of what a price is looked up by.
+        # Options that no price mentions cannot change a price, so they are left out of the look-up key.
         self.option_names = frozenset(own | list_prices.option_names)
 
     def with_prices(self, records: Iterable[PriceRecord]) -> "PriceBook":
@@ -101,7 +101,7 @@ class PriceBook:
         return name if known else DEFAULT
 
     def fallback(self, name: str, time_ms: int) -> tuple[Price, Interval]:
-        """What an unknown price is taken to be: per dimension the most expensive one known under that name, else the
+        """The price used when none is known: per dimension the most expensive one known under that name, else the
         configured one. Its id is `fallback/<name>`. Never zero.
         """
         listed, interval = self._list_prices.provider_prices(name, time_ms)
@@ -109,7 +109,7 @@ class PriceBook:
         interval = interval & _interval(own, time_ms)
         known = most_expensive([price for price in own if price.active_at(time_ms)] + listed)
         rates = {**self.defaults.rates, **known}
-        # Neither is a cost by itself; a price that charges for them says so.
+        # A count of calls and a sum of tokens have no price of their own unless a price names them.
         rates.pop(REQUESTS, None)
         rates.pop(TOTAL_TOKENS, None)
         return Price(

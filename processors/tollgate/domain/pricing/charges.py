@@ -1,4 +1,4 @@
-"""What an event is charged for, dimension by dimension: the rules in full, for any price and any usage."""
+"""The charge for each dimension of an event: the complete rules, for any price and any usage."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from tollgate.domain.pricing.interval import Interval
 from tollgate.domain.pricing.price import Price, Rate
 from tollgate.schemas.amounts import NANO
 
-# What adding a dimension does to what is left of its whole.
+# How a dimension changes what is left of a whole: its amount minus the amounts of its parts. PLAIN: not at all.
 PLAIN: Final = 0
 INPUT_WHOLE: Final = 1
 INPUT_PART: Final = 2
@@ -91,7 +91,7 @@ class CompiledPrice:
         self.special = bool(self.tiers) or self.once or price.free
 
     def band(self, input_tokens: int) -> Band:
-        """The rates for an event with so many input tokens."""
+        """The rates for an event with this many input tokens."""
         for start, band in self.tiers:
             if input_tokens > start:
                 return band

@@ -45,12 +45,12 @@ class Rate:
     minimum: Decimal | None = None
 
     def tier(self, input_tokens: Fraction | int) -> Tier | None:
-        """The tier an event with so many input tokens is in; None below the first."""
+        """The tier of an event with this many input tokens; None below the first."""
         reached = [tier for tier in self.tiers if input_tokens > tier.start]
         return reached[-1] if reached else None
 
     def unit(self, input_tokens: Fraction | int = 0) -> Fraction:
-        """Picousd per nano-unit for an event with so many input tokens: 2.50 per 1,000,000 → 1/400."""
+        """Picousd per nano-unit for an event with this many input tokens: 2.50 per 1,000,000 → 1/400."""
         tier = self.tier(input_tokens)
         return Fraction(self.usd if tier is None else tier.usd) * _PICOUSD_PER_NANO / Fraction(self.per)
 

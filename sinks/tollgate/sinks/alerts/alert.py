@@ -8,7 +8,7 @@ from tollgate.schemas.instants import parse_instant
 
 Level = Literal["warning", "critical", "emergency", "resolved"]
 
-# Higher is told first.
+# Alerts with a higher number are sent first.
 SEVERITY: Final[dict[str, int]] = {"resolved": 0, "warning": 1, "critical": 2, "emergency": 3}
 
 

@@ -1,7 +1,7 @@
-"""What is still to be told, in which order, and when: the pure heart of the sink. Time is an argument.
+"""Decides which alert is posted or edited next, and when. Pure: time is an argument.
 
-Two lanes leave the board: posts (with look-ups of posts in doubt) and edits. They are paced apart, so that a storm of
-new alerts does not hold up the edits of those already shown.
+Work is in two queues, called lanes: posts (with look-ups of posts that may have arrived) and edits. Each has its own
+rate, so that a storm of new alerts does not delay edits of messages already shown.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Lane(Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """One alert key. `alert` is its newest record until that is told; `notification` is what was told last."""
+    """One alert key. `alert` is its newest record until delivered; `notification` is what was delivered last."""
 
     key: str
     alert: Alert | None = None
@@ -62,9 +62,9 @@ def next_act(entry: Entry, alert: Alert, via: Via, can_edit: bool, now_ms: int, 
         if told.via == "bot" and can_edit and not entry.absent:
             return Act.FIND, min(parse_instant(told.sending_at), now_ms) + policy.settle_ms
         if told.via == via and not entry.absent:
-            # Nobody can be asked whether it arrived: a doubled message is better than a lost one.
+            # This sender cannot look up whether the message arrived. Two messages are better than none.
             return Act.POST, now_ms
-        # Never seen by anybody; a message that replaces one that was told or deleted keeps its place in the story.
+        # The post did not arrive, or was tried through another sender: treat the alert as never posted.
         told = None
     if told is None:
         return (Act.POST if _worth_a_first_message(alert, now_ms, policy) else Act.NOTHING), now_ms
@@ -75,7 +75,7 @@ def next_act(entry: Entry, alert: Alert, via: Via, can_edit: bool, now_ms: int, 
         edited_ms = min(parse_instant(told.edited_at), now_ms) if told.edited_at else 0
         return Act.EDIT, now_ms if new_level else edited_ms + policy.edit_interval_ms
     if not new_level or (can_edit and alert.level == "resolved"):
-        # There is no message to edit, and neither new numbers nor the end of it deserve one of their own.
+        # There is no message to edit, and new numbers or the alert's end alone are not worth another message.
         return Act.NOTHING, now_ms
     return Act.POST, now_ms
 
@@ -83,7 +83,7 @@ def next_act(entry: Entry, alert: Alert, via: Via, can_edit: bool, now_ms: int, 
 def _worth_a_first_message(alert: Alert, now_ms: int, policy: Policy) -> bool:
     if alert.level != "resolved":
         return True
-    # On-call must learn that users were refused, even afterwards; a warning that passed by itself is no news.
+    # On-call must learn that users were refused, even afterwards. A warning that ended by itself is not reported.
     recent = parse_instant(alert.updated_at) + policy.resolved_worth_ms > now_ms
     return recent and alert.peak_severity >= SEVERITY["critical"]
 
@@ -100,12 +100,12 @@ class Board:
         self._next_offset: int | None = None
 
     def restore(self, notifications: Iterable[Notification]) -> None:
-        """Take over what an earlier process told."""
+        """Take over what an earlier process delivered."""
         for notification in notifications:
             self._entry(notification.key).notification = notification
 
     def offer(self, alert: Alert, offset: int) -> None:
-        """Take in a record; of several records of a key only the highest revision is told."""
+        """Take in a record; of several records of a key only the highest revision is delivered."""
         self._next_offset = offset + 1
         entry = self._entry(alert.key)
         if entry.alert is not None:
@@ -148,7 +148,7 @@ class Board:
         return (best[1], None) if best else (None, wake_ms)
 
     def told(self, entry: Entry, notification: Notification) -> None:
-        """The notification is written: what it tells is not pending any more."""
+        """The notification is stored: its record is not pending any more."""
         entry.notification = notification
         entry.absent = False
         entry.not_before_ms = 0
@@ -158,15 +158,15 @@ class Board:
             entry.text_only = False
             self._drop(entry)
         else:
-            # What was read before the newest record needs no telling of its own.
+            # Older records of the alert are superseded by the one that was delivered.
             entry.first_offset = entry.latest_offset
 
     def committable(self) -> int | None:
-        """The offset from which a new process must read: all below it is told. None before any record was read."""
+        """The offset from which a new process must read: all below is delivered. None before any record was read."""
         return min((entry.first_offset for entry in self._pending.values()), default=self._next_offset)
 
     def waiting(self) -> int:
-        """How many alerts have something to tell."""
+        """How many alerts have something to deliver."""
         return len(self._pending)
 
     def _entry(self, key: str) -> Entry:

@@ -1,4 +1,4 @@
-"""Carrying out the board's work: write `sending`, post, write `sent`; edit; look up what is in doubt."""
+"""Carries out the board's work: write `sending`, post, write `sent`; edit; look up posts that may have arrived."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ from tollgate.sinks.alerts.sender import Editor, Sender
 
 _log = structlog.get_logger("tollgate.alerts")
 
-# The longest wait without a look at the board, should a wake-up be missed.
+# The board is checked at least this often, in case a wake-up was missed.
 _IDLE_SECONDS_MAX = 5.0
 
 
@@ -64,7 +64,7 @@ class Delivery:
         }
 
     def learn(self, notification: Notification) -> None:
-        """Slack takes a channel's name for posting, but wants its identifier for the rest: a past message knows it."""
+        """Take the channel's identifier from an earlier message: edits need it, while posts also take a name."""
         if notification.ts and notification.configured_channel == self._sender.channel:
             self._channel = notification.channel
 
@@ -87,7 +87,7 @@ class Delivery:
             if pause_s > 0:
                 await self._sleep(lane, pause_s)
                 continue
-            # Chosen after the pause, so that what has become urgent meanwhile goes first.
+            # Chosen after the pause, so that an alert which became urgent meanwhile goes first.
             now_ms = self._clock_ms()
             work, due_ms = self._board.take(lane, now_ms)
             if work is None:
@@ -129,7 +129,7 @@ class Delivery:
         self._board.told(entry, sending)
         message = self._message(entry, alert)
         if (time.monotonic() - written_at_s) * 1000 > self._policy.settle_ms / 2:
-            return  # Frozen in between: somebody else may own this alert by now.
+            return  # This process was frozen in between: another one may own the alert by now.
         outcome = await self._sender.post(alert, message, sending)
         if isinstance(outcome, Delivered):
             now = format_instant(self._clock_ms())
@@ -144,7 +144,7 @@ class Delivery:
             await self._record(entry, sent, pace)
             _log.info("alert sent", key=alert.key, level_now=alert.level, revision=alert.revision, via=sent.via)
             return
-        # Unclear leaves the doubt; every other answer means that there is no message.
+        # After `Unclear` the message may exist; after every other answer it does not.
         entry.absent = not isinstance(outcome, Unclear)
         self._failed("post", entry, alert, outcome, pace)
 

@@ -160,7 +160,7 @@ def _facts(alert: Alert) -> list[tuple[str, str]]:
 
 
 def _steps(alert: Alert) -> list[_Step]:
-    """What on-call can do now. Nothing when it is resolved."""
+    """Steps that on-call can take now; none when the alert is resolved."""
     if alert.level == "resolved":
         return []
     if alert.kind == "unpriced":
@@ -198,7 +198,7 @@ def _unpriced_steps(alert: Alert) -> list[_Step]:
     )
     price_set = named or "tollgate price set PROVIDER/MODEL"
     return [
-        # USD is for the reader to fill in: a figure here might be pasted as it is.
+        # `USD` is a placeholder for the reader to replace: a number here might be pasted without thought.
         _Step("Give the model its price per million tokens", f"{price_set} --rate input_tokens=USD/1M"),
         _Step("See the prices that are known", "tollgate price list"),
     ]

@@ -56,10 +56,10 @@ class Policy:
     edit_interval_ms: int = 5_000
     # A request that was cut off may still be on its way into Slack; look for its message only after this time.
     settle_ms: int = 5_000
-    # An alert that came and went while nobody could be told is worth one message if it blocked someone this recently.
+    # An alert that began and ended while Slack was away is worth one message if it blocked someone this recently.
     resolved_worth_ms: int = 24 * 60 * 60 * 1_000
     backoff_first_s: float = 1.0
     backoff_max_s: float = 60.0
-    # A wrong token or channel is mended by a person, so there is no hurry.
+    # Pause between attempts with a wrong token or channel, which a person must correct.
     misconfigured_retry_s: float = 30.0
     rejected_retry_ms: int = 5 * 60 * 1_000

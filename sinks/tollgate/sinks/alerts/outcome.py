@@ -1,11 +1,11 @@
-"""How an attempt to tell somebody ended. An outage is a value here, not an exception: it is expected."""
+"""The outcome of an attempt to deliver a message. An outage is expected, so it is a value, not an exception."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """It is there."""
+    """The message is in the channel."""
 
     channel: str = ""
     ts: str = ""

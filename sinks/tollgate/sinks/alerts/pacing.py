@@ -24,5 +24,5 @@ class Pace:
         return delay_s
 
     def pause(self, now_s: float, seconds: float) -> None:
-        """Slack, or a person's mending, asks for this long."""
+        """Wait this long: Slack asked for it, or a person must correct a setting first."""
         self.ready_at_s = max(self.ready_at_s, now_s + seconds)

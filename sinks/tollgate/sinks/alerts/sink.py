@@ -152,7 +152,7 @@ class AlertSink:
         board.restore(notifications)
         for notification in notifications:
             delivery.learn(notification)
-        # Everything already written is read before anything is told: an alert that is over is not told as firing.
+        # Everything already written is read before anything is posted: an alert that is over is not posted as firing.
         end = (await consumer.end_offsets([partition]))[partition]
         while await consumer.position(partition) < end and not self._stop.is_set():
             await _read(consumer, partition, board)
@@ -177,7 +177,7 @@ class AlertSink:
 
 
 async def _polling(consumer: AIOKafkaConsumer, ownership: _Ownership) -> None:
-    """Waits in the group: a member that does not ask for records is thrown out of it after a while."""
+    """Poll while waiting: the group removes a member that does not ask for records for some time."""
     while not ownership.gained.is_set():
         await consumer.getmany(timeout_ms=200, max_records=1)
 
@@ -211,7 +211,7 @@ async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition, board: Bo
 async def _commit(
     consumer: AIOKafkaConsumer, partition: TopicPartition, board: Board, committed: int | None
 ) -> int | None:
-    """Commit what needs no further telling, unless it is committed already. The offset committed last."""
+    """Commit the offset up to which all is delivered, unless it is already. Returns the offset committed last."""
     offset = board.committable()
     if offset is not None and offset != committed:
         await consumer.commit({partition: offset})

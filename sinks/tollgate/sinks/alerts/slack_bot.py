@@ -189,7 +189,7 @@ async def _call(request: Awaitable[AsyncSlackResponse]) -> Mapping[str, Any] | F
     except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError) as error:
         return Unclear(type(error).__name__)
     except (AttributeError, ValueError, TypeError) as error:
-        # slack-sdk assumes an object where a proxy or a broken server may answer with anything.
+        # slack-sdk expects a JSON object, but a proxy or a broken server may answer with anything.
         return Unclear(f"an answer that is not Slack's ({type(error).__name__})")
     body = response.data
     return body if isinstance(body, dict) else Unclear("an answer that is not Slack's")

@@ -1,7 +1,7 @@
-"""Alerts through a Slack incoming webhook: it can post and nothing else, so only changes of level are told.
+"""Alerts through a Slack incoming webhook. It can only post, so a message is sent for each change of level.
 
-A webhook answers without the message's `ts`: nothing can be edited, and after a crash nobody can ask whether a message
-arrived. It is then sent again, because a doubled alert is better than a lost one.
+A webhook's answer does not contain the message's `ts`, so messages cannot be edited or looked up. When it is not known
+after a crash whether a message arrived, it is sent again: two messages are better than none.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the sink has read and not yet written."""
+"""Records that the sink has read and not yet written, and when they are written."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

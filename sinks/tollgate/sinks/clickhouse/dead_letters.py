@@ -93,7 +93,7 @@ def _written_at(record: ConsumerRecord) -> str:
     try:
         return format_instant(record.timestamp)
     except (OverflowError, ValueError):
-        # A producer may write any 64-bit number; one outside the calendar says nothing.
+        # A producer may write any 64-bit number as a timestamp; one outside the calendar is dropped.
         return format_instant(0)
 
 

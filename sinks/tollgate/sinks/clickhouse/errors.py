@@ -1,4 +1,4 @@
-"""What may go wrong between a sink and ClickHouse.
+"""Errors between the sink and ClickHouse.
 
     SinkError
     ├── UnavailableError   not now: try the same again later

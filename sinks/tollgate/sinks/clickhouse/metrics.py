@@ -1,10 +1,10 @@
-"""What the sink tells Prometheus; served only when the settings give a port."""
+"""The sink's Prometheus metrics; served only when the settings give a port."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 
 class SinkMetrics:
-    """The sink's metrics in a registry of their own."""
+    """The sink's metrics, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -30,5 +30,5 @@ class SinkMetrics:
         )
 
     def serve(self, host: str, port: int) -> None:
-        """Answer /metrics on the port from a thread of its own."""
+        """Answer /metrics on the port, in a separate thread."""
         start_http_server(port, host, registry=self.registry)

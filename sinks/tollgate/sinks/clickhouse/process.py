@@ -39,8 +39,8 @@ NEVER_MS = 2**31 - 1
 # Room for the largest dead letter in one fetch of a partition.
 FETCH_BYTES_MAX = 2 * RECORD_BYTES_MAX
 
-# So many records are decoded in one go, for 10 ms or so. Then the event loop asks Kafka for more and learns that an
-# insert has ended, so that the next one begins.
+# Records are decoded in chunks of this size, which take about 10 ms each. In between the event loop can ask Kafka for
+# more and notice that an insert has ended.
 READ_ROWS_MAX = 5_000
 
 # Handing partitions over waits this long for the batch to be written; what is left is read again by the new owner.
@@ -152,7 +152,7 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
                 log.warning("Kafka cannot be read and is tried again", why=type(error).__name__)
                 await asyncio.sleep(1)
                 continue
-            # Nothing is awaited between the fetch and here: the batch never lacks a record that a position has passed.
+            # Nothing is awaited between the fetch and here, so every record before the noted position is in the batch.
             now = time.monotonic()
             for tp, records in fetched.items():
                 self._batch.add(self._topics[tp.topic], records, now)

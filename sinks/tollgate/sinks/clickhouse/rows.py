@@ -1,6 +1,6 @@
-"""Kafka records as rows of the storage tables. Pure: bytes in, bytes out; what cannot become a row is a Rejection.
+"""Kafka records as rows of the storage tables. Pure: bytes in, bytes out; a record without a valid row is a Rejection.
 
-Every row of a record is the same each time it is made, so that writing a record again replaces its row by itself.
+A record always gives the same row, so that writing it again replaces the row instead of adding one.
 """
 
 from collections.abc import Callable, Sequence
@@ -147,8 +147,8 @@ def rows_of(topic: Topic, records: Sequence[ConsumerRecord]) -> Encoded:
 def _priced_rows(records: Sequence[ConsumerRecord]) -> Encoded:
     """A priced event is already a row: JSONEachRow takes the record's value as it is, with no work per row.
 
-    What could shift the borders between lines is looked for in the batch as a whole: an empty value would vanish, and
-    a newline inside a value would make two lines of it.
+    Only two things could break the lines apart, and the batch is checked for both at once: an empty value would be
+    skipped, and a newline inside a value would make two lines of it.
     """
     lines = [record.value for record in records]
     if all(lines) and b"".join(lines).find(b"\n") < 0:
@@ -215,7 +215,7 @@ def _alert_line(record: ConsumerRecord) -> bytes:
 
 
 def _control_rows(records: Sequence[ConsumerRecord]) -> Encoded:
-    """Budgets and prices; other control records (plans, assignments, …) have no table."""
+    """Budgets and prices. Control records with any other key have no table and are left out."""
     encoded: list[Rows] = []
     rejected: list[Rejection] = []
     for prefix, table, line in (

@@ -1,4 +1,4 @@
-"""Inserts that do not fail: retried for as long as ClickHouse is not well, divided when it refuses what is in them."""
+"""Inserts: retried for as long as ClickHouse is unavailable, split when it refuses the rows themselves."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ INSERT_SETTINGS: Final = {
 }
 
 
-# So often a batch is tried before an error that we do not know is held against its rows.
+# After this many attempts with an error code that we do not know, the rows are taken to be at fault.
 UNCLEAR_ATTEMPTS = 3
 
 
