@@ -1,10 +1,7 @@
 """A whole installation in one thread: workers, broker, group, producers and faults, moved by seeded choices."""
 
-import json
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
 from typing import Any, Final, NoReturn
@@ -12,11 +9,12 @@ from typing import Any, Final, NoReturn
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
-from tests.simulation.broker import POISON_TO_WRITE, Broker, BusyError, Line
+from tests.simulation.broker import Broker, BusyError, Line
 from tests.simulation.checker import Checker, Wrong
 from tests.simulation.log import SimulatedWriter
-from tests.simulation.poison import HEADER, poisonous
+from tests.simulation.poison import poisonous
 from tests.simulation.process import Process
+from tests.simulation.services import HOMES, PARTITIONS, RARE_MAX, Services
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
@@ -26,13 +24,9 @@ from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
 from tollgate.ledger.policy import Policy
 from tollgate.schemas.control import BudgetRecord
-from tollgate.schemas.partitions import partition_of
 
-PARTITIONS: Final = 4
 DELTA_PARTITIONS: Final = 2
 START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
-USERS: Final = tuple(f"u{n}" for n in range(10))
-HOMES: Final = {user: partition_of(user.encode(), PARTITIONS) for user in USERS}
 COMPACTED: Final = (
     *((topic, p) for topic in ("internal.user-state", "spend", "flags") for p in range(PARTITIONS)),
     *(("internal.shared-state", p) for p in range(DELTA_PARTITIONS)),
@@ -45,8 +39,6 @@ FAULTS: Final = (
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
-# Poison ends three workers each time and large records take long to copy: a run with more would do little else.
-RARE_MAX: Final = 3
 FAILED_SENDS: Final = 400  # one send in this many fails
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
@@ -115,10 +107,7 @@ class World:
         self._wrong: Wrong | None = None
         # How many operations in a row had to wait.
         self._refused = 0
-        # How often what may happen a few times only was chosen.
-        self._rare: dict[str, int] = {}
-        self._published: deque[dict[str, Any]] = deque(maxlen=40)
-        self.identities: set[tuple[str, str]] = set()
+        self._services = Services(self.broker, self._did)
         self._names = [name for name, _ in FAULTS]
         weights = [weight if name in USUAL else weight * haste for name, weight in FAULTS]
         self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
@@ -132,6 +121,11 @@ class World:
             usage_partitions=PARTITIONS, delta_partitions=DELTA_PARTITIONS, lanes=self._lanes, core=self._core,
             fatal=fatal, endings=self._endings,
         )  # fmt: skip
+
+    @property
+    def identities(self) -> set[tuple[str, str]]:
+        """Of all events that were published and must be counted."""
+        return self._services.identities
 
     def run(self, steps: int) -> None:
         """Take `steps` steps with faults, then as many as it takes to finish; raises Wrong at the first difference."""
@@ -334,79 +328,7 @@ class World:
                 process.poll(self._random.choice(tps), self._random.choice((1, 2, 5, 20)))
 
     def _publish(self) -> None:
-        random = self._random
-        partition = random.randrange(PARTITIONS)
-        kind = random.randrange(20)
-        if kind == 0:
-            self._publish_refused(partition)
-            return
-        if kind < 5 and self._published:
-            event = dict(random.choice(self._published))
-            if kind == 1:
-                event["data"] = event["data"] | {"usage": {"input_tokens": random.randrange(5)}}
-            elif kind == 2:
-                event["time"] = self._time()
-        else:
-            event = self._event()
-        self._published.append(event)
-        self.identities.add((event["source"], event["id"]))
-        user = str(event["subject"])
-        home = HOMES[user] if random.randrange(12) else partition
-        ahead_ms = 0
-        if random.randrange(100) == 0:
-            self._did("clock jump")
-            ahead_ms = 100 * 86_400_000
-        self.broker.publish(("usage", home), (user.encode(), json.dumps(event).encode(), []), ahead_ms)
-
-    def _publish_refused(self, partition: int) -> None:
-        """Something that becomes a dead letter: no JSON, too large, or poison."""
-        random = self._random
-        kind = random.randrange(40)
-        if kind < 3:
-            rare = "poison" if kind < 2 else "large"
-            self._rare[rare] = self._rare.get(rare, 0) + 1
-            if self._rare[rare] > RARE_MAX:
-                kind = 3
-        if kind == 0:
-            self._did("poison to read")
-            self.broker.publish(("usage", partition), (None, b"{}", [HEADER]))
-        elif kind == 1:
-            self._did("poison to write")
-            event = self._event()
-            event["data"]["request_id"] = POISON_TO_WRITE.decode()
-            event["id"] = f"poison-{self.steps}"
-            key = str(event["subject"]).encode()
-            self.broker.publish(("usage", partition), (key, json.dumps(event).encode(), []))
-        elif kind == 2:
-            self._did("large")
-            size = random.choice((65_537, 1_048_440, 6 << 20))
-            self.broker.publish(("usage", partition), (None, b"x" * size, []))
-        else:
-            self.broker.publish(("usage", partition), (None, b"{", []))
-
-    def _event(self) -> dict[str, Any]:
-        random = self._random
-        data: dict[str, Any] = {
-            "provider": "openai", "model": "gpt-4o",
-            "usage": {"input_tokens": random.randrange(2_000), "output_tokens": random.randrange(300)},
-        }  # fmt: skip
-        if random.randrange(100) == 0:
-            self._did("wide")
-            length = random.choice((5, 5, 5, 250))
-            names = (f"k{random.randrange(400)}_".ljust(length, "x") for _ in range(64))
-            data |= {"usage": dict.fromkeys(names, 1), "cost_usd": "0.001"}
-        for name, values in (("agent", ("SEO", "")), ("service", ("chat", "image", ""))):
-            value = random.choice(values)
-            if value:
-                data[name] = value
-        return {
-            "specversion": "1.0", "type": "tollgate.usage.v1", "source": "sim", "id": f"e{len(self.identities)}",
-            "subject": random.choice(USERS), "time": self._time(), "data": data,
-        }  # fmt: skip
-
-    def _time(self) -> str:
-        ago = self._random.choice((0, 0, 0, 3_600_000, 12 * 3_600_000))
-        return datetime.fromtimestamp((self.now_ms - ago) // 1000, UTC).isoformat().replace("+00:00", "Z")
+        self._services.publish(self._random, self.now_ms)
 
     # The end.
 
