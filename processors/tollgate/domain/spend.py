@@ -10,13 +10,15 @@ import msgspec
 
 from tollgate.domain.windows import Horizon, day_start, month_start
 from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.usage_limits import COMMON_DIMENSIONS
 
 WindowKey = tuple[WindowKind, int]
 
 LIFETIME: Final[WindowKey] = (WindowKind.LIFETIME, 0)
 
-# A scope's usage is kept for at most so many dimensions, those that it saw first; what comes under other names is added
-# up under `OTHER`. With names of 256 characters a scope's state row then has 160 kB, so that it fits into a record.
+# Besides the common ones, a scope's usage is kept for at most so many dimensions, those that it saw first. What comes
+# under other names is added up under `OTHER`. With names of 256 characters a scope's state row then has 170 kB, so that
+# it fits into a record.
 DIMENSIONS_MAX: Final = 128
 OTHER: Final = "other"
 
@@ -102,19 +104,20 @@ class ScopeSpend:
     def folded(self, amount: Spend) -> Spend:
         """The amount as this scope counts it: usage of dimensions that it has no room for is under `OTHER`.
 
-        A dimension is counted under its own name if lifetime has that name already, or has room for it. So the same
-        dimension never changes sides, and all windows of a scope have the same names.
+        A dimension is counted under its own name if it is a common one, if lifetime has that name already, or if there
+        is room for it. So a dimension never changes sides, and all windows of a scope have the same names.
         """
         names = self.lifetime.usage_nano
-        room = DIMENSIONS_MAX - len(names) + (OTHER in names)
+        own = COMMON_DIMENSIONS | {OTHER}
+        room = DIMENSIONS_MAX - sum(name not in own for name in names)
         usage: dict[str, int] = {}
         for dimension, nano in amount.usage_nano.items():
             name = dimension
-            if dimension not in names and dimension not in usage:
-                if dimension == OTHER or room <= 0:
-                    name = OTHER
-                else:
+            if dimension not in own and dimension not in names:
+                if room > 0:
                     room -= 1
+                else:
+                    name = OTHER
             usage[name] = usage.get(name, 0) + nano
         return Spend(amount.cost_picousd, amount.retail_picousd, amount.events, usage)
 

@@ -17,5 +17,17 @@ LATENCY_MS_MAX: Final = 2**32 - 1
 METADATA_INT_MIN: Final = -(2**63)
 METADATA_INT_MAX: Final = 2**63 - 1
 
+# A scope keeps these dimensions under their own names, so that nobody who invents others can push them out:
+# the contract's, and the parts of tokens that prices tell apart.
+COMMON_DIMENSIONS: Final = frozenset(
+    (
+        "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+        "input_audio_tokens", "output_audio_tokens", "images", "video_seconds", "audio_seconds", "characters",
+        "storage_gb_months", "egress_gb", "compute_seconds", "requests", "total_tokens",
+        "cache_write_5m_tokens", "cache_write_1h_tokens", "cache_audio_read_tokens", "input_image_tokens",
+        "input_video_tokens", "output_image_tokens", "output_video_tokens", "output_citation_tokens", "web_searches",
+    )
+)  # fmt: skip
+
 SPEC_VERSION: Final = "1.0"
 EVENT_TYPE: Final = "tollgate.usage.v1"

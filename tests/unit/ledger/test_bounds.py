@@ -88,11 +88,23 @@ def test_a_dimension_that_was_known_first_keeps_its_name() -> None:
     bench.send(event("e1", USER), event("e2", USER, data={"usage": {"k2_63": 5, "other": 7}, "cost_usd": "0"}))
     outbox = bench.write()
     (row,) = (json.loads(v or b"") for k, v, _ in outbox.records[Topic.USER_STATE, 0] if k == f"s|user/{USER}".encode())
-    # input_tokens, output_tokens, then 126 of the 192 keys; 66 of one unit, 5 and 7 under `other`.
+    # input_tokens, output_tokens, 128 of the 192 keys; 64 of one unit, 5 and 7 under `other`.
     for window in (row[1], row[3], row[5], row[7]):
         assert window[3]["input_tokens"] == 2_000 * 10**9
-        assert window[3]["other"] == (66 + 5 + 7) * 10**9
-        assert len(window[3]) == 129
+        assert window[3]["other"] == (64 + 5 + 7) * 10**9
+        assert len(window[3]) == 131
+
+
+def test_invented_dimensions_do_not_push_the_common_ones_out() -> None:
+    bench = Bench({"scope": "user/*", "limit": "900", "unit": "input_tokens", "window": "day"})
+    for batch in range(3):
+        bench.send(event(f"w{batch}", USER, data={"usage": {f"k{batch}_{n}": 1 for n in range(64)}, "cost_usd": "0"}))
+    bench.send(event("e0", USER))
+    outbox = bench.write()
+    (row,) = (json.loads(v or b"") for k, v, _ in outbox.records[Topic.USER_STATE, 0] if k == f"s|user/{USER}".encode())
+    assert (row[1][3]["input_tokens"], row[1][3]["other"]) == (1_000 * 10**9, 64 * 10**9)
+    ((_, flag, _),) = outbox.records[Topic.FLAGS, 0]
+    assert json.loads(flag or b"")["state"] == "blocked"
 
 
 def test_shared_scopes_fold_by_what_they_have_seen_themselves() -> None:
