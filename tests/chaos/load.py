@@ -86,8 +86,11 @@ class Load:
     async def _acknowledged(self, producer: AIOKafkaProducer, batch: list[Record]) -> bool:
         topic = self._settings.topic(Topic.USAGE)
         try:
-            sent = [await producer.send(topic, r.value, key=r.key, partition=r.partition) for r in batch]
-        except KafkaError:
+            await self._send_packed(topic, [r for r in batch if r.packed])
+            sent = [
+                await producer.send(topic, r.value, key=r.key, partition=r.partition) for r in batch if not r.packed
+            ]
+        except (KafkaError, OSError):
             return False
         answers = await asyncio.gather(*sent, return_exceptions=True)
         failed = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -95,6 +98,21 @@ class Load:
             if not isinstance(error, KafkaError):
                 raise error
         return not failed
+
+    async def _send_packed(self, topic: str, records: list[Record]) -> None:
+        """Send records that only fit into the topic when they are compressed."""
+        if not records:
+            return
+        size = 64 << 20
+        async with AIOKafkaProducer(
+            **client_options(self._settings),
+            acks="all",
+            compression_type="gzip",
+            max_request_size=size,
+            max_batch_size=size,
+        ) as producer:
+            for r in records:
+                await producer.send_and_wait(topic, r.value, key=r.key, partition=r.partition)
 
 
 async def set_prices(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from tests.chaos.schedule import deeds
-from tests.chaos.truth import Truth, cost_of, window_start
+from tests.chaos.truth import Truth, cost_of, kept, window_start
 from tests.chaos.workload import Record, Workload
 from tests.support.usage import event
 
@@ -54,6 +54,18 @@ def test_an_old_event_is_counted_where_its_windows_are_held() -> None:
     assert kinds == ["day", "day", "hour", "lifetime", "month", "month"]
     assert truth.windows["global|lifetime|1970-01-01T00:00:00Z"][:2] == (Decimal("0.16"), 4)
     assert truth.windows["global|month|2026-11-01T00:00:00Z"][:2] == (Decimal("0.08"), 2)
+
+
+def test_what_a_scope_does_not_keep_apart_is_compared_as_other() -> None:
+    key, lifetime = "user/u1|hour|2026-11-25T10:00:00Z", "user/u1|lifetime|1970-01-01T00:00:00Z"
+    usage = {f"k{n}": Decimal(n) for n in range(200)}
+    names = {f"k{n}": Decimal(n) for n in range(10, 138)}
+    # 0 to 9 and 138 to 199: 45 and 10,447.
+    found = {lifetime: (Decimal(1), 1, names | {"other": Decimal(10_492)})}
+    expected = {lifetime: (Decimal(1), 1, usage), key: (Decimal(1), 1, {"k9": Decimal(3), "k10": Decimal(1)})}
+    assert kept(expected, found) == found | {key: (Decimal(1), 1, {"other": Decimal(3), "k10": Decimal(1)})}
+    # A scope that is not full has no reason to add anything up.
+    assert kept(expected, {lifetime: (Decimal(1), 1, {"other": Decimal(5)})}) == expected
 
 
 def test_what_kafka_lost_and_what_nobody_sent_is_seen() -> None:

@@ -50,6 +50,33 @@ _HELD: Final = (
 
 Sums = dict[str, tuple[Decimal, int, dict[str, Decimal]]]
 
+# A scope keeps so many usage dimensions apart, beside the common ones; the rest is added up as `other`.
+_DIMENSIONS_MAX: Final = 128
+_LIFETIME: Final = "|lifetime|1970-01-01T00:00:00Z"
+
+
+def kept(expected: Sums, found: Sums) -> Sums:
+    """The expected sums with their usage by the dimensions that each scope keeps: those of its lifetime as found.
+
+    Which ones these are depends on which came first, and in shared scopes on the order in which partitions came.
+    """
+    names = {
+        key.removesuffix(_LIFETIME): sums[2].keys() - {"other"}
+        for key, sums in found.items()
+        if key.endswith(_LIFETIME) and "other" in sums[2] and len(sums[2]) > _DIMENSIONS_MAX
+    }
+    kept: Sums = {}
+    for key, (cost, events, usage) in expected.items():
+        own = names.get(key.rsplit("|", 2)[0])
+        if own is not None:
+            folded: dict[str, Decimal] = {}
+            for name, amount in usage.items():
+                name = name if name in own else "other"
+                folded[name] = folded.get(name, Decimal(0)) + amount
+            usage = folded
+        kept[key] = (cost, events, usage)
+    return kept
+
 
 def cost_of(data: dict[str, Any]) -> tuple[Decimal, str]:
     """What an event costs in USD, rounded half to even to 10⁻¹² once, and by which kind of price."""
@@ -106,6 +133,9 @@ class Truth:
 
     def take(self, partition: int, value: bytes) -> None:
         """A record of the usage topic, in the order of its partition."""
+        if len(value) > 64 * 1024:
+            self.refused["too_large"] += 1
+            return
         try:
             event = json.loads(value)
         except ValueError:

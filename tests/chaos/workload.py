@@ -44,12 +44,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to send. `event_id` is the id of its event, and empty for rubbish."""
+    """A record to send. `event_id` is the id of its event, and empty for rubbish. `packed`: it is sent compressed."""
 
     partition: int
     key: bytes
     value: bytes
     event_id: str = ""
+    packed: bool = False
 
 
 @dataclass
@@ -93,7 +94,16 @@ class Workload:
                 other = replace(before, data=before.data | {"operation": "other"})
                 yield Record(sent.partition, sent.key, encoded(other), before.id)
             elif chance < self.repeated + self.conflicting + self.rubbish:
-                yield Record(home, event.user.encode(), b'{"specversion": "1.0", ')
+                yield self._rubbish(rnd, home, event.user.encode())
+
+    def _rubbish(self, rnd: random.Random, home: int, key: bytes) -> Record:
+        kind = rnd.randrange(20)
+        if kind == 0:
+            return Record(home, key, bytes(20 << 20), packed=True)
+        if kind < 3:
+            # The largest that aiokafka's producer sends with its defaults.
+            return Record(home, key, b"x" * 1_048_440)
+        return Record(home, key, b'{"specversion": "1.0", ')
 
     def _repeat(self, rnd: random.Random, event: Event, sent: Record) -> Record:
         value = sent.value
@@ -111,6 +121,8 @@ class Workload:
         time = (self.start - age).replace(microsecond=rnd.randrange(1000) * 1000)
         data: dict[str, Any] = {"provider": PROVIDER, **_usage(rnd)}
         data |= {name: value for name, values in _DIMENSIONS.items() if (value := rnd.choice(values))}
+        if rnd.randrange(200) == 0:
+            data["campaign"] = f"campaign-{number}"
         # A few users make most of the traffic, as everywhere.
         user = f"chaos-{int(self.users * rnd.random() ** 3)}"
         return Event(f"{self.seed}-{number}", user, time, data)
@@ -141,7 +153,9 @@ def _usage(rnd: random.Random) -> dict[str, Any]:
             "characters": rnd.randrange(9),
         }
         return {"model": "omega", "usage": usage}
-    return {"model": "delta", "usage": {"requests": 1}, "cost_usd": f"0.{rnd.randrange(10**12):012d}"}
+    # Now and then with more usage keys than a scope keeps apart.
+    wide = {f"k{rnd.randrange(400)}_".ljust(250, "x"): 1 for _ in range(64)} if rnd.randrange(30) == 0 else {}
+    return {"model": "delta", "usage": {"requests": 1, **wide}, "cost_usd": f"0.{rnd.randrange(10**12):012d}"}
 
 
 def encoded(event: Event) -> bytes:
