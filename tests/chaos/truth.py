@@ -6,7 +6,7 @@ an identity counts are written down once more, by hand.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -68,14 +68,16 @@ def kept(expected: Sums, found: Sums) -> Sums:
     kept: Sums = {}
     for key, (cost, events, usage) in expected.items():
         own = names.get(key.rsplit("|", 2)[0])
-        if own is not None:
-            folded: dict[str, Decimal] = {}
-            for name, amount in usage.items():
-                name = name if name in own else "other"
-                folded[name] = folded.get(name, Decimal(0)) + amount
-            usage = folded
-        kept[key] = (cost, events, usage)
+        kept[key] = (cost, events, usage if own is None else _folded(usage, own))
     return kept
+
+
+def _folded(usage: dict[str, Decimal], own: Set[str]) -> dict[str, Decimal]:
+    folded: dict[str, Decimal] = {}
+    for dimension, amount in usage.items():
+        name = dimension if dimension in own else "other"
+        folded[name] = folded.get(name, Decimal(0)) + amount
+    return folded
 
 
 def cost_of(data: dict[str, Any]) -> tuple[Decimal, str]:
