@@ -27,13 +27,15 @@ _FREE_VARIANT: Final = "*:free"
 class Resolved:
     """The price that holds for a provider, model, agent and options over `interval`; None: nobody knows one.
 
-    `reading` is how the names were read. `ignored` are the options that change prices but not this one, under the names
-    that prices use; `unknown` are those that no price depends on.
+    `reading` is how the names were read, and `name` the one of them that the price was found by. `ignored` are the
+    options of the event that change prices but not this one, under the names that prices use; `unknown` are those that
+    no price depends on.
     """
 
     price: Price | None
     interval: Interval
     reading: Reading
+    name: str = ""
     ignored: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -98,13 +100,14 @@ class PriceBook:
     def resolve(self, provider: str, model: str, agent: str, options: Mapping[str, str], time_ms: int) -> Resolved:
         """The price for an event. The agent's own rate holds only for an event that names no model."""
         read = self._options.read(options)
-        unknown = tuple(sorted(read.keys() - self._option_names))
+        sent = frozenset(read)
+        unknown = tuple(sorted(sent - self._option_names))
         reading = self.read(provider, model)
         if reading.region:
             read.setdefault("region", reading.region)
 
-        def resolved(price: Price | None, interval: Interval, used: Collection[str] = ()) -> Resolved:
-            return Resolved(price, interval, reading, tuple(sorted(read.keys() - {*used, *unknown})), unknown)
+        def resolved(price: Price | None, interval: Interval, name: str = "", used: Collection[str] = ()) -> Resolved:
+            return Resolved(price, interval, reading, name, tuple(sorted(sent - {*used, *unknown})), unknown)
 
         interval = ALWAYS
         for layer in self._layers:
@@ -114,14 +117,15 @@ class PriceBook:
             active = [price for price in candidates if price.active_at(time_ms)]
             if active:
                 best = max(active, key=lambda price: _rank(price, reading.names))
-                return resolved(best, interval, [name for name, _ in best.options])
+                name = next((name for name in reading.names if best.names(name)), model.lower())
+                return resolved(best, interval, name, [option for option, _ in best.options])
         if not model:
             return resolved(None, interval)
         reading = self._names.in_region(reading, read.get("region", ""))
         listed = self._list_prices.find(reading)
         if listed is not None:
             price, holds, used = self._list_prices.price_at(listed, read, time_ms)
-            return resolved(price, interval & holds, used)
+            return resolved(price, interval & holds, listed.name, used)
         return resolved(_free_variant(reading.provider) if reading.free else None, interval)
 
     def read(self, provider: str, model: str) -> Reading:

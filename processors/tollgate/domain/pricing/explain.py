@@ -73,9 +73,8 @@ def explain(pricer: Pricer, data: Priceable, time_ms: int) -> Explanation:
 def _reading(data: Priceable, found: Resolved) -> Iterator[str]:
     """How the event's names and options were read, where that is not plain to see."""
     reading = found.reading
-    read_as = (reading.provider, reading.names[-1])
-    if data.model and not reading.hides and read_as != (data.provider.lower(), data.model.lower()):
-        yield f"the model is read as {read_as[1]} of {read_as[0]}"
+    if found.name and found.name != data.model.lower():
+        yield f"the model is read as {found.name} of {reading.provider}"
     if reading.hides:
         yield f"its name does not say what is charged: {reading.hides}"
     for name in found.ignored:

@@ -52,11 +52,12 @@ _SLOT_MS: Final = 15 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A model as genai-prices found it. `own` tells whether the provider lists it itself or through another's list."""
+    """A model of the list, found by `name`. `own`: the provider lists it itself, not through another's list."""
 
     provider: Provider
     model: ModelInfo
     own: bool
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,13 @@ class ListPrices:
         own = self._matchers[found.id]
         if reading.hides:
             model = own.exactly(reading.names[0])
-            return None if model is None else Listed(found, model, own=True)
+            return None if model is None else Listed(found, model, own=True, name=reading.names[0])
         lists = [own, *(self._matchers[other] for other in found.fallback_model_providers or ())]
         for name in reading.names:
             for matcher in lists:
                 model = matcher.find(name)
                 if model is not None:
-                    return Listed(found, model, own=matcher is own)
+                    return Listed(found, model, matcher is own, name)
         return None
 
     def price_at(

@@ -12,6 +12,10 @@ from typing import Final
 # `-20251211`, as OpenRouter and LiteLLM write the date of a release, is `-2025-12-11` in most lists.
 _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=[-:@]|$)")
 
+_GATEWAY: Final = "litellm"
+_BEDROCK: Final = "aws"
+_GLOBAL: Final = "global"
+
 # Names nest (`litellm_proxy/bedrock/us.…:nitro`), but not without end.
 _ROUNDS_MAX: Final = 6
 
@@ -64,8 +68,8 @@ class NameRules:
     """The rules of `prices/rules/names.yaml`.
 
     `ending` is what may follow a listed name that stands for others like it; `endings` is more of it, by the id of a
-    model; `beginnings` is what may stand before it, by provider. `strangers` are words that make a provider's name
-    another's.
+    model; `beginnings` is what may stand before it, by provider. `geographies` are those a name of Bedrock may begin
+    with. `strangers` are words that make a provider's name another's.
     """
 
     shapes: Sequence[Shape]
@@ -73,6 +77,7 @@ class NameRules:
     ending: re.Pattern[str]
     endings: Mapping[str, re.Pattern[str]]
     beginnings: Mapping[str, re.Pattern[str]]
+    geographies: frozenset[str]
     strangers: frozenset[str]
 
     def read(self, provider: str, model: str, provider_named: Callable[[str], str]) -> Reading:
@@ -109,17 +114,18 @@ class NameRules:
         if not rest:
             return None
         named = provider_named(head)
-        if named and reading.provider == "litellm":
+        if named and reading.provider in ("", _GATEWAY):
             return Reading(named, (rest,))
-        return replace(reading, names=(*reading.names, rest)) if named == reading.provider else None
+        return replace(reading, names=(*reading.names, rest)) if named and named == reading.provider else None
 
     def in_region(self, reading: Reading, region: str) -> Reading:
         """The reading for a call in that region, which is `""` when nothing says where it ran."""
         name = reading.names[-1]
         if not region or reading.hides:
             return reading
-        if reading.provider == "aws" and region == "global":
-            return reading if name.startswith("global.") else replace(reading, names=(f"global.{name}",))
+        if reading.provider == _BEDROCK and region == _GLOBAL:
+            placed = any(name.split(".")[0] in self.geographies for name in reading.names)
+            return reading if placed else replace(reading, names=(f"{_GLOBAL}.{name}",))
         for territory in self.territories:
             if territory.provider == reading.provider and territory.models.fullmatch(name):
                 if not territory.known.fullmatch(region):

@@ -31,6 +31,7 @@ def name_rules() -> NameRules:
         ending=re.compile(f"(?>{_SEPARATOR}(?>{words})){{0,{_ENDINGS_MAX}}}+(?:{loaded['tail']})?"),
         endings={str(model): re.compile(pattern) for model, pattern in loaded["more_endings"].items()},
         beginnings={provider: re.compile(pattern) for provider, pattern in loaded["beginnings"].items()},
+        geographies=frozenset(loaded["geographies"]),
         strangers=frozenset(loaded["strangers"]),
     )
 
