@@ -121,8 +121,8 @@ class PriceBook:
                 return resolved(best, interval, name, [option for option, _ in best.options])
         if not model:
             return resolved(None, interval)
-        reading = self._names.in_region(reading, read.get("region", ""))
-        listed = self._list_prices.find(reading)
+        said, reading = reading, self._names.in_region(reading, read.get("region", ""))
+        listed = self._list_prices.find(reading) if reading.hides == said.hides else None
         if listed is not None:
             price, holds, used = self._list_prices.price_at(listed, read, time_ms)
             return resolved(price, interval & holds, listed.name, used)
@@ -130,7 +130,7 @@ class PriceBook:
 
     def read(self, provider: str, model: str) -> Reading:
         """How the names of a provider and a model are read."""
-        name = model.strip().lower()
+        name = model.strip(" ").lower()
         return self._names.read(self.canonical(provider, name), name, self._provider_named)
 
     def fallback_name(self, provider: str, model: str) -> str:
