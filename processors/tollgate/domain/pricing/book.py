@@ -110,8 +110,9 @@ class PriceBook:
             return Resolved(price, interval, reading, name, tuple(sorted(sent - {*used, *unknown})), unknown)
 
         interval = ALWAYS
+        sent_by = reading.provider if reading.names[0] == model.lower() else self.canonical(provider)
         for layer in self._layers:
-            named = self._naming(layer, reading, provider, model, agent)
+            named = self._naming(layer, reading, sent_by, model, agent)
             candidates = [price for price in named if price.accepts(read)]
             interval = interval & _interval(candidates, time_ms)
             active = [price for price in candidates if price.active_at(time_ms)]
@@ -194,11 +195,11 @@ class PriceBook:
     def _naming(
         self, layer: Mapping[tuple[str, str], list[Price]], reading: Reading, provider: str, model: str, agent: str
     ) -> list[Price]:
-        """The prices of a layer for what was read, and for the names as they were sent."""
+        """The prices of a layer for what was read, and for the names as they were sent; `provider` is canonical."""
         if not model:
             return layer.get((AGENT, agent.lower()), [])
         sent = model.lower()
-        prices = [price for price in layer.get((self.canonical(provider, sent), ""), ()) if price.is_exactly(sent)]
+        prices = [price for price in layer.get((provider, ""), ()) if price.is_exactly(sent)]
         if not reading.hides:
             more = layer.get((reading.provider, ""), ())
             prices += [price for price in more if any(price.names(name) for name in reading.names)]

@@ -9,7 +9,6 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import Final
 
-from genai_prices.data_snapshot import find_provider_by_id
 from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
@@ -77,6 +76,7 @@ class ListPrices:
     ) -> None:
         self._providers = list(providers)
         self._by_id = {provider.id: provider for provider in providers}
+        self._provider_matches = [(p.id, p.provider_match) for p in providers if p.provider_match is not None]
         self._units = units
         self._version = version
         self._names = names
@@ -192,12 +192,12 @@ class ListPrices:
         Its matching takes any part of a name. Here the part begins a word, and no other word says that this is someone
         else: `openai` is found in `openai-responses`, not in `openai-compatible` or `azureopenai`.
         """
-        found = find_provider_by_id(self._providers, provider)
-        if found is None or found.id == provider:
-            return None if found is None else found.id
-        if self._names.is_stranger(provider) or found.provider_match is None:
-            return None
-        return found.id if begins_a_word(found.provider_match, provider) else None
+        if provider in self._by_id:
+            return provider
+        for provider_id, match in self._provider_matches:
+            if match.is_match(provider):
+                return provider_id if begins_a_word(match, provider) and not self._names.is_stranger(provider) else None
+        return None
 
     def provider_of(self, model: str) -> str:
         """The id of the provider whose models are named like this one; `""` when there is none."""
