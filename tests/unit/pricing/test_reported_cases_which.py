@@ -235,6 +235,7 @@ EXAMPLE: dict[str, int | str] = {
             {"input_tokens": 300_000, "cached_input_tokens": 100_000, "output_tokens": 10_000},
             "0.6375",
         ),
+        ("openai/text-embedding-3-small", {"processing": "batch"}, {"input_tokens": M}, "0.01"),
         ("openai/gpt-5.4", {"serviceTier": "BATCH"}, {"input_tokens": 300_000, "output_tokens": 10_000}, "0.8625"),
         ("groq/openai/gpt-oss-120b", {"service_tier": "batch"}, {"output_tokens": M}, "0.3"),
         ("groq/openai/gpt-oss-120b", {"service_tier": "on_demand"}, {"output_tokens": M}, "0.6"),
@@ -327,3 +328,9 @@ def test_where_a_call_ran_does_not_make_ids_when_it_changes_no_price(pricer: Pri
     places = ["europe-west1", "us-east5", "eu", "asia-southeast1"]
     data = [event("vertex_ai/claude-sonnet-4-6", {"input_tokens": 1}, options={"region": place}) for place in places]
     assert len({pricer.price(one, NOW).price_id for one in data}) == 1
+
+
+@pytest.mark.parametrize(("input_tokens", "usd"), [(199_999, "0.25249875"), (200_000, "0.505")])
+def test_the_long_context_of_xai_begins_at_200_000_tokens(pricer: Pricer, input_tokens: int, usd: str) -> None:
+    # 1.25 and 2.50 below, twice that from there on; genai-prices writes the boundary as "above 199,999".
+    assert cost(pricer, event("xai/grok-4.20", {"input_tokens": input_tokens, "output_tokens": 1000})) == usd
