@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from tollgate.domain.pricing.dimensions import REQUESTS, TOTAL_TOKENS
 from tollgate.domain.pricing.interval import ALWAYS, Interval, around
@@ -21,6 +21,9 @@ DEFAULT: Final = "default"
 
 # A variant that its provider never charges for, whether or not a list has it: the id of its price names no model.
 _FREE_VARIANT: Final = "*:free"
+
+# Prices by whose they are (`_subject`).
+_Layer = dict[tuple[str, str], list[Price]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +112,15 @@ class PriceBook:
         def resolved(price: Price | None, interval: Interval, name: str = "", used: Collection[str] = ()) -> Resolved:
             return Resolved(price, interval, reading, name, tuple(sorted(sent - {*used, *unknown})), unknown)
 
+        sent_to = reading.provider if reading.names[0] == model.lower() else self.canonical(provider)
+        asked = _Question(reading, (sent_to, model.lower()), agent, read, time_ms)
         interval = ALWAYS
-        sent_by = reading.provider if reading.names[0] == model.lower() else self.canonical(provider)
         for layer in self._layers:
-            named = self._naming(layer, reading, sent_by, model, agent)
-            candidates = [price for price in named if price.accepts(read)]
-            interval = interval & _interval(candidates, time_ms)
-            active = [price for price in candidates if price.active_at(time_ms)]
+            active, holds = _in_force(layer, asked)
+            interval = interval & holds
             if active:
-                best = max(active, key=lambda price: _rank(price, reading.names))
-                name = next((name for name in reading.names if best.names(name)), model.lower())
-                return resolved(best, interval, name, [option for option, _ in best.options])
+                name = next((name for name in reading.names if active[0].names(name)), model.lower())
+                return resolved(active[0], interval, name, [option for option, _ in active[0].options])
         if not model:
             return resolved(None, interval)
         said, reading = reading, self._names.in_region(reading, read.get("region", ""))
@@ -192,26 +193,42 @@ class PriceBook:
         name = self.canonical(word)
         return name if self._is_known(name) else ""
 
-    def _naming(
-        self, layer: Mapping[tuple[str, str], list[Price]], reading: Reading, provider: str, model: str, agent: str
-    ) -> list[Price]:
-        """The prices of a layer for what was read, and for the names as they were sent; `provider` is canonical."""
-        if not model:
-            return layer.get((AGENT, agent.lower()), [])
-        sent = model.lower()
-        prices = [price for price in layer.get((provider, ""), ()) if price.is_exactly(sent)]
-        if not reading.hides:
-            more = layer.get((reading.provider, ""), ())
-            prices += [price for price in more if any(price.names(name) for name in reading.names)]
-        return prices
-
-    def _by_subject(self, prices: Iterable[Price]) -> dict[tuple[str, str], list[Price]]:
-        subjects: dict[tuple[str, str], list[Price]] = {}
+    def _by_subject(self, prices: Iterable[Price]) -> _Layer:
+        subjects: _Layer = {}
         for price in prices:
             known = replace(self._options.read_price(price), models=tuple(model.lower() for model in price.models))
             provider = self.canonical(price.provider, price.model.lower())
             subjects.setdefault(_subject(provider, price.model, price.agent), []).append(known)
         return subjects
+
+
+class _Question(NamedTuple):
+    """What is asked of each layer of prices. `sent` are the canonical provider and the name as they were sent."""
+
+    reading: Reading
+    sent: tuple[str, str]
+    agent: str
+    options: Mapping[str, str]
+    time_ms: int
+
+
+def _in_force(layer: _Layer, asked: _Question) -> tuple[list[Price], Interval]:
+    """The prices of a layer that hold for an event, the one that counts first, and for how long they do."""
+    candidates = [price for price in _naming(layer, asked) if price.accepts(asked.options)]
+    active = [price for price in candidates if price.active_at(asked.time_ms)]
+    active.sort(key=lambda price: _rank(price, asked.reading.names), reverse=True)
+    return active, _interval(candidates, asked.time_ms)
+
+
+def _naming(layer: _Layer, asked: _Question) -> list[Price]:
+    """The prices of a layer for what was read, and those for the very names that were sent."""
+    (provider, name), reading = asked.sent, asked.reading
+    if not name:
+        return layer.get(_subject("", "", asked.agent), [])
+    prices = [] if reading.hides else layer.get(_subject(reading.provider, name, ""), [])
+    read = [price for price in prices if any(price.names(name) for name in reading.names)]
+    sent = [price for price in layer.get(_subject(provider, name, ""), []) if price.is_exactly(name)]
+    return read + [price for price in sent if price not in read]
 
 
 def _subject(provider: str, model: str, agent: str) -> tuple[str, str]:
