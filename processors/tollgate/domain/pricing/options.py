@@ -82,7 +82,6 @@ class Factor:
     models: tuple[str, ...]
     times: Decimal
     since_ms: int
-    source: str
 
     def fits(self, provider: str, model_id: str, option: str, value: str) -> bool:
         return (

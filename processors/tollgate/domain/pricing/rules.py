@@ -53,7 +53,6 @@ def offer_rules() -> OfferRules:
                 models=tuple(entry["models"]),
                 times=Decimal(entry["factor"]),
                 since_ms=_since_ms(entry),
-                source=entry["source"],
             )
             for entry in loaded["factors"]
         ),
