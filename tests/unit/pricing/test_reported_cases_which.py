@@ -310,9 +310,13 @@ def test_a_web_search_has_no_batch_discount(pricer: Pricer, options: dict[str, s
     assert (cost(pricer, data), pricer.price(data, NOW).status) == (usd, "priced")
 
 
-def test_a_region_whose_prices_are_not_listed_is_unpriced(pricer: Pricer) -> None:
-    data = event("bedrock/amazon.nova-lite-v1:0", {"input_tokens": M}, options={"region": "eu-west-1"})
-    assert pricer.price(data, NOW).status == "unpriced"
+@pytest.mark.parametrize(
+    ("region", "status"),
+    [("us-east-2", "priced"), ("eu-west-1", "unpriced"), ("us-gov-west-1", "unpriced"), ("Berlin", "priced")],
+)
+def test_a_region_whose_prices_are_not_listed_is_unpriced(pricer: Pricer, region: str, status: str) -> None:
+    data = event("bedrock/amazon.nova-lite-v1:0", {"input_tokens": M}, options={"location": region})
+    assert pricer.price(data, NOW).status == status
 
 
 def test_each_way_to_call_a_model_has_a_price_id_of_its_own(pricer: Pricer) -> None:
