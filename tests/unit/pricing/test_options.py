@@ -1,6 +1,8 @@
 """Options that change a price: their names, what they do to every listed model, and what is told of others."""
 
 from decimal import Decimal
+from itertools import permutations
+from random import Random
 
 import pytest
 from genai_prices.data import providers
@@ -8,6 +10,7 @@ from tests.unit.pricing.events import NOW, M, cost, event, price_record
 
 from tollgate.domain.pricing import Price, PriceBook, Pricer, explain
 from tollgate.domain.pricing.pricer import _OPTION_SETS_MAX
+from tollgate.schemas.instants import parse_instant
 
 BATCH = {"processing": "batch"}
 ANTHROPIC = [model.id for provider in providers if provider.id == "anthropic" for model in provider.models]
@@ -173,6 +176,31 @@ def test_options_that_change_nothing_are_counted_when_a_price_is_looked_up(price
     assert fresh.take_options_ignored() == 0
 
 
+def test_what_is_remembered_of_a_price_holds_at_every_time(book: PriceBook) -> None:
+    """Around each date on which some price or offer begins, in any order, with any option."""
+    seed = 20261129
+    random = Random(seed)
+    days = [
+        "2024-04-15",
+        "2024-10-08",
+        "2025-06-10",
+        "2025-07-07",
+        "2026-10-12",
+        "2026-10-14",
+        "2026-12-01",
+        "2027-01-01",
+    ]
+    times = [parse_instant(f"{day}T00:00:00Z") + offset for day in days for offset in (-1, 0)]
+    subjects = ["openai/gpt-5", "openai/o3", "anthropic/claude-3-haiku-20240307", "google/gemini-3.6-flash"]
+    subjects += ["google/gemini-4-argon", "anthropic/claude-opus-4-8", "openai/text-embedding-3-small"]
+    options = [{}, BATCH, {"service_tier": "flex"}, {"service_tier": "flex", **BATCH}, {"inference_geo": "us", **BATCH}]
+    remembering = Pricer(book)
+    for _ in range(1500):
+        subject, given, time = random.choice(subjects), random.choice(options), random.choice(times)
+        data = event(subject, {"input_tokens": 1000}, options=given)
+        assert remembering.price(data, time) == Pricer(book).price(data, time), (seed, subject, given, time)
+
+
 def test_what_is_remembered_of_options_is_bounded(pricer: Pricer) -> None:
     fresh = pricer.with_prices([])
     for i in range(_OPTION_SETS_MAX * 3):
@@ -184,6 +212,14 @@ def test_what_is_remembered_of_options_is_bounded(pricer: Pricer) -> None:
     assert max(len(options) for options in kept) == 1
     assert all(len(value) < 10 for options in kept for _, value in options)
     assert [key[:2] for key in fresh._young] == [("openai", "gpt-4o")]
+
+
+def test_the_order_of_options_does_not_matter(book: PriceBook) -> None:
+    said = {"serviceTier": "flex", "service-tier": "priority", "processing": "standard", "colour": "red"}
+    keys = {book.option_key(dict(order)) for order in permutations(said.items())}
+    assert keys == {((("service_tier", "flex"),), ("colour",))}
+    own = {"serviceTier": "flex", "service_tier": "priority"}
+    assert book.option_key(own) == ((("service_tier", "priority"),), ())
 
 
 @pytest.mark.parametrize(

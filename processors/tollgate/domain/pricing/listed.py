@@ -3,7 +3,7 @@
 Only the data that the installed package carries is read; its updater, which fetches over the network, is never started.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.metadata import version
@@ -153,24 +153,18 @@ class ListPrices:
         standard = model.get_prices(at)
         if not listed.own:
             return _Offer(standard)
-        used: set[str] = set()
+        fitting = [v for v in _variants(model) if all(options.get(name) == value for name, value in v.when.items())]
+        used = {name for v in fitting if v.constraint is None or v.constraint.active(at) for name in v.when}
         interval = ALWAYS
-        for variant in _variants(model):
-            if any(options.get(name) != value for name, value in variant.when.items()):
+        for day_ms, name in sorted(_coming(fitting)):
+            since_ms = self._offers.offered_since_ms(listed.provider.id, name, options[name])
+            if name in used or since_ms is None or model.get_prices(from_ms(day_ms)) != standard:
                 continue
-            start = variant.constraint
-            if start is None or start.active(at):
-                used.update(variant.when)
-            elif isinstance(start, StartDateConstraint) and len(variant.when) == 1:
-                (name, value), day_ms = next(iter(variant.when.items())), _day_ms(start)
-                since_ms = self._offers.offered_since_ms(listed.provider.id, name, value)
-                if since_ms is None or model.get_prices(from_ms(day_ms)) != standard:
-                    continue
-                interval = interval & around(time_ms, [since_ms])
-                if since_ms <= time_ms and name not in used:
-                    used.add(name)
-                    at = from_ms(day_ms)
-        return _Offer(model.get_prices(at, options), frozenset(used), interval)
+            interval = interval & around(time_ms, [since_ms])
+            if since_ms <= time_ms:
+                used.add(name)
+                at = max(at, from_ms(day_ms))
+        return _Offer(model.get_prices(at, {name: options[name] for name in used}), frozenset(used), interval)
 
     def provider_prices(self, provider: str, time_ms: int) -> tuple[list[Price], Interval]:
         """All prices of a provider at the time, tiers included, and the interval they all hold for."""
@@ -261,6 +255,13 @@ def _day_ms(constraint: StartDateConstraint) -> int:
 
 def _variants(model: ModelInfo) -> Sequence[PriceVariant]:
     return model.price_variants or ()
+
+
+def _coming(variants: Iterable[PriceVariant]) -> Iterator[tuple[int, str]]:
+    """The starts of those that are for one option and hold from a day on, with the option."""
+    for variant in variants:
+        if isinstance(variant.constraint, StartDateConstraint) and len(variant.when) == 1:
+            yield _day_ms(variant.constraint), next(iter(variant.when))
 
 
 def _constraints(model: ModelInfo) -> list[object]:

@@ -34,7 +34,7 @@ class OptionRules:
         the option's own name goes before its aliases.
         """
         read: dict[str, str] = {}
-        for name, value in sorted(options.items(), key=lambda item: self._is_own(item[0])):
+        for name, value in sorted(options.items(), key=lambda item: (self._is_own(item[0]), item[0])):
             meant = self._meant(name, value)
             if meant is not None:
                 read[meant[0]] = meant[1]
