@@ -85,7 +85,7 @@ class PriceBook:
         self._own_names = frozenset(name for layer in self._layers for name, _ in layer)
         own = {name for price in self.prices() for name, _ in price.options}
         # Options that no price mentions cannot change a price, so they are left out of the look-up key.
-        self._option_names = frozenset(own | list_prices.option_names | options.names)
+        self.option_names = frozenset(own | list_prices.option_names | options.names)
 
     def with_prices(self, records: Iterable[PriceRecord]) -> "PriceBook":
         """A book with exactly these run-time prices, in place of those it had."""
@@ -97,14 +97,14 @@ class PriceBook:
     def option_key(self, options: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
         """The options that a price may depend on, as prices name them and in order; and the names of all others."""
         read = self._options.read(options)
-        known = tuple(sorted(item for item in read.items() if item[0] in self._option_names))
-        return known, tuple(sorted(read.keys() - self._option_names))
+        known = tuple(sorted(item for item in read.items() if item[0] in self.option_names))
+        return known, tuple(sorted(read.keys() - self.option_names))
 
     def resolve(self, provider: str, model: str, agent: str, options: Mapping[str, str], time_ms: int) -> Resolved:
         """The price for an event. The agent's own rate holds only for an event that names no model."""
         read = self._options.read(options)
         sent = frozenset(read)
-        unknown = tuple(sorted(sent - self._option_names))
+        unknown = tuple(sorted(sent - self.option_names))
         reading = self.read(provider, model)
         if reading.region:
             read.setdefault("region", reading.region)
