@@ -95,8 +95,9 @@ def show(
     found = book.resolve(provider, model, agent, options, time_ms)
     if found.price is None:
         fallback, _ = book.fallback(book.fallback_name(provider, model), time_ms)
+        why = f": {found.reading.hides}" if found.reading.hides else ""
         raise AnswerIsNoError(
-            f"no price of {subject} is known then, so its events are unpriced, at {fallback.source}; "
+            f"no price of {subject} is known then{why}, so its events are unpriced, at {fallback.source}; "
             f"give one with `tollgate price set {subject}`."
         )
     holds = _interval(found.interval)

@@ -10,6 +10,7 @@ class Counters:
     """Only ever rise. `applied` counts records of the usage topic, `counted` those that became priced events.
 
     `folded_dimensions`: how often a batch's usage of a dimension was added to a scope's `other`.
+    `options_ignored` counts options of events that changed no price, when prices are looked up, not with every event.
     """
 
     applied: int = 0
@@ -18,6 +19,7 @@ class Counters:
     forwarded: int = 0
     late: int = 0
     folded_dimensions: int = 0
+    options_ignored: int = 0
     refused: dict[RefusalReason, int] = field(default_factory=lambda: dict.fromkeys(RefusalReason, 0))
     transactions: int = 0
     transaction_seconds: float = 0

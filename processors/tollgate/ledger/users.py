@@ -281,6 +281,7 @@ class UserStage:
         applied = self._applied
         self._counters.applied += applied
         self._counters.counted += len(self._tally)
+        self._counters.options_ignored += self._pricer.take_options_ignored()
         if priced := self._tally.take_priced():
             outbox.put(Topic.PRICED, self._partition, priced)
         if self._letters:

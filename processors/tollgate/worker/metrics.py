@@ -28,6 +28,11 @@ class LedgerCollector(Collector):
                 "Times that usage of a dimension was added up as `other`, because its scope has too many",
                 c.folded_dimensions,
             ),
+            (
+                "tollgate_price_options_ignored",
+                "Options of usage events that changed no price, counted when a price is looked up",
+                c.options_ignored,
+            ),
             ("tollgate_transactions", "Kafka transactions committed", c.transactions),
             ("tollgate_transaction_seconds", "Time spent in committed transactions", c.transaction_seconds),
             ("tollgate_records_written", "Records written in committed transactions", c.records_written),

@@ -354,3 +354,13 @@ def test_an_old_event_counts_in_the_windows_that_are_still_held() -> None:
         f"user/{USER}|month|2026-11-01T00:00:00Z",
         f"user/{USER}|lifetime|1970-01-01T00:00:00Z",
     }
+
+
+def test_options_that_change_no_price_are_counted() -> None:
+    bench = Bench()
+    told = {"service_tier": "flex", "colour": "red"}
+    bench.send(*(event(f"e{i}", USER, data={"options": told}) for i in range(3)))
+    bench.send(event("e3", USER, data={"options": {"service_tier": "default"}}))
+    bench.write()
+    # Three events, but one set of options: both are counted when its price is looked up.
+    assert bench.counters.options_ignored == 2

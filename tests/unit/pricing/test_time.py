@@ -99,11 +99,31 @@ def test_a_price_by_the_time_of_day_changes_at_its_minute(pricer: Pricer) -> Non
         assert cost(pricer, data, end) == "0.135"
 
 
-def test_a_list_variant_is_chosen_by_the_events_options(pricer: Pricer) -> None:
-    batch = event("openai/gpt-4o", {"input_tokens": M}, options={"processing": "batch"})
+def test_a_list_variant_is_chosen_by_the_events_options_and_date(pricer: Pricer) -> None:
+    batch = event("x-ai/grok-4.3", {"input_tokens": M}, options={"processing": "batch"})
     start = parse_instant("2026-10-14T00:00:00Z")
-    assert cost(pricer, batch, start) == "1.25"
-    assert cost(pricer, batch, start - 1) == LIST
+    assert cost(pricer, batch, start) == "2"
+    assert cost(pricer, batch, start - 1) == "2.5"
+
+
+def test_a_batch_is_half_price_since_its_provider_offers_batches(pricer: Pricer) -> None:
+    gpt = event("openai/gpt-4o", {"input_tokens": M}, options={"processing": "batch"})
+    since = parse_instant("2024-04-15T00:00:00Z")
+    assert cost(pricer, gpt, since - 1) == LIST
+    for time in ("2024-04-15T00:00:00Z", "2026-10-13T23:59:59Z", "2026-10-14T00:00:00Z"):
+        assert cost(pricer, gpt, parse_instant(time)) == "1.25"
+    # genai-prices lists no batch price of this model; Anthropic halves every token of a batch.
+    haiku = event("anthropic/claude-3-haiku-20240307", {"input_tokens": M}, options={"processing": "batch"})
+    since = parse_instant("2024-10-08T00:00:00Z")
+    assert cost(pricer, haiku, since - 1) == "0.25"
+    assert cost(pricer, haiku, since) == "0.125"
+
+
+def test_a_batch_price_does_not_reach_back_over_a_change_of_the_standard_price(pricer: Pricer) -> None:
+    data = event("openai/o3", {"input_tokens": M}, options={"processing": "batch"})
+    fell = parse_instant("2025-06-10T00:00:00Z")
+    assert cost(pricer, data, fell - 1) == "10"
+    assert cost(pricer, data, fell) == "1"
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])

@@ -1,7 +1,9 @@
 """Why an event costs what it costs, line by line, from the same rules that priced it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tollgate.domain.pricing.book import Resolved
 from tollgate.domain.pricing.charges import Charge
 from tollgate.domain.pricing.compiled import rounded
 from tollgate.domain.pricing.interval import ALWAYS, Interval
@@ -52,6 +54,7 @@ def explain(pricer: Pricer, data: Priceable, time_ms: int) -> Explanation:
         notes.append("the event reports its own cost, which takes the place of the price book")
     if quote.status == REPORTED and not (data.model or data.agent):
         return Explanation(quote, ALWAYS, (), tuple(notes))
+    notes += _reading(data, pricer.book.resolve(data.provider, data.model, data.agent, data.options, time_ms))
     compiled, lines = pricer.charges(data, time_ms)
     if compiled.status == UNPRICED:
         notes.append(f"no price is known for this event: it is charged at {compiled.price.source}")
@@ -65,6 +68,19 @@ def explain(pricer: Pricer, data: Priceable, time_ms: int) -> Explanation:
         tuple(_line(charge) for charge in lines),
         tuple(notes),
     )
+
+
+def _reading(data: Priceable, found: Resolved) -> Iterator[str]:
+    """How the event's names and options were read, where that is not plain to see."""
+    reading = found.reading
+    if found.name and found.name != data.model.lower():
+        yield f"the model is read as {found.name} of {reading.provider}"
+    if reading.hides:
+        yield f"its name does not say what is charged: {reading.hides}"
+    for name in found.ignored:
+        yield f"the option {name} changes nothing: no rate for it is known here"
+    for name in found.unknown:
+        yield f"the option {name} changes nothing: no price depends on an option of this name"
 
 
 def _line(charge: Charge) -> Line:

@@ -29,7 +29,13 @@ _KEYS_MAX: Final = 4096
 # One key's prices of different times: two for a late event next to live ones, more where prices change by time of day.
 _INTERVALS_MAX: Final = 8
 
+# Sets of options that were read before, at most about 2 MB of them; a longer set is read each time.
+_OPTION_SETS_MAX: Final = 1024
+_OPTIONS_KEPT_MAX: Final = 8
+_TEXT_KEPT_MAX: Final = 512
+
 _Key = tuple[object, ...]
+_Options = tuple[tuple[str, str], ...]
 
 
 class Priceable(Protocol):
@@ -79,6 +85,8 @@ class Pricer:
         self.book = book
         self._young: dict[_Key, tuple[CompiledPrice, ...]] = {}
         self._old: dict[_Key, tuple[CompiledPrice, ...]] = {}
+        self._known_options: dict[tuple[tuple[str, str], ...], _Options] = {}
+        self._options_ignored = 0
         self._retail = {product: _pico_per_nano(usd) for product, usd in book.defaults.retail_usd.items()}
         self._other = Rate("", usd=book.defaults.other_usd)
 
@@ -130,6 +138,14 @@ class Pricer:
         compiled = self._lookup(self._key(data), data, time_ms)
         return compiled, self._lines(compiled, data, time_ms)
 
+    def take_options_ignored(self) -> int:
+        """How many options changed no price among the look-ups since this was last called.
+
+        An option counts when a set of options, or the price of a model for it, is looked up, not with every event.
+        """
+        taken, self._options_ignored = self._options_ignored, 0
+        return taken
+
     def _lines(self, compiled: CompiledPrice, data: Priceable, time_ms: int) -> list[Charge]:
         def fallback() -> tuple[Price, Rate]:
             return self._fallback(data, time_ms).price, self._other
@@ -163,11 +179,23 @@ class Pricer:
 
     def _key(self, data: Priceable) -> _Key:
         """What the choice of a price depends on besides the time."""
-        names = self.book.option_names
-        options = tuple(sorted(item for item in data.options.items() if item[0] in names)) if data.options else ()
+        options = self._options(data.options) if data.options else ()
         if data.model:
             return (data.provider, data.model, *options)
         return (data.provider, None, data.agent, *options)
+
+    def _options(self, given: Mapping[str, str]) -> _Options:
+        """The options that the choice of a price depends on, as prices name them."""
+        sent = tuple(given.items())
+        known = self._known_options.get(sent)
+        if known is None:
+            known, unknown = self.book.option_key(given)
+            self._options_ignored += len(unknown)
+            if len(sent) <= _OPTIONS_KEPT_MAX and sum(len(name) + len(value) for name, value in sent) <= _TEXT_KEPT_MAX:
+                if len(self._known_options) >= _OPTION_SETS_MAX:
+                    self._known_options.clear()
+                self._known_options[sent] = known
+        return known
 
     def _lookup(self, key: _Key, data: Priceable, time_ms: int) -> CompiledPrice:
         """The compiled price for a key that may not be among the young ones, or not for this time."""
@@ -181,6 +209,7 @@ class Pricer:
 
     def _resolve(self, data: Priceable, time_ms: int) -> CompiledPrice:
         found = self.book.resolve(data.provider, data.model, data.agent, data.options, time_ms)
+        self._options_ignored += len(found.ignored)
         if found.price is None:
             return self._fallback(data, time_ms).within(found.interval)
         return CompiledPrice(found.price, found.interval, FREE if found.price.free else PRICED)

@@ -12,6 +12,7 @@ import yaml
 from tollgate.domain.pricing.book import Defaults, PriceBook
 from tollgate.domain.pricing.listed import installed
 from tollgate.domain.pricing.price import Options, Price, Rate, with_id
+from tollgate.domain.pricing.rules import name_rules, option_rules
 from tollgate.schemas.instants import to_ms
 
 DEFAULT_BOOK: Final = "default"
@@ -52,6 +53,8 @@ def load_price_book(name: str = DEFAULT_BOOK) -> PriceBook:
             retail_usd={product: _decimal(usd) for product, usd in defaults["retail_usd_per_token"].items()},
         ),
         aliases={alias: name for name, aliases in defaults["providers"].items() for alias in aliases},
+        names=name_rules(),
+        options=option_rules(),
     )
 
 
