@@ -8,6 +8,16 @@ const BYTES_MAX: usize = 64 * 1024;
 const NAME_CHARS_MAX: usize = 256;
 const KEYS_MAX: usize = 64;
 
+/// Those of `schemas/conventions.py`, without the default. A test counts an event of each.
+const CONVENTIONS: [&str; 14] = [
+    "exclusive", "openai", "azure", "anthropic", "google", "bedrock", "xai", "groq", "mistral", "deepseek", "openrouter",
+    "litellm", "cohere", "perplexity",
+];
+
+/// How the keys of what comes in whole units end: `usage_values.WHOLE_KEY`.
+const WHOLE: [&str; 9] =
+    ["tokens", "token_count", "images", "requests", "characters", "messages", "searches", "pages", "calls"];
+
 /// An optional name of `data`, by its place in `Event::names`. The first eight are dimensions of spend, beside the user.
 pub mod name {
     pub const ORG: usize = 0;
@@ -70,7 +80,8 @@ pub struct Event<'a> {
     pub time_ms: i64,
     pub names: [&'a str; name::COUNT],
     pub usage: Vec<(&'a str, Amount<'a>)>,
-    pub exclusive: bool,
+    /// Empty for `inclusive`, the default.
+    pub convention: &'a str,
     pub cost: Option<Reported<'a>>,
     /// Empty for `success`, the default.
     pub failure: &'a str,
@@ -147,7 +158,7 @@ impl<'a> Event<'a> {
             "usage" => self.usage(scanner)?,
             "convention" => match scanner.text()? {
                 "inclusive" => {}
-                "exclusive" => self.exclusive = true,
+                convention if CONVENTIONS.contains(&convention) => self.convention = convention,
                 _ => return None,
             },
             "cost_usd" => {
@@ -183,7 +194,11 @@ impl<'a> Event<'a> {
                 return None;
             }
             let amount = match scanner.peek()? {
-                b'"' => decimal(scanner.text()?)?,
+                b'"' => match decimal(scanner.text()?)? {
+                    // A fraction of a token is refused, with its path.
+                    Amount::Decimal { .. } if is_whole(dimension) => return None,
+                    amount => amount,
+                },
                 _ => Amount::Whole(scanner.whole()?),
             };
             push_new(&mut self.usage, dimension, amount)?;
@@ -277,6 +292,11 @@ fn given(text: &str) -> Option<&str> {
 fn required<'a>(scanner: &mut Scanner<'a>, into: &mut &'a str) -> Option<()> {
     *into = given(scanner.text()?)?;
     Some(())
+}
+
+/// Whether a key is of something that comes in whole units.
+fn is_whole(key: &str) -> bool {
+    WHOLE.iter().any(|end| key.strip_suffix(end).is_some_and(|start| start.is_empty() || start.ends_with('_')))
 }
 
 fn decimal(text: &str) -> Option<Amount<'_>> {

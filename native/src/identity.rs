@@ -35,7 +35,7 @@ fn data(out: &mut Vec<u8>, event: &Event) {
     let named = event.names.iter().filter(|name| !name.is_empty()).count();
     let others = [
         !event.usage.is_empty(),
-        event.exclusive,
+        !event.convention.is_empty(),
         event.cost.is_some(),
         !event.failure.is_empty(),
         event.billed,
@@ -55,9 +55,7 @@ fn data(out: &mut Vec<u8>, event: &Event) {
             Amount::Decimal { text: decimal, .. } => text(out, decimal),
         });
     }
-    if event.exclusive {
-        field(out, "convention", "exclusive");
-    }
+    field(out, "convention", event.convention);
     if let Some(cost) = &event.cost {
         field(out, "cost_usd", cost.text);
     }

@@ -3,7 +3,7 @@
 use crate::amounts::{write_usd, write_whole};
 use crate::event::{Amount, Event, Scalar, name};
 use crate::instants;
-use crate::prices::{Quote, Status};
+use crate::prices::Quote;
 
 /// Append the record. Texts are written as they are: an ordinary event holds none that needs an escape.
 pub fn write(out: &mut Vec<u8>, event: &Event, quote: &Quote, partition: u32, offset: u64) {
@@ -21,12 +21,7 @@ pub fn write(out: &mut Vec<u8>, event: &Event, quote: &Quote, partition: u32, of
     text(out, b",\"kind\":\"usage\",\"user\":", event.subject);
     out.extend_from_slice(b",\"cost_usd\":\"");
     write_usd(out, quote.cost_picousd);
-    let price_id = match (&quote.price, quote.status) {
-        (Some(price), _) => &price.price_id,
-        (None, Status::Reported) => "reported",
-        (None, _) => "",
-    };
-    text(out, b"\",\"retail_usd\":\"0\",\"price_id\":", price_id);
+    text(out, b"\",\"retail_usd\":\"0\",\"price_id\":", quote.price_id());
     text(out, b",\"price_status\":", quote.status.text());
     out.extend_from_slice(b",\"source_partition\":");
     write_whole(out, u64::from(partition));

@@ -16,7 +16,14 @@ const KEYS_MAX: usize = 4096;
 // Prices kept per key: several, for late events next to live ones and for prices that change by time of day.
 const INTERVALS_MAX: usize = 8;
 
-/// How a dimension changes what is left of a whole: its amount minus the amounts of its parts. `Plain`: not at all.
+/// What an event has amounts of, as bits (`compiled.py`): the first two cost something only where nothing else does, the
+/// third is whatever is no token, and the others are of tokens.
+const TOTAL_BIT: u32 = 1;
+const REQUESTS_BIT: u32 = 2;
+const SOMETHING: u32 = !(TOTAL_BIT | REQUESTS_BIT);
+const SOME_TOKENS: u32 = !7;
+
+/// What an amount does to what is left of its whole, and to the input tokens that choose the tier.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Plain,
@@ -24,6 +31,7 @@ enum Side {
     InputPart,
     OutputWhole,
     OutputPart,
+    InputBeside,
 }
 
 impl Side {
@@ -34,36 +42,39 @@ impl Side {
             2 => Self::InputPart,
             3 => Self::OutputWhole,
             4 => Self::OutputPart,
+            5 => Self::InputBeside,
             _ => return None,
         })
     }
 }
 
-/// A dimension's multiplier in either convention, in picousd per whole unit times the denominator.
-struct Rate {
-    exclusive: i128,
-    inclusive: i128,
+/// What a key of the usage adds: `compiled.Term`, with the bit of the price that states its rate.
+struct Term {
+    multiplier: i128,
     side: Side,
+    bit: u32,
+    /// The bits that it must not meet: their tokens could be the same ones.
+    apart: u32,
+    origin: u8,
 }
 
 /// `compiled.Band`: the linear part of a price for events of more than `above` input tokens.
 struct Band {
     above: i128,
     denominator: i128,
-    input_whole: i128,
-    output_whole: i128,
-    rates: HashMap<Box<str>, Rate>,
+    terms: HashMap<Box<str>, Term>,
 }
 
-/// A band as Python passes it: above, denominator, input and output whole, and the rates by dimension, each with the
-/// exclusive multiplier, the inclusive one, and the side as a number of `compiled`.
-pub type TaughtBand = (i128, i128, i128, i128, Vec<(String, i128, i128, u8)>);
+/// What Python hands over of a band: above, denominator, and the terms by key, each the multiplier (picousd per whole
+/// unit times the denominator), the side as a number of `compiled`, the bit, the bits it must not meet, and the origin.
+pub type TaughtBand = (i128, i128, Vec<(String, i128, u8, u32, u32, u8)>);
 
 /// A price over an interval of event times. Without bands, only failed calls can be priced by it here.
 pub struct Price {
     from_ms: i64,
     to_ms: i64,
-    pub price_id: Box<str>,
+    /// What an event is priced by, by the origins of its rates; without any it is the first.
+    ids: Vec<Box<str>>,
     pub status: Status,
     /// That of the highest tier first, the base last.
     bands: Vec<Band>,
@@ -97,11 +108,21 @@ impl Status {
     }
 }
 
-/// The cost of one event. An empty price id stands for none.
+/// The cost of one event. An empty price id stands for none; with the price go the origins of the event's rates.
 pub struct Quote {
     pub cost_picousd: i128,
-    pub price: Option<Arc<Price>>,
+    price: Option<(Arc<Price>, u8)>,
     pub status: Status,
+}
+
+impl Quote {
+    pub fn price_id(&self) -> &str {
+        match (&self.price, self.status) {
+            (Some((price, origins)), _) => price.id(*origins),
+            (None, Status::Reported) => "reported",
+            (None, _) => "",
+        }
+    }
 }
 
 /// Why an event is priced by Python.
@@ -116,16 +137,10 @@ pub enum Unable {
 #[derive(Default)]
 pub struct Prices {
     known: HashMap<Vec<u8>, Vec<Arc<Price>>>,
-    /// The dimensions that are parts of the input: with the input they choose the tier.
-    input_parts: Vec<String>,
     key: Vec<u8>,
 }
 
 impl Prices {
-    pub fn new(input_parts: Vec<String>) -> Self {
-        Self { input_parts, ..Self::default() }
-    }
-
     pub fn forget(&mut self) {
         self.known.clear();
     }
@@ -134,13 +149,15 @@ impl Prices {
     #[allow(clippy::too_many_arguments)]
     pub fn teach(
         &mut self,
-        names: (&str, &str, &str),
+        names: [&str; 4],
         options: &[(String, String)],
         interval: (i64, i64),
-        price_id: String,
+        ids: Vec<String>,
         status: Status,
         bands: Option<Vec<TaughtBand>>,
     ) -> Option<()> {
+        let ids: Vec<Box<str>> = ids.into_iter().map(String::into_boxed_str).collect();
+        (!ids.is_empty()).then_some(())?;
         let bands = bands.unwrap_or_default().into_iter().map(band).collect::<Option<Vec<_>>>()?;
         let options = options.iter().map(|(option, value)| (option.as_str(), value.as_str()));
         write_key(&mut self.key, names, options);
@@ -149,7 +166,7 @@ impl Prices {
         }
         let prices = self.known.entry(self.key.clone()).or_default();
         let (from_ms, to_ms) = interval;
-        prices.insert(0, Arc::new(Price { from_ms, to_ms, price_id: price_id.into(), status, bands }));
+        prices.insert(0, Arc::new(Price { from_ms, to_ms, ids, status, bands }));
         prices.truncate(INTERVALS_MAX);
         Some(())
     }
@@ -161,7 +178,7 @@ impl Prices {
             let cost_picousd = if owed { cost.picousd } else { 0 };
             return Ok(Quote { cost_picousd, price: None, status: Status::Reported });
         }
-        let names = (event.names[name::PROVIDER], event.names[name::MODEL], event.names[name::AGENT]);
+        let names = [event.names[name::PROVIDER], event.names[name::MODEL], event.names[name::AGENT], event.convention];
         write_key(&mut self.key, names, event.options.iter().copied());
         let time_ms = event.time_ms;
         let known = self.known.get(self.key.as_slice()).map(Vec::as_slice).unwrap_or_default();
@@ -171,19 +188,19 @@ impl Prices {
             // A failed call that is not billed costs nothing, so an unknown model raises no alert here.
             let (price, status) = match price.status {
                 Status::Unpriced => (None, Status::Free),
-                status => (Some(price), status),
+                status => (Some((price, 0)), status),
             };
             return Ok(Quote { cost_picousd: 0, price, status });
         }
         let status = price.status;
         if status == Status::Free {
-            return Ok(Quote { cost_picousd: 0, price: Some(price), status });
+            return Ok(Quote { cost_picousd: 0, price: Some((price, 0)), status });
         }
-        let cost = price.band(event, &self.input_parts).and_then(|band| band.cost(event)).ok_or(Unable::Special)?;
+        let (cost, origins) = price.band(event).and_then(|band| band.cost(event)).ok_or(Unable::Special)?;
         if !(0..PICOUSD_MAX).contains(&cost) {
             return Err(Unable::Special);
         }
-        Ok(Quote { cost_picousd: cost, price: Some(price), status })
+        Ok(Quote { cost_picousd: cost, price: Some((price, origins)), status })
     }
 }
 
@@ -191,11 +208,11 @@ impl Prices {
 /// are separated by control characters, which no name contains.
 fn write_key<'a>(
     key: &mut Vec<u8>,
-    (provider, model, agent): (&str, &str, &str),
+    [provider, model, agent, convention]: [&str; 4],
     options: impl Iterator<Item = (&'a str, &'a str)>,
 ) {
     key.clear();
-    for part in [provider, model, if model.is_empty() { agent } else { "" }] {
+    for part in [provider, model, if model.is_empty() { agent } else { "" }, convention] {
         key.extend_from_slice(part.as_bytes());
         key.push(0);
     }
@@ -207,67 +224,75 @@ fn write_key<'a>(
     }
 }
 
-fn band((above, denominator, input_whole, output_whole, rates): TaughtBand) -> Option<Band> {
-    let rates = rates
+fn band((above, denominator, terms): TaughtBand) -> Option<Band> {
+    let terms = terms
         .into_iter()
-        .map(|(dimension, exclusive, inclusive, side)| {
-            Some((dimension.into_boxed_str(), Rate { exclusive, inclusive, side: Side::of(side)? }))
+        .map(|(key, multiplier, side, bit, apart, origin)| {
+            Some((key.into_boxed_str(), Term { multiplier, side: Side::of(side)?, bit, apart, origin }))
         })
         .collect::<Option<_>>()?;
-    (denominator > 0).then_some(Band { above, denominator, input_whole, output_whole, rates })
+    (denominator > 0).then_some(Band { above, denominator, terms })
 }
 
 impl Price {
-    fn band(&self, event: &Event, input_parts: &[String]) -> Option<&Band> {
+    fn id(&self, origins: u8) -> &str {
+        self.ids.get(usize::from(origins)).or(self.ids.first()).map_or("", |id| id)
+    }
+
+    fn band(&self, event: &Event) -> Option<&Band> {
         if let [band] = self.bands.as_slice() {
             return Some(band);
         }
-        let (mut whole, mut parts) = (0_i128, 0_i128);
-        for (dimension, amount) in &event.usage {
-            if *dimension == "input_tokens" {
-                whole = amount.nano();
-            } else if input_parts.iter().any(|part| part == dimension) {
-                parts = parts.checked_add(amount.nano())?;
+        let (base, tiers) = self.bands.split_last()?;
+        let mut tokens = 0_i128;
+        for (key, amount) in &event.usage {
+            if base.terms.get(*key).is_some_and(|term| matches!(term.side, Side::InputWhole | Side::InputBeside)) {
+                tokens = tokens.checked_add(amount.nano())?;
             }
         }
-        let tokens = if event.exclusive { whole.checked_add(parts)? } else { whole.max(parts) };
-        let (base, tiers) = self.bands.split_last()?;
         let reached = tiers.iter().find(|band| band.above.checked_mul(NANO).is_some_and(|above| tokens > above));
         Some(reached.unwrap_or(base))
     }
 }
 
 impl Band {
-    /// In picousd, rounded once. `None` when some dimension is not covered, or a number is too large.
-    fn cost(&self, event: &Event) -> Option<i128> {
+    /// In picousd, rounded once, and the origins of the rates. `None` when the amounts and multipliers alone do not make
+    /// the cost, or a number is too large.
+    fn cost(&self, event: &Event) -> Option<(i128, u8)> {
         let decimal = event.usage.iter().any(|(_, amount)| matches!(amount, Amount::Decimal { .. }));
         let (mut total, mut input_rest, mut output_rest) = (0_i128, 0_i128, 0_i128);
-        for (dimension, amount) in &event.usage {
-            let rate = self.rates.get(*dimension)?;
+        let (mut seen, mut origins) = (0_u32, 0_u8);
+        for (key, amount) in &event.usage {
+            let term = self.terms.get(*key)?;
             // All in whole units, or with one decimal among them all in 10⁻⁹ units.
             let amount = match amount {
                 Amount::Whole(units) if !decimal => i128::from(*units),
                 other => other.nano(),
             };
-            let multiplier = if event.exclusive { rate.exclusive } else { rate.inclusive };
-            total = total.checked_add(multiplier.checked_mul(amount)?)?;
-            if !event.exclusive {
-                match rate.side {
-                    Side::Plain => {}
-                    Side::InputWhole => input_rest = input_rest.checked_add(amount)?,
-                    Side::InputPart => input_rest = input_rest.checked_sub(amount)?,
-                    Side::OutputWhole => output_rest = output_rest.checked_add(amount)?,
-                    Side::OutputPart => output_rest = output_rest.checked_sub(amount)?,
-                }
+            if amount == 0 {
+                continue;
+            }
+            if seen & term.apart != 0 {
+                return None;
+            }
+            seen |= term.bit;
+            origins |= term.origin;
+            total = total.checked_add(term.multiplier.checked_mul(amount)?)?;
+            match term.side {
+                Side::Plain | Side::InputBeside => {}
+                Side::InputWhole => input_rest = input_rest.checked_add(amount)?,
+                Side::InputPart => input_rest = input_rest.checked_sub(amount)?,
+                Side::OutputWhole => output_rest = output_rest.checked_add(amount)?,
+                Side::OutputPart => output_rest = output_rest.checked_sub(amount)?,
             }
         }
-        if input_rest < 0 {
-            total = total.checked_sub(self.input_whole.checked_mul(input_rest)?)?;
-        }
-        if output_rest < 0 {
-            total = total.checked_sub(self.output_whole.checked_mul(output_rest)?)?;
+        let is_complete = (seen & TOTAL_BIT == 0 || seen & SOME_TOKENS != 0)
+            && (seen & REQUESTS_BIT == 0 || seen & SOMETHING != 0);
+        if input_rest < 0 || output_rest < 0 || !is_complete {
+            return None;
         }
         let denominator = if decimal { self.denominator.checked_mul(NANO)? } else { self.denominator };
-        if denominator == 1 { Some(total) } else { round_half_even(total, denominator) }
+        let cost = if denominator == 1 { total } else { round_half_even(total, denominator)? };
+        Some((cost, origins))
     }
 }

@@ -52,19 +52,13 @@ pub struct Tally {
 #[pymethods]
 impl Tally {
     #[new]
-    fn new(
-        partition: u32,
-        partitions: u32,
-        future_ms_max: i64,
-        input_parts: Vec<String>,
-        identities: Py<Identities>,
-    ) -> Self {
+    fn new(partition: u32, partitions: u32, future_ms_max: i64, identities: Py<Identities>) -> Self {
         Self {
             partition,
             partitions,
             future_ms_max,
             identities,
-            prices: Prices::new(input_parts),
+            prices: Prices::default(),
             sums: Sums::default(),
             priced: Vec::new(),
             ends: Vec::new(),
@@ -101,23 +95,24 @@ impl Tally {
         (records.len(), "", clock_ms)
     }
 
-    /// Remember a price for events of these names (provider, model, agent) and options, within the interval of times.
+    /// Remember a price for events of these names (provider, model, agent, convention or `""` for the default) and
+    /// options, within the interval of times. `price_ids` are what events are priced by, by the origins of their rates.
     ///
     /// ValueError or OverflowError when the numbers are none that can be used here.
     #[allow(clippy::too_many_arguments)]
     fn teach(
         &mut self,
-        names: (String, String, String),
+        names: (String, String, String, String),
         options: Vec<(String, String)>,
         interval: (i64, i64),
-        price_id: String,
+        price_ids: Vec<String>,
         status: &str,
         bands: Option<Vec<TaughtBand>>,
     ) -> PyResult<()> {
-        let names = (names.0.as_str(), names.1.as_str(), names.2.as_str());
+        let names = [names.0.as_str(), names.1.as_str(), names.2.as_str(), names.3.as_str()];
         let status = Status::of(status).ok_or_else(|| PyValueError::new_err("not the status of a price"))?;
         self.prices
-            .teach(names, &options, interval, price_id, status, bands)
+            .teach(names, &options, interval, price_ids, status, bands)
             .ok_or_else(|| PyValueError::new_err("not a band of a price"))
     }
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from tests.bench.workload import Workload
 from tests.chaos import workload as chaos
-from tests.property.usage_event_inputs import AMOUNTS, FAULTS, Fault, Json, serialised, valid_events
+from tests.property.usage_event_inputs import AMOUNTS, FAULTS, Fault, Json, serialised, usages, valid_events
 from tests.support.cores import BothCores
 from tests.support.usage import TIME_MS, event, record
 
@@ -45,11 +45,13 @@ AWAY = next(user for user in (f"u{n}" for n in range(100)) if partition_of(user.
 # Linear, tiered, with options, with a minimum or once per event, free of charge, decimal, and unknown.
 MODELS = [
     ("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"), ("openai", "dall-e-3"), ("pika", "1.5"),
-    ("google", "gemini-2.5-pro"), ("elevenlabs", "tts"), ("openai", "gpt-99"), ("nobody", 'mo"del'), ("", ""),
+    ("google", "gemini-2.5-pro"), ("xai", "grok-4.20"), ("openai", "gpt-realtime-mini"), ("elevenlabs", "tts"), ("openai", "gpt-99"), ("nobody", 'mo"del'), ("", ""),
 ]  # fmt: skip
 DIMENSIONS = [
     "input_tokens", "cached_input_tokens", "cache_write_tokens", "input_audio_tokens", "output_tokens",
-    "reasoning_tokens", "images", "video_seconds", "characters", "requests", "total_tokens", "parsecs",
+    "reasoning_tokens", "cache_write_1h_tokens", "cache_audio_read_tokens", "prompt_tokens", "cached_tokens",
+    "completion_tokens", "cache_read_input_tokens", "prompt_token_count", "thoughts_token_count",
+    "accepted_prediction_tokens", "prompt_cache_miss_tokens", "images", "video_seconds", "characters", "requests", "total_tokens", "parsecs",
 ]  # fmt: skip
 
 
@@ -77,7 +79,7 @@ def events(draw: st.DrawFn) -> Json:
         provider, model = draw(st.sampled_from(MODELS))
         data |= {"provider": provider, "model": model, "agent": draw(st.sampled_from(["SEO", "x"]))}
         data["usage"] = draw(
-            st.dictionaries(st.sampled_from(DIMENSIONS), st.integers(0, 300_000) | AMOUNTS, min_size=1, max_size=5)
+            usages(st.sampled_from(DIMENSIONS), st.integers(0, 300_000) | AMOUNTS, min_size=1, max_size=5)
         )
     return made
 

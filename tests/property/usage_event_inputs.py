@@ -1,12 +1,14 @@
 """Usage events to try a reader with: valid ones, valid ones with one fault of a known reason, and damaged bytes."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
 
+from tollgate.schemas.conventions import CONVENTIONS
 from tollgate.schemas.refusals import RefusalReason
 
 Json = dict[str, Any]
@@ -49,6 +51,23 @@ def times(draw: st.DrawFn) -> str:
     return text + fraction + offset
 
 
+def usages(
+    keys: st.SearchStrategy[str], amounts: st.SearchStrategy[int | str], **sizes: int
+) -> st.SearchStrategy[dict[str, int | str]]:
+    """Amounts by key; those of what comes in whole units are whole."""
+    return st.dictionaries(keys, amounts, **sizes).map(
+        lambda usage: {key: _whole(amount) if _COUNTED.search(key) else amount for key, amount in usage.items()}
+    )
+
+
+# Written down once more, so that the rule is seen to change.
+_COUNTED = re.compile(r"(^|_)(tokens|token_count|images|requests|characters|messages|searches|pages|calls)$")
+
+
+def _whole(amount: int | str) -> int | str:
+    return f"{amount.partition('.')[0]}.0" if isinstance(amount, str) and "." in amount else amount
+
+
 @st.composite
 def valid_events(draw: st.DrawFn) -> Json:
     """A valid event as the object that is serialised; optional fields may be absent, null or (names) empty."""
@@ -62,9 +81,9 @@ def valid_events(draw: st.DrawFn) -> Json:
         data["agent"] = draw(NAMES)
     if payer == "cost":
         data["cost_usd"] = draw(USD)
-    usage = st.dictionaries(USAGE_KEYS, AMOUNTS, min_size=0 if payer == "cost" else 1, max_size=8)
+    usage = usages(USAGE_KEYS, AMOUNTS, min_size=0 if payer == "cost" else 1, max_size=8)
     optional: dict[str, st.SearchStrategy[Any]] = {
-        "convention": st.sampled_from(["inclusive", "exclusive", None]),
+        "convention": st.sampled_from([*CONVENTIONS, None]),
         "status": st.sampled_from(["success", "error", "rate_limited", "cancelled", None]),
         "billed": st.booleans() | st.none(),
         "latency_ms": st.integers(0, 2**32 - 1) | st.none(),
@@ -169,6 +188,9 @@ def _faults() -> list[Fault]:
         ]),
         (r.WRONG_TYPE, "data.usage", [[], "x", 1]),
         (r.WRONG_TYPE, "data.usage.images", [None, True, False, 1.0, 1.5, [], {}]),
+        (r.INVALID, "data.usage.input_tokens", ["0.1", "1.50", "999999999999999999.999999999"]),
+        (r.INVALID, "data.usage.prompt_token_count", ["0.1"]),
+        (r.INVALID, "data.usage.characters", ["0.1"]),
         (r.NEGATIVE_USAGE, "data.usage.images", [-1, "-1", "-0.5", -(10**400)]),
         (r.INVALID, "data.usage.images", [
             10**18, 10**400, "1e3", "", "NaN", "1" * 19, "0." + "1" * 10, "--1", "\u0661",

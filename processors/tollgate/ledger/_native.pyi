@@ -38,17 +38,15 @@ class Fetched:
 class Tally:
     """Counts ordinary events of one partition, and collects what Python counted of the others; see `compiled.py`."""
 
-    def __init__(
-        self, partition: int, partitions: int, future_ms_max: int, input_parts: list[str], identities: Identities
-    ) -> None: ...
+    def __init__(self, partition: int, partitions: int, future_ms_max: int, identities: Identities) -> None: ...
     def __len__(self) -> int: ...
     def count(self, records: Fetched, first: int, limits: Horizon) -> tuple[int, str, int]: ...
     def teach(
         self,
-        names: tuple[str, str, str],
+        names: tuple[str, str, str, str],
         options: list[tuple[str, str]],
         interval: tuple[int, int],
-        price_id: str,
+        price_ids: list[str],
         status: str,
         bands: list[Band] | None,
     ) -> None: ...

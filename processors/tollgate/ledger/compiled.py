@@ -6,8 +6,7 @@ from itertools import chain
 import msgspec
 from aiokafka import ConsumerRecord
 
-from tollgate.domain.pricing.compiled import CompiledPrice
-from tollgate.domain.pricing.dimensions import INPUT_PARTS
+from tollgate.domain.pricing.compiled import SOURCES_MAX, CompiledPrice
 from tollgate.domain.windows import Horizon
 from tollgate.ledger._native import Identities
 from tollgate.ledger._native import Tally as NativeTally
@@ -15,11 +14,12 @@ from tollgate.ledger.fetched import FetchedBatch
 from tollgate.ledger.packed import PackablePriced
 from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
+from tollgate.schemas.conventions import INCLUSIVE
 from tollgate.schemas.usage_codec import EventData
 
-# Above how many input tokens, denominator, input and output whole, and the rates: dimension, exclusive and inclusive
-# multiplier, side (see `domain.pricing.compiled.Band`). What does not fit into 128 bits raises OverflowError.
-Band = tuple[int, int, int, int, list[tuple[str, int, int, int]]]
+# Above how many input tokens, denominator, and the terms: key, multiplier, side, bit, the bits it must not meet, origin
+# (see `domain.pricing.compiled.Band`). What does not fit into 128 bits raises OverflowError.
+Band = tuple[int, int, list[tuple[str, int, int, int, int, int]]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -29,7 +29,7 @@ class CompiledTally:
 
     def __init__(self, partition: int, partitions: int, future_ms_max: int, horizon_ms: int) -> None:
         self.identities = Identities(horizon_ms)
-        self._core = NativeTally(partition, partitions, future_ms_max, list(INPUT_PARTS), self.identities)
+        self._core = NativeTally(partition, partitions, future_ms_max, self.identities)
         # Sums that are too large or too many for the core.
         self._large = BatchSums()
 
@@ -57,16 +57,18 @@ class CompiledTally:
 
     def teach(self, data: EventData, price: CompiledPrice) -> None:
         """Let the core price events like this one by this price, which is its own."""
-        if _encode(price.price_id) != f'"{price.price_id}"'.encode():
+        ids = [price.id_of(origins) for origins in range(1 << min(len(price.sources), SOURCES_MAX))]
+        if any(_encode(price_id) != f'"{price_id}"'.encode() for price_id in ids):
             # It writes price ids as they are.
             return
-        names = (data.provider, data.model, data.agent)
+        convention = "" if price.convention == INCLUSIVE else price.convention
+        names = (data.provider, data.model, data.agent, convention)
         interval = (price.from_ms, price.to_ms)
         options = list(data.options.items())
         try:
-            self._core.teach(names, options, interval, price.price_id, price.status, _bands(price))
+            self._core.teach(names, options, interval, ids, price.status, _bands(price))
         except OverflowError:
-            self._core.teach(names, options, interval, price.price_id, price.status, None)
+            self._core.teach(names, options, interval, ids, price.status, None)
 
     def forget_prices(self) -> None:
         """Have every price taught again."""
@@ -95,10 +97,9 @@ class CompiledTally:
 
 def _bands(price: CompiledPrice) -> list[Band] | None:
     """The price's multipliers, highest tier first; None when they alone do not make the cost."""
-    if price.once:
+    if price.once or len(price.sources) > SOURCES_MAX:
         return None
-    bands = []
-    for above, band in (*price.tiers, (0, price.base)):
-        rates = [(dim, band.exclusive[dim][0], multiplier, side) for dim, (multiplier, side) in band.inclusive.items()]
-        bands.append((above, band.denominator, band.input_whole, band.output_whole, rates))
-    return bands
+    return [
+        (above, band.denominator, [(key, *term, price.origins.get(key, 0)) for key, term in band.terms.items()])
+        for above, band in (*price.tiers, (0, price.base))
+    ]

@@ -74,6 +74,8 @@ class PriceStatus(StrEnum):
 
     PRICED = "priced"
     """A price of the book that was in force at the event's time."""
+    ESTIMATED = "estimated"
+    """Such a price; the event does not tell in which dimension all of its tokens are, and the dearest reading counts."""
     REPORTED = "reported"
     """The event's own `cost_usd`."""
     FREE = "free"

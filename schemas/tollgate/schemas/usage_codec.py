@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from tollgate.schemas.cloud_events import Headers, binary_attributes
+from tollgate.schemas.conventions import Convention
 from tollgate.schemas.event_time import event_time_ms
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.strict_json import DEPTH_MAX
-from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY
+from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY, WHOLE_KEY
 from tollgate.schemas.usage_event import UsageEvent, validate_usage_event
 from tollgate.schemas.usage_limits import (
     AMOUNT_UNITS_MAX,
@@ -43,7 +44,7 @@ class EventData(msgspec.Struct, gc=False, omit_defaults=True):
     provider: _OptionalName = ""
     model: _OptionalName = ""
     usage: Annotated[dict[str, _Amount], Meta(max_length=USAGE_KEYS_MAX)] = {}
-    convention: Literal["inclusive", "exclusive"] = "inclusive"
+    convention: Convention = "inclusive"
     cost_usd: str | None = None
     status: Literal["success", "error", "rate_limited", "cancelled"] = "success"
     billed: bool = False
@@ -128,7 +129,9 @@ def _passes(event: EventRecord, value: bytes) -> bool:
         return False
     for dimension, amount in usage.items():
         if amount.__class__ is str:
-            usage[dimension] = canonical_amount(amount)
+            usage[dimension] = short = canonical_amount(amount)
+            if short.__class__ is str and WHOLE_KEY.fullmatch(dimension) is not None:
+                return False
     if data.retail_tokens.__class__ is str:
         data.retail_tokens = canonical_amount(data.retail_tokens)
     if data.cost_usd is not None:

@@ -8,14 +8,22 @@ Absent and null mean the same, and so does the empty string for a name that is o
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from tollgate.schemas.cloud_events import Headers, binary_attributes
+from tollgate.schemas.conventions import Convention
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.strict_json import read_json
-from tollgate.schemas.text_rules import FIELD_NAME, NAME_CHARS_MAX, NAME_PATTERN, USAGE_KEY_PATTERN
+from tollgate.schemas.text_rules import (
+    FIELD_NAME,
+    NAME_CHARS_MAX,
+    NAME_PATTERN,
+    USAGE_KEY_PATTERN,
+    WHOLE_KEY,
+    WHOLE_KEY_PATTERN,
+)
 from tollgate.schemas.usage_limits import (
     EVENT_BYTES_MAX,
     LATENCY_MS_MAX,
@@ -32,6 +40,14 @@ UsageKey = Annotated[str, Field(max_length=NAME_CHARS_MAX, pattern=USAGE_KEY_PAT
 
 def _without_nulls(given: Any) -> Any:
     return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+def _whole_amounts(schema: dict[str, Any]) -> None:
+    """What comes in whole units, for JSON Schema; `UsageData._whole_units` is the same in code."""
+    schema["additionalProperties"] = False
+    schema["patternProperties"][WHOLE_KEY_PATTERN] = {
+        "anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9]{1,18}(\.0{1,9})?$"}]
+    }
 
 
 # The two rules over several fields, for JSON Schema; `UsageData._complete` is the same in code.
@@ -68,15 +84,20 @@ class UsageData(BaseModel):
         {},
         max_length=USAGE_KEYS_MAX,
         examples=[{"input_tokens": 1200, "output_tokens": 300}],
-        json_schema_extra={"additionalProperties": False},
+        json_schema_extra=_whole_amounts,
     )
     """Amounts by dimension. It may be empty only when `cost_usd` is given or the call did not succeed.
 
     `cached_input_tokens`, `cache_write_tokens` and `input_audio_tokens` are parts of `input_tokens`,
-    `reasoning_tokens` and `output_audio_tokens` of `output_tokens`, unless `convention` is `exclusive`.
+    `reasoning_tokens` and `output_audio_tokens` of `output_tokens`, unless `convention` says otherwise.
+    `cache_write_5m_tokens` and `cache_write_1h_tokens` are parts of `cache_write_tokens`. Cached audio is in both
+    `cached_input_tokens` and `input_audio_tokens`; `cache_audio_read_tokens` says how much. Tokens, images, requests and
+    characters are whole numbers.
     """
-    convention: Literal["inclusive", "exclusive"] = "inclusive"
-    """Whether the parts of input and output tokens are contained in them or come on top."""
+    convention: Convention = "inclusive"
+    """Whether the parts of input and output tokens are contained in them (`inclusive`) or come on top (`exclusive`). With
+    the name of a provider, `usage` holds that provider's own keys and follows its rules of what contains what.
+    """
     cost_usd: UsdAmount | None = Field(None, examples=["0.0125"])
     """The cost when the service knows it. It overrides the price book."""
     status: Literal["success", "error", "rate_limited", "cancelled"] = "success"
@@ -112,6 +133,18 @@ class UsageData(BaseModel):
     @classmethod
     def _null_is_absent(cls, given: Any) -> Any:
         return _without_nulls(given)
+
+    @field_validator("usage")
+    @classmethod
+    def _whole_units(cls, usage: dict[str, int | str]) -> dict[str, int | str]:
+        for key, amount in usage.items():
+            if isinstance(amount, str) and WHOLE_KEY.fullmatch(key) is not None:
+                error = InitErrorDetails(
+                    type=fault(RefusalReason.INVALID, "must be a whole number"), loc=(key,), input=amount
+                )
+                # An error of its own, so that it carries the key.
+                raise ValidationError.from_exception_data("usage", [error])
+        return usage
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

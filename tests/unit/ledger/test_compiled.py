@@ -9,6 +9,7 @@ from tests.support.usage import TIME_MS, event, record
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.domain.windows import Horizon
 from tollgate.ledger.compiled import CompiledTally
+from tollgate.schemas.conventions import CONVENTIONS
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS
 from tollgate.schemas.usage_codec import EventData, EventRecord, decode_usage_event
@@ -43,8 +44,9 @@ KNOWN = [GPT, EventData(provider="anthropic", model="claude-sonnet-4-5")]
     [
         {},
         {"usage": {"input_tokens": 0}},
-        {"usage": {"input_tokens": "4.5", "output_tokens": "3"}},
-        {"usage": {"input_tokens": 10, "cached_input_tokens": 30}, "convention": "exclusive"},
+        {"usage": {"input_tokens": 4, "output_tokens": "3"}},
+        {"usage": {"input_tokens": 30, "cached_input_tokens": 10, "output_tokens": 9, "reasoning_tokens": 9}},
+        {"usage": {"input_tokens": 30, "output_tokens": 9, "total_tokens": 39, "requests": 1}},
         {"status": "error", "usage": {}},
         {"status": "error", "billed": True},
         {"cost_usd": "0.0125", "model": "unheard-of"},
@@ -63,6 +65,26 @@ def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
     assert (len(made), made.take_counts()) == (3, (3, 0))
 
 
+OPENAI_USAGE = {
+    "prompt_tokens": 30, "cached_tokens": 10, "completion_tokens": 9, "reasoning_tokens": 4, "total_tokens": 39,
+    "accepted_prediction_tokens": 0,
+}  # fmt: skip
+ANTHROPIC_USAGE = {
+    "input_tokens": 3, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5, "output_tokens": 9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("convention", [name for name in CONVENTIONS if name != "inclusive"])
+def test_what_providers_answer_never_reaches_python(convention: str) -> None:
+    usage = ANTHROPIC_USAGE if convention in ("anthropic", "bedrock") else OPENAI_USAGE
+    if convention in ("exclusive", "google"):
+        usage = {"input_tokens": 30, "cached_input_tokens": 10, "output_tokens": 9, "reasoning_tokens": 4}
+    fields = {"provider": "anthropic", "model": "claude-sonnet-4-5", "convention": convention}
+    made = taught(EventData(**fields))  # type: ignore[arg-type] # one of the conventions
+    value = json.dumps(event("e", USER, data={**fields, "usage": usage})).encode()
+    assert made.count(made.batch([record(value)]), 0, _at_ten()) == (1, "")
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -78,7 +100,14 @@ def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
         ({"time": "2026-11-21T10:05:00.001Z"}, "future"),
         ({"subject": f"{USER}-elsewhere-2"}, "misrouted"),
         ({"data": {"model": "gpt-99"}}, "price"),
+        ({"data": {"usage": {"input_tokens": "4.5"}}}, "form"),
+        ({"data": {"convention": "nobody"}}, "form"),
+        ({"data": {"convention": "exclusive"}}, "price"),
         ({"data": {"usage": {"parsecs": 1}}}, "special"),
+        ({"data": {"usage": {"requests": 1}}}, "special"),
+        ({"data": {"usage": {"total_tokens": 1}}}, "special"),
+        ({"data": {"usage": {"input_tokens": 10, "cached_input_tokens": 30}}}, "special"),
+        ({"data": {"usage": {"input_tokens": 10, "input_audio_tokens": 3}}}, "special"),
     ],
 )
 def test_what_is_not_ordinary_is_handed_over_and_nothing_is_counted(changes: dict[str, Any], why: str) -> None:
@@ -140,11 +169,9 @@ def test_sums_are_exact_however_large(cost: int) -> None:
         ({"input_tokens": 5}, "0.000000000002"),
         ({"input_tokens": 7}, "0.000000000004"),
         # 1.000000001 × 0.5 is above the tie, 0.999999999 below it.
-        ({"input_tokens": "1.000000001"}, "0.000000000001"),
-        ({"input_tokens": "0.999999999"}, "0"),
-        ({"input_tokens": "2.999999999"}, "0.000000000001"),
-        # Parts that exceed their whole are charged in full and the whole for nothing: 30 × 0.25 = 7.5.
-        ({"input_tokens": 10, "cached_input_tokens": 30}, "0.000000000008"),
+        ({"video_seconds": "1.000000001"}, "0.000000000001"),
+        ({"video_seconds": "0.999999999"}, "0"),
+        ({"video_seconds": "2.999999999"}, "0.000000000001"),
         # 10 × 0.5 - 6 × 0.5 + 6 × 0.25 = 3.5.
         ({"input_tokens": 10, "cached_input_tokens": 6}, "0.000000000004"),
         # 499,999,999,999,999,999.5.
@@ -153,8 +180,12 @@ def test_sums_are_exact_however_large(cost: int) -> None:
 )
 def test_costs_are_rounded_once_half_to_even(usage: dict[str, Any], cost: str) -> None:
     made = tally()
-    band = (0, 4, 2, 0, [("input_tokens", 2, 2, 1), ("cached_input_tokens", 1, -1, 2)])
-    made._core.teach(("openai", "gpt-4o", ""), [], (0, 10**15), "half", "priced", [band])
+    terms = [
+        ("input_tokens", 2, 1, 8, 8, 1),
+        ("cached_input_tokens", -1, 2, 16, 16, 1),
+        ("video_seconds", 2, 0, 4, 0, 1),
+    ]
+    made._core.teach(("openai", "gpt-4o", "", ""), [], (0, 10**15), ["half"], "priced", [(0, 4, terms)])
     value = record(event("e", USER, data={"usage": usage}))
     assert made.count(made.batch([value]), 0, _at_ten()) == (1, "")
     ((_, priced, _),) = made.take_priced()
@@ -164,16 +195,16 @@ def test_costs_are_rounded_once_half_to_even(usage: dict[str, Any], cost: str) -
 @pytest.mark.parametrize("multiplier", [10**29, 2**127 - 1, -(2**127)])
 def test_a_cost_past_all_bounds_is_handed_over(multiplier: int) -> None:
     made = tally()
-    band = (0, 1, multiplier, 0, [("input_tokens", multiplier, multiplier, 1)])
-    made._core.teach(("openai", "gpt-4o", ""), [], (0, 10**15), "dear", "priced", [band])
+    band = (0, 1, [("video_seconds", multiplier, 0, 4, 0, 1)])
+    made._core.teach(("openai", "gpt-4o", "", ""), [], (0, 10**15), ["dear"], "priced", [band])
     for amount in (10**18 - 1, "999999999999999999.999999999"):
-        value = record(event("e", USER, data={"usage": {"input_tokens": amount}}))
+        value = record(event("e", USER, data={"usage": {"video_seconds": amount}}))
         assert made.count(made.batch([value]), 0, _at_ten()) == (0, "special")
 
 
 def test_a_price_past_128_bits_is_left_to_python() -> None:
     with pytest.raises(OverflowError):
-        tally()._core.teach(("p", "m", ""), [], (0, 1), "id", "priced", [(0, 2**127, 0, 0, [])])
+        tally()._core.teach(("p", "m", "", ""), [], (0, 1), ["id"], "priced", [(0, 2**127, [])])
 
 
 def test_digests_and_fingerprints_are_what_they_have_always_been() -> None:

@@ -32,9 +32,9 @@ def test_the_lines_add_up_to_the_cost(
     pricer: Pricer, subject: str, usage: dict[str, int | str], convention: str
 ) -> None:
     data = event(subject, usage, convention=convention)
-    compiled, charged = pricer.charges(data, NOW)
+    compiled, bill = pricer.bill(data, NOW)
     quote = pricer.price(data, NOW)
-    assert rounded(sum((line.cost for line in charged), Fraction(0))) == quote.cost_picousd
+    assert rounded(sum((line.cost for line in bill.charges), Fraction(0))) == quote.cost_picousd
     assert quote.price_id.startswith(compiled.price_id)
 
 
@@ -62,15 +62,31 @@ def test_a_typical_event_is_explained_line_by_line(pricer: Pricer) -> None:
         ),
         (
             "openai/gpt-4o",
-            {"input_tokens": 1, "cached_input_tokens": 2},
-            ("input_tokens", "1", "", "", "0", "counted in its parts"),
+            {"input_tokens": 2, "cached_input_tokens": 2},
+            ("input_tokens", "2", "", "", "0", "counted in its parts"),
         ),
         (
             "google/gemini-2.5-pro",
             {"input_tokens": 300_000},
             ("input_tokens", "300000", "2.5", "1000000", "0.75", "above 200000 input tokens"),
         ),
-        ("openai/gpt-4o", {"requests": 3}, ("requests", "3", "", "", "0", "not charged for")),
+        ("openai/gpt-4o", {"requests": 3, "input_tokens": 1}, ("requests", "3", "", "", "0", "not charged for")),
+        ("openai/gpt-4o", {"requests": 3}, ("requests", "3", "0.075", "1", "0.225", "no known price")),
+        (
+            "openai/gpt-4o",
+            {"prompt_tokens": 3},
+            ("input_tokens", "3", "2.5", "1000000", "0.0000075", "sent as prompt_tokens"),
+        ),
+        (
+            "anthropic/claude-sonnet-4-6",
+            {"output_tokens": 1, "web_fetch_requests": 2},
+            ("web_fetch_requests", "2", "", "", "0", "information"),
+        ),
+        (
+            "openai/gpt-4o",
+            {"prompt_tokens": 3, "input_tokens": 3},
+            ("input_tokens", "3", "", "", "0", "a repeat"),
+        ),
         (
             "openai/gpt-4o",
             {"total_tokens": 1, "input_tokens": 1},
@@ -113,6 +129,9 @@ def test_notes_say_why_an_event_is_unpriced(pricer: Pricer) -> None:
         "no price is known for this event: it is charged at the most expensive known price of openai",
     )
     partly = explain(pricer, event("openai/gpt-4o", {"images": 1}), NOW)
-    assert partly.notes == ("the known price does not cover every dimension, so the event counts as unpriced",)
+    assert partly.notes == ("the known price does not cover images, so the event counts as unpriced",)
+    doubtful = explain(pricer, event("openai/gpt-4o", {"input_tokens": 1, "cached_input_tokens": 2}), NOW)
+    doubt = "the parts of input_tokens are more than the whole, so they are taken to be beside it"
+    assert doubtful.notes == (f"{doubt}: the dearest reading is charged",)
     free = explain(pricer, event("replicate/flux-schnell", {"images": 1}, options={"tier": "free"}), NOW)
     assert free.notes == ("a free offer",)

@@ -168,8 +168,7 @@ def test_books_are_chosen_by_name() -> None:
     ],
 )
 def test_providers_are_known_by_the_names_services_send(pricer: Pricer, alias: str, canonical: str) -> None:
-    usage: dict[str, int | str] = {"requests": 1}
-    quote = pricer.price(event(alias, usage), NOW)
+    quote = pricer.price(event(alias, {}), NOW)
     assert quote.status == "priced"
     assert quote.price_id.startswith(canonical)
 

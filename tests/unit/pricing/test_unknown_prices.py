@@ -79,6 +79,60 @@ def test_a_total_alone_is_charged_like_output_and_marked(pricer: Pricer) -> None
     assert pricer.price(data, NOW).status == "unpriced"
 
 
+@pytest.mark.parametrize(
+    ("subject", "usd"), [("openai/text-embedding-3-small", "0.02"), ("voyageai/voyage-3.5", "0.06")]
+)
+def test_a_total_alone_is_charged_at_the_only_rate_of_a_model(pricer: Pricer, subject: str, usd: str) -> None:
+    data = event(subject, {"total_tokens": M})
+    assert (cost(pricer, data), pricer.price(data, NOW).status) == (usd, "priced")
+
+
+@pytest.mark.parametrize("usage", [{"requests": 2}, {"requests": 2, "input_tokens": 0}])
+def test_calls_of_which_nothing_else_is_known_are_unpriced(pricer: Pricer, usage: dict[str, int | str]) -> None:
+    # A call is taken to cost what a message does, 0.075.
+    data = event("openai/gpt-4o", usage)
+    assert (cost(pricer, data), pricer.price(data, NOW).status) == ("0.15", "unpriced")
+
+
+def test_calls_are_charged_where_a_price_names_them(pricer: Pricer) -> None:
+    per_call = pricer.with_prices([price_record({"requests": "0.5"})])
+    data = event("openai/gpt-4o", {"requests": 2})
+    assert (cost(per_call, data), per_call.price(data, NOW).status) == ("1", "priced")
+
+
+def test_a_price_of_one_dimension_leaves_the_others_as_they_were(pricer: Pricer) -> None:
+    normal = event("openai/gpt-4o", {"input_tokens": 1200, "cached_input_tokens": 1000, "output_tokens": 300})
+    film = event("openai/gpt-4o", {"input_tokens": 1000, "video_seconds": 3})
+    before = pricer.price(normal, NOW)
+    assert pricer.price(film, NOW).status == "unpriced"
+    record = price_record({"video_seconds": "0.1"})
+    after = pricer.with_prices([record])
+    assert after.price(normal, NOW) == before
+    quote = after.price(film, NOW)
+    # 1,000 x 2.50 per million and 3 x 0.1; the ids of both prices.
+    assert (quote.cost_picousd, quote.status) == (302_500_000_000, "priced")
+    assert quote.price_id == f"{record.id}+{before.price_id}"
+    assert after.price(event("openai/gpt-4o", {"video_seconds": 3}), NOW).price_id == record.id
+
+
+def test_prices_of_several_dimensions_set_one_after_the_other_all_hold(pricer: Pricer) -> None:
+    records = [
+        price_record({"video_seconds": "0.1"}),
+        price_record({"sheep": "2"}, effective_from="2026-02-01T00:00:00Z"),
+        price_record({"video_seconds": "0.2"}, effective_from="2026-03-01T00:00:00Z"),
+    ]
+    data = event("openai/gpt-4o", {"video_seconds": 1, "sheep": 1, "input_tokens": M})
+    quote = pricer.with_prices(records).price(data, NOW)
+    assert (quote.cost_picousd, quote.status) == (4_700_000_000_000, "priced")
+    assert quote.price_id.startswith(f"{records[2].id}+{records[1].id}+openai/gpt-4o@genai")
+
+
+def test_a_cached_token_keeps_its_list_price_when_the_input_gets_another(pricer: Pricer) -> None:
+    dearer = pricer.with_prices([price_record({"input_tokens": "5 per 1000000"})])
+    data = event("openai/gpt-4o", {"input_tokens": 2 * M, "cached_input_tokens": M})
+    assert cost(dearer, data) == "6.25"
+
+
 def test_a_price_that_comes_later_ends_it(pricer: Pricer) -> None:
     data = event("openai/gpt-99", {"input_tokens": M})
     record = price_record({"input_tokens": "2 per 1000000"}, model="gpt-99")
@@ -101,14 +155,14 @@ def test_what_is_remembered_of_names_is_bounded(book: object, pricer: Pricer) ->
         fresh.price(known, NOW)
     assert len(fresh._young) <= _KEYS_MAX
     assert len(fresh._old) <= _KEYS_MAX
-    assert ("openai", "gpt-4o") in fresh._young
+    assert ("openai", "gpt-4o", "inclusive") in fresh._young
 
 
 def test_options_that_change_no_price_take_no_memory(pricer: Pricer) -> None:
     fresh = pricer.with_prices([])
     for i in range(50):
         fresh.price(event("openai/gpt-4o", {"input_tokens": 1}, options={f"colour_{i}": str(i)}), NOW)
-    assert list(fresh._young) == [("openai", "gpt-4o")]
+    assert list(fresh._young) == [("openai", "gpt-4o", "inclusive")]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from tollgate.domain.pricing.book import PriceBook
 from tollgate.domain.pricing.explain import Explanation, Line, explain
 from tollgate.domain.pricing.price import Price, Rate, Tier
-from tollgate.domain.pricing.pricer import FREE, PRICED, REPORTED, UNPRICED, Priceable, Pricer, Quote
+from tollgate.domain.pricing.pricer import ESTIMATED, FREE, PRICED, REPORTED, UNPRICED, Priceable, Pricer, Quote
 from tollgate.domain.pricing.shipped import book_names, load_price_book
 
 __all__ = [
+    "ESTIMATED",
     "FREE",
     "PRICED",
     "REPORTED",

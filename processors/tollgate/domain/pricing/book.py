@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from tollgate.domain.pricing.dimensions import REQUESTS, TOTAL_TOKENS
+from tollgate.domain.pricing.dimensions import CONTAINED_IN, REQUESTS, TOTAL_TOKENS
 from tollgate.domain.pricing.interval import ALWAYS, Interval, around
 from tollgate.domain.pricing.listed import ListPrices
 from tollgate.domain.pricing.names import NameRules, Reading
@@ -101,7 +101,11 @@ class PriceBook:
         return known, tuple(sorted(read.keys() - self.option_names))
 
     def resolve(self, provider: str, model: str, agent: str, options: Mapping[str, str], time_ms: int) -> Resolved:
-        """The price for an event. The agent's own rate holds only for an event that names no model."""
+        """The price for an event. The agent's own rate holds only for an event that names no model.
+
+        A run-time price leaves every dimension that it says nothing about to the run-time prices that it goes before,
+        and then to the price that would hold without any: they are `beneath` it.
+        """
         read = self._options.read(options)
         sent = frozenset(read)
         unknown = tuple(sorted(sent - self.option_names))
@@ -109,7 +113,13 @@ class PriceBook:
         if reading.region:
             read.setdefault("region", reading.region)
 
+        above: list[Price] = []
+
         def resolved(price: Price | None, interval: Interval, name: str = "", used: Collection[str] = ()) -> Resolved:
+            if above:
+                name = next((name for name in reading.names if above[0].names(name)), model.lower())
+                used = {*used, *(option for over in above for option, _ in over.options)}
+            price = _stacked([*above, *([] if price is None else [price])])
             return Resolved(price, interval, reading, name, tuple(sorted(sent - {*used, *unknown})), unknown)
 
         sent_to = reading.provider if reading.names[0] == model.lower() else self.canonical(provider)
@@ -118,6 +128,9 @@ class PriceBook:
         for layer in self._layers:
             active, holds = _in_force(layer, asked)
             interval = interval & holds
+            if layer is self._layers[0]:
+                above += active
+                continue
             if active:
                 name = next((name for name in reading.names if active[0].names(name)), model.lower())
                 return resolved(active[0], interval, name, [option for option, _ in active[0].options])
@@ -152,6 +165,10 @@ class PriceBook:
         interval = interval & _interval(own, time_ms)
         known = most_expensive([price for price in own if price.active_at(time_ms)] + listed)
         rates = {**self.defaults.rates, **known}
+        for dimension, wholes in CONTAINED_IN.items():
+            nearest = next((rates[whole] for whole in wholes if whole in rates), None)
+            if nearest is not None and dimension not in rates:
+                rates[dimension] = replace(nearest, dimension=dimension)
         # A count of calls and a sum of tokens have no price of their own unless a price names them.
         rates.pop(REQUESTS, None)
         rates.pop(TOTAL_TOKENS, None)
@@ -229,6 +246,19 @@ def _naming(layer: _Layer, asked: _Question) -> list[Price]:
     read = [price for price in prices if any(price.names(name) for name in reading.names)]
     sent = [price for price in layer.get(_subject(provider, name, ""), []) if price.is_exactly(name)]
     return read + [price for price in sent if price not in read]
+
+
+def _stacked(prices: list[Price]) -> Price | None:
+    """The first of the prices, with those beneath it that cover what none before them does."""
+    if not prices:
+        return None
+    first, *others = prices
+    covered, beneath = set(first.by_dimension), list[Price]()
+    for price in others:
+        if price.free or not covered.issuperset(price.by_dimension):
+            beneath.append(price)
+            covered.update(price.by_dimension)
+    return replace(first, beneath=tuple(beneath)) if beneath and not first.free else first
 
 
 def _subject(provider: str, model: str, agent: str) -> tuple[str, str]:

@@ -55,13 +55,15 @@ def explain(pricer: Pricer, data: Priceable, time_ms: int) -> Explanation:
     if quote.status == REPORTED and not (data.model or data.agent):
         return Explanation(quote, ALWAYS, (), tuple(notes))
     notes += _reading(data, pricer.book.resolve(data.provider, data.model, data.agent, data.options, time_ms))
-    compiled, lines = pricer.charges(data, time_ms)
+    compiled, bill = pricer.bill(data, time_ms)
+    lines = bill.charges
     if compiled.status == UNPRICED:
         notes.append(f"no price is known for this event: it is charged at {compiled.price.source}")
     elif compiled.status == FREE:
         notes.append("a free offer")
-    elif any(line.unpriced for line in lines):
-        notes.append("the known price does not cover every dimension, so the event counts as unpriced")
+    elif lacking := list(dict.fromkeys(line.dimension for line in lines if line.unpriced)):
+        notes.append(f"the known price does not cover {' and '.join(lacking)}, so the event counts as unpriced")
+    notes += [f"{doubt}: the dearest reading is charged" for doubt in bill.doubts]
     return Explanation(
         quote,
         Interval(compiled.from_ms, compiled.to_ms),

@@ -21,7 +21,7 @@ from genai_prices.types import (
 )
 from genai_prices.units import UnitRegistry
 
-from tollgate.domain.pricing.dimensions import REQUESTS
+from tollgate.domain.pricing.dimensions import GENAI_NAMES, REQUESTS
 from tollgate.domain.pricing.interval import ALWAYS, DAY_MS, Interval, around
 from tollgate.domain.pricing.matching import Matcher, begins_a_word
 from tollgate.domain.pricing.names import NameRules, Reading
@@ -32,18 +32,12 @@ from tollgate.schemas.instants import from_ms, to_ms
 
 SOURCE: Final = "genai-prices"
 
-# Where its name for a dimension differs from the contract's.
-_DIMENSIONS: Final = {
-    "cache_read_tokens": "cached_input_tokens",
-    "output_reasoning_tokens": "reasoning_tokens",
-    "input_characters": "characters",
-    "input_audio_seconds": "audio_seconds",
-    "output_audio_seconds": "audio_seconds",
-}
-
 # Groq bills ten seconds at least for a transcription; genai-prices has it in code, not in its data.
 _GROQ_WHISPER: Final = ("whisper-large-v3", "whisper-large-v3-turbo")
 _GROQ_WHISPER_SECONDS_MIN: Final = Decimal(10)
+
+# Whose tiers hold from their start on; everywhere else they hold above it. https://docs.x.ai/docs/models
+_TIERS_AT_THEIR_START: Final = frozenset({"x-ai"})
 
 # For a kind of condition we do not know, a price is looked up anew in each such slot of the clock.
 _SLOT_MS: Final = 15 * 60 * 1000
@@ -205,17 +199,18 @@ class ListPrices:
 
     def _rates(self, listed: Listed, prices: ModelPrice) -> tuple[Rate, ...]:
         rates: dict[str, Rate] = {}
+        earlier = int(listed.provider.id in _TIERS_AT_THEIR_START)
         for key, value in prices.__dict__.items():
             if value is None:
                 continue
             unit = self._units.unit_for_price_key(key)
-            dimension = _DIMENSIONS.get(unit.usage_key, unit.usage_key)
+            dimension = GENAI_NAMES.get(unit.usage_key, unit.usage_key)
             tiered = isinstance(value, TieredPrices)
             rate = Rate(
                 dimension,
                 usd=value.base if tiered else value,
                 per=Decimal(unit.per),
-                tiers=tuple(Tier(tier.start, tier.price) for tier in value.tiers) if tiered else (),
+                tiers=tuple(Tier(tier.start - earlier, tier.price) for tier in value.tiers) if tiered else (),
                 # A price per request holds for every call, whether or not the event counts its requests.
                 once_unless=(REQUESTS,) if dimension == REQUESTS else (),
                 minimum=_minimum(listed, dimension),

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
 
-from tollgate.domain.pricing.dimensions import CHARGED_LIKE
+from tollgate.domain.pricing.dimensions import CONTAINED_IN, TOKENS, is_billed_like, modality_of
 from tollgate.schemas.instants import format_instant
 
 # 10¹² picousd per USD over 10⁹ nano-units per unit.
@@ -68,7 +68,8 @@ class Price:
     """What one model of one provider (or one agent, when `model` is empty) costs.
 
     `effective_to_ms` is exclusive; None is "until further notice". `models` are other names and patterns (`gpt-4o-20*`)
-    that mean the same model. `free` is a free offer: every dimension is covered at nothing.
+    that mean the same model. `free` is a free offer: every dimension is covered at nothing. `beneath` are the prices
+    that hold for the dimensions that this one says nothing about, the first before the others.
     """
 
     provider: str
@@ -82,18 +83,45 @@ class Price:
     free: bool = False
     models: tuple[str, ...] = ()
     id: str = ""
+    beneath: tuple["Price", ...] = ()
     by_dimension: Mapping[str, Rate] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_dimension", {rate.dimension: rate for rate in self.rates})
+        rates: dict[str, Rate] = {}
+        for price in (self, *self.beneath):
+            for rate in price.rates:
+                rates.setdefault(rate.dimension, rate)
+        object.__setattr__(self, "by_dimension", rates)
 
     def rate_for(self, dimension: str) -> Rate | None:
-        """The rate this dimension is charged at: its own, or for a part of a whole the nearest one above it."""
+        """The rate this dimension is charged at: its own, or for a part of a whole the nearest one that the provider
+        bills it at (`dimensions.is_billed_like`); of two equally near ones the dearer. None: not covered.
+        """
         rate = self.by_dimension.get(dimension)
-        while rate is None and dimension in CHARGED_LIKE:
-            dimension = CHARGED_LIKE[dimension]
-            rate = self.by_dimension.get(dimension)
-        return rate
+        if rate is not None or dimension not in CONTAINED_IN:
+            return rate
+        told_apart = frozenset(modality_of(name) for name in self.by_dimension if name in TOKENS)
+        return self._nearest(
+            [whole for whole in CONTAINED_IN[dimension] if is_billed_like(dimension, whole, self.provider, told_apart)]
+        )
+
+    def some_rate_for(self, dimension: str) -> Rate | None:
+        """The same, however the provider bills parts: what a part costs at least, where its own rate is not known."""
+        return self.by_dimension.get(dimension) or self._nearest(CONTAINED_IN.get(dimension, ()))
+
+    def _nearest(self, wholes: Iterable[str]) -> Rate | None:
+        found = [whole for whole in wholes if whole in self.by_dimension]
+        nearest = [whole for whole in found if not any(whole in CONTAINED_IN[other] for other in found)]
+        return max((self.by_dimension[whole] for whole in nearest), key=Rate.highest, default=None)
+
+    @property
+    def rest_is_free(self) -> bool:
+        """Whether what no rate covers costs nothing."""
+        return self.free or any(price.free for price in self.beneath)
+
+    def owner(self, rate: Rate) -> "Price":
+        """The one among this price and those beneath it that states the rate."""
+        return next((price for price in self.beneath if any(own is rate for own in price.rates)), self)
 
     def active_at(self, time_ms: int) -> bool:
         return self.effective_from_ms <= time_ms and (self.effective_to_ms is None or time_ms < self.effective_to_ms)
@@ -162,13 +190,13 @@ def with_id(price: Price, version: str = "") -> Price:
 def most_expensive(prices: Iterable[Price]) -> dict[str, Rate]:
     """The highest rate of each dimension, whichever price, option or tier it comes from; never one of zero.
 
-    A part that some price charges like its whole counts at that whole's rate: when one model costs 150 per million
-    input tokens and has no cache price, a cached token may cost as much.
+    A part that some price has no rate for counts at its whole's rate: when one model costs 150 per million input tokens
+    and has no cache price, a cached token may cost as much.
     """
     highest: dict[str, Rate] = {}
     for price in prices:
-        for dimension in {*price.by_dimension, *CHARGED_LIKE}:
-            rate = price.rate_for(dimension)
+        for dimension in {*price.by_dimension, *TOKENS}:
+            rate = price.some_rate_for(dimension)
             if rate is not None and (dimension not in highest or rate.highest() > highest[dimension].highest()):
                 highest[dimension] = rate
     return {

@@ -8,13 +8,10 @@ from typing import Final, Protocol
 import msgspec
 
 from tollgate.domain.pricing.book import PriceBook
-from tollgate.domain.pricing.charges import EXCLUSIVE, Charge, charges
-from tollgate.domain.pricing.compiled import (
-    CompiledPrice,
-    rounded,
-)
-from tollgate.domain.pricing.dimensions import INPUT, INPUT_PARTS
+from tollgate.domain.pricing.charges import Bill, Biller
+from tollgate.domain.pricing.compiled import CompiledPrice, rounded
 from tollgate.domain.pricing.price import Price, Rate
+from tollgate.domain.pricing.reported import Reported, native_keys, read
 from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
 from tollgate.schemas.control import PriceRecord
 
@@ -22,6 +19,7 @@ PRICED: Final = "priced"
 REPORTED: Final = "reported"
 FREE: Final = "free"
 UNPRICED: Final = "unpriced"
+ESTIMATED: Final = "estimated"
 
 # Names of models come from outside, so what is remembered of them is bounded: two generations of this many keys, and
 # the older one is dropped as a whole. 4,096 is far above the models in use at one time, and about 10 MB at the worst.
@@ -66,7 +64,7 @@ class Priceable(Protocol):
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
-    """`cost_picousd` and `retail_picousd` are never negative. `status` is priced, reported, free or unpriced."""
+    """`cost_picousd` and `retail_picousd` are never negative. `status`: priced, estimated, reported, free or unpriced."""
 
     cost_picousd: int
     retail_picousd: int
@@ -102,6 +100,9 @@ class Pricer:
         - `cost_usd` takes the place of the price book: status `reported`, price id `reported`.
         - An unknown price is never nothing: the whole event is charged by the provider's fallback, or only what its
           known price does not cover (price id `<known id>+fallback/<provider>`), and is `unpriced`.
+        - An event that does not tell in which dimension all of its tokens are is charged the dearest way that its
+          totals allow, and is `estimated`.
+        - The price id of an event that takes its rates from several prices is their ids: `<id>+<id of one beneath>`.
         """
         retail = 0 if data.retail_tokens is None else self._retail_picousd(data)
         status = data.status
@@ -109,34 +110,36 @@ class Pricer:
             return self._without_usage(data, time_ms, retail)
         options = data.options
         model = data.model
-        key: _Key = (data.provider, model) if model and not options else self._key(data)
+        convention = data.convention
+        key: _Key = (data.provider, model, convention) if model and not options else self._key(data)
         for compiled in self._young.get(key, ()):
             if compiled.from_ms <= time_ms < compiled.to_ms:
                 break
         else:
             compiled = self._lookup(key, data, time_ms)
         usage = data.usage
-        exclusive = data.convention == EXCLUSIVE
-        band = compiled.base
+        band, price_id = compiled.base, compiled.price_id
         if compiled.special:
             if compiled.status == FREE:
-                return Quote(0, retail, compiled.price_id, FREE)
+                return Quote(0, retail, price_id, FREE)
             if compiled.once:
                 return self._in_full(compiled, data, time_ms, retail)
-            band = compiled.band(_input_tokens(usage, exclusive))
-        cost = band.cost(usage, exclusive)
+            band = compiled.band(usage)
+            if compiled.origins:
+                price_id = compiled.id_of(_union(compiled.origins.get(key, 0) for key, nano in usage.items() if nano))
+        cost = band.cost(usage)
         if cost is None:
             return self._in_full(compiled, data, time_ms, retail)
-        return Quote(cost, retail, compiled.price_id, compiled.status)
+        return Quote(cost, retail, price_id, compiled.status)
 
     def held(self, data: Priceable, time_ms: int) -> CompiledPrice:
         """The price that holds for the event, which may be the fallback of its provider."""
         return self._lookup(self._key(data), data, time_ms)
 
-    def charges(self, data: Priceable, time_ms: int) -> tuple[CompiledPrice, list[Charge]]:
+    def bill(self, data: Priceable, time_ms: int) -> tuple[CompiledPrice, Bill]:
         """The price that holds for the event, and what it would charge line by line whatever the event's status."""
         compiled = self._lookup(self._key(data), data, time_ms)
-        return compiled, self._lines(compiled, data, time_ms)
+        return compiled, self._billed(compiled, data, time_ms, self._reported(data))
 
     def take_options_ignored(self) -> int:
         """How many options changed no price among the look-ups since this was last called.
@@ -146,19 +149,29 @@ class Pricer:
         taken, self._options_ignored = self._options_ignored, 0
         return taken
 
-    def _lines(self, compiled: CompiledPrice, data: Priceable, time_ms: int) -> list[Charge]:
+    def _reported(self, data: Priceable) -> Reported:
+        model = data.model.lower()
+        return read(data.usage, data.convention, native_keys(self.book.canonical(data.provider, model), model))
+
+    def _billed(self, compiled: CompiledPrice, data: Priceable, time_ms: int, reported: Reported) -> Bill:
         def fallback() -> tuple[Price, Rate]:
             return self._fallback(data, time_ms).price, self._other
 
-        return list(charges(compiled.price, data.usage, data.convention, fallback))
+        return Biller(compiled.price, reported, fallback).bill()
 
     def _in_full(self, compiled: CompiledPrice, data: Priceable, time_ms: int, retail: int) -> Quote:
-        lines = self._lines(compiled, data, time_ms)
-        cost = rounded(sum((line.cost for line in lines), Fraction(0)))
-        uncovered = next((line for line in lines if line.unpriced), None)
-        if uncovered is None or compiled.status == UNPRICED:
-            return Quote(cost, retail, compiled.price_id, compiled.status)
-        return Quote(cost, retail, f"{compiled.price_id}+{uncovered.price.id}", UNPRICED)
+        reported = self._reported(data)
+        bill = self._billed(compiled, data, time_ms, reported)
+        cost = rounded(sum((line.cost for line in bill.charges), Fraction(0)))
+        origins = _union(compiled.origin(dimension) for dimension, nano in reported.amounts.items() if nano)
+        origins |= _union(compiled.origin(line.dimension) for line in bill.charges if line.rate and not line.unpriced)
+        price_id, status = compiled.id_of(origins), compiled.status
+        uncovered = next((line for line in bill.charges if line.unpriced), None)
+        if status != UNPRICED and uncovered is not None:
+            price_id, status = f"{price_id}+{uncovered.price.id}", UNPRICED
+        elif status == PRICED and bill.doubts:
+            status = ESTIMATED
+        return Quote(cost, retail, price_id, status)
 
     def _without_usage(self, data: Priceable, time_ms: int, retail: int) -> Quote:
         owed = data.status in ("success", "") or data.billed
@@ -181,8 +194,8 @@ class Pricer:
         """What the choice of a price depends on besides the time."""
         options = self._options(data.options) if data.options else ()
         if data.model:
-            return (data.provider, data.model, *options)
-        return (data.provider, None, data.agent, *options)
+            return (data.provider, data.model, data.convention, *options)
+        return (data.provider, None, data.agent, data.convention, *options)
 
     def _options(self, given: Mapping[str, str]) -> _Options:
         """The options that the choice of a price depends on, as prices name them."""
@@ -212,17 +225,17 @@ class Pricer:
         self._options_ignored += len(found.ignored)
         if found.price is None:
             return self._fallback(data, time_ms).within(found.interval)
-        return CompiledPrice(found.price, found.interval, FREE if found.price.free else PRICED)
+        return CompiledPrice(found.price, found.interval, FREE if found.price.free else PRICED, data.convention)
 
     def _fallback(self, data: Priceable, time_ms: int) -> CompiledPrice:
         """The provider's fallback, shared by all of its unknown models."""
         name = self.book.fallback_name(data.provider, data.model)
-        key = (name,)
+        key = (name, data.convention)
         known = self._young.get(key) or self._old.get(key) or ()
         found = next((compiled for compiled in known if compiled.from_ms <= time_ms < compiled.to_ms), None)
         if found is None:
             price, interval = self.book.fallback(name, time_ms)
-            found = CompiledPrice(price, interval, UNPRICED)
+            found = CompiledPrice(price, interval, UNPRICED, data.convention)
             self._remember(key, (found, *known[: _INTERVALS_MAX - 1]))
         return found
 
@@ -232,17 +245,11 @@ class Pricer:
         self._young[key] = known
 
 
-def _input_tokens(usage: Mapping[str, int | str], exclusive: bool) -> int:
-    """All input tokens, by which a tier is chosen. Decimal amounts are left out: they are charged in full elsewhere."""
-    whole = usage.get(INPUT, 0)
-    parts = 0
-    for part in INPUT_PARTS:
-        amount = usage.get(part)
-        if amount.__class__ is int:
-            parts += amount
-    if whole.__class__ is not int:
-        return parts
-    return whole + parts if exclusive else max(whole, parts)
+def _union(bits: Iterable[int]) -> int:
+    union = 0
+    for bit in bits:
+        union |= bit
+    return union
 
 
 def _pico_per_nano(usd: Decimal) -> Fraction:
