@@ -45,13 +45,15 @@ AWAY = next(user for user in (f"u{n}" for n in range(100)) if partition_of(user.
 # Linear, tiered, with options, with a minimum or once per event, free of charge, decimal, and unknown.
 MODELS = [
     ("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"), ("openai", "dall-e-3"), ("pika", "1.5"),
-    ("google", "gemini-2.5-pro"), ("xai", "grok-4.20"), ("openai", "gpt-realtime-mini"), ("elevenlabs", "tts"), ("openai", "gpt-99"), ("nobody", 'mo"del'), ("", ""),
+    ("google", "gemini-2.5-pro"), ("elevenlabs", "tts"), ("openai", "gpt-99"), ("nobody", 'mo"del'), ("", ""),
+    ("xai", "grok-4.20"), ("openai", "gpt-realtime-mini"),
 ]  # fmt: skip
 DIMENSIONS = [
     "input_tokens", "cached_input_tokens", "cache_write_tokens", "input_audio_tokens", "output_tokens",
     "reasoning_tokens", "cache_write_1h_tokens", "cache_audio_read_tokens", "prompt_tokens", "cached_tokens",
     "completion_tokens", "cache_read_input_tokens", "prompt_token_count", "thoughts_token_count",
-    "accepted_prediction_tokens", "prompt_cache_miss_tokens", "images", "video_seconds", "characters", "requests", "total_tokens", "parsecs",
+    "accepted_prediction_tokens", "prompt_cache_miss_tokens", "images", "video_seconds", "characters", "requests",
+    "total_tokens", "parsecs",
 ]  # fmt: skip
 
 

@@ -29,7 +29,9 @@ USAGE_KEYS = st.one_of(
     st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
 )
 DECIMALS = st.from_regex(r"[0-9]{1,18}(\.[0-9]{1,9})?", fullmatch=True).filter(str.isascii)
-AMOUNTS = st.one_of(st.integers(0, 10**18 - 1), st.sampled_from([0, 1, 10**18 - 1, "0.0", "00", "1.50"]), DECIMALS)
+AMOUNTS: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 10**18 - 1), st.sampled_from([0, 1, 10**18 - 1, "0.0", "00", "1.50"]), DECIMALS
+)
 USD = st.from_regex(r"[0-9]{1,14}(\.[0-9]{1,12})?", fullmatch=True).filter(str.isascii)
 SCALARS = st.one_of(
     st.none(),
@@ -52,10 +54,10 @@ def times(draw: st.DrawFn) -> str:
 
 
 def usages(
-    keys: st.SearchStrategy[str], amounts: st.SearchStrategy[int | str], **sizes: int
+    keys: st.SearchStrategy[str], amounts: st.SearchStrategy[Any], min_size: int, max_size: int
 ) -> st.SearchStrategy[dict[str, int | str]]:
     """Amounts by key; those of what comes in whole units are whole."""
-    return st.dictionaries(keys, amounts, **sizes).map(
+    return st.dictionaries(keys, amounts, min_size=min_size, max_size=max_size).map(
         lambda usage: {key: _whole(amount) if _COUNTED.search(key) else amount for key, amount in usage.items()}
     )
 

@@ -1,7 +1,7 @@
 """How providers report usage: the names of their keys, and which of their amounts include which.
 
-A usage event may name one of these as its `convention` and then hold what the provider answered: its own key names, with
-nested ones written flat. `docs/prices.md` shows this table; a test keeps the two equal.
+A usage event may name one of these as its `convention` and then hold what the provider answered: its own key names,
+with nested ones written flat. `docs/prices.md` shows this table; a test keeps the two equal.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ class ProviderKeys:
     rest: str = ""
 
 
-# Chat Completions, Responses and Realtime of OpenAI, and everyone who answers in the same form. `prompt_tokens` includes
-# cached and audio tokens, `completion_tokens` includes reasoning, audio and both kinds of predicted tokens.
+# Chat Completions, Responses and Realtime of OpenAI, and everyone who answers in the same form. `prompt_tokens`
+# includes cached and audio tokens, `completion_tokens` includes reasoning, audio and both kinds of predicted tokens.
 # https://platform.openai.com/docs/api-reference/chat/object
 _OPENAI: Final = {
     "prompt_tokens": "input_tokens",

@@ -75,7 +75,7 @@ class PriceStatus(StrEnum):
     PRICED = "priced"
     """A price of the book that was in force at the event's time."""
     ESTIMATED = "estimated"
-    """Such a price; the event does not tell in which dimension all of its tokens are, and the dearest reading counts."""
+    """Such a price, for the dearest reading of an event that does not tell in which dimension its tokens are."""
     REPORTED = "reported"
     """The event's own `cost_usd`."""
     FREE = "free"

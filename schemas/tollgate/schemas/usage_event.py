@@ -91,12 +91,12 @@ class UsageData(BaseModel):
     `cached_input_tokens`, `cache_write_tokens` and `input_audio_tokens` are parts of `input_tokens`,
     `reasoning_tokens` and `output_audio_tokens` of `output_tokens`, unless `convention` says otherwise.
     `cache_write_5m_tokens` and `cache_write_1h_tokens` are parts of `cache_write_tokens`. Cached audio is in both
-    `cached_input_tokens` and `input_audio_tokens`; `cache_audio_read_tokens` says how much. Tokens, images, requests and
-    characters are whole numbers.
+    `cached_input_tokens` and `input_audio_tokens`; `cache_audio_read_tokens` says how much. Tokens, images, requests
+    and characters are whole numbers.
     """
     convention: Convention = "inclusive"
-    """Whether the parts of input and output tokens are contained in them (`inclusive`) or come on top (`exclusive`). With
-    the name of a provider, `usage` holds that provider's own keys and follows its rules of what contains what.
+    """Whether the parts of input and output tokens are contained in them (`inclusive`) or come on top (`exclusive`).
+    With the name of a provider, `usage` holds that provider's own keys and follows its rules of what contains what.
     """
     cost_usd: UsdAmount | None = Field(None, examples=["0.0125"])
     """The cost when the service knows it. It overrides the price book."""

@@ -223,6 +223,13 @@ def test_a_tier_starts_above_its_threshold_and_holds_for_every_token(
     assert cost(pricer, event("google/gemini-2.5-pro", usage, options=options)) == usd
 
 
+@pytest.mark.parametrize(("tokens", "usd"), [(199_999, "0.25499875"), (200_000, "0.505")])
+def test_the_tier_of_xai_starts_at_its_threshold(pricer: Pricer, tokens: int, usd: str) -> None:
+    # 1.25 and 2.50 per million, twice that from 200,000 tokens of input on.
+    usage: dict[str, int | str] = {"input_tokens": tokens, "output_tokens": 1000 if tokens == 200_000 else 2000}
+    assert cost(pricer, event("xai/grok-4.20", usage)) == usd
+
+
 def test_an_exclusive_cache_counts_towards_the_tier(pricer: Pricer) -> None:
     usage: dict[str, int | str] = {"input_tokens": 1, "cached_input_tokens": 200_000}
     assert cost(pricer, event("google/gemini-2.5-pro", usage, convention="exclusive")) == "0.0500025"

@@ -95,10 +95,10 @@ class Band:
             total += multiplier * amount
             if side == INPUT_WHOLE:
                 input_rest += amount
-            elif side == INPUT_PART:
-                input_rest -= amount
             elif side == OUTPUT_WHOLE:
                 output_rest += amount
+            elif side == INPUT_PART:
+                input_rest -= amount
             elif side == OUTPUT_PART:
                 output_rest -= amount
         if input_rest < 0 or output_rest < 0 or not is_complete(seen):
@@ -131,8 +131,8 @@ class CompiledPrice:
     """
 
     __slots__ = (
-        "base", "convention", "from_ms", "once", "origins", "price", "price_id", "sources", "special", "status", "tiers",
-        "to_ms",
+        "base", "convention", "from_ms", "once", "origins", "price", "price_id", "sources", "special", "status",
+        "tiers", "to_ms",
     )  # fmt: skip
 
     def __init__(self, price: Price, interval: Interval, status: str, convention: str = INCLUSIVE) -> None:
@@ -167,8 +167,9 @@ class CompiledPrice:
         return 0 if rate is None else 1 << self.sources.index(self.price.owner(rate).id)
 
     def id_of(self, origins: int) -> str:
-        """What an event is priced by that takes its rates from these sources: their ids, the first before the others."""
-        return "+".join(id for place, id in enumerate(self.sources) if origins >> place & 1) or self.price_id
+        """What an event is priced by that takes its rates from these sources: their ids, the first price's first."""
+        used = (price_id for place, price_id in enumerate(self.sources) if origins >> place & 1)
+        return "+".join(used) or self.price_id
 
     def within(self, interval: Interval) -> "CompiledPrice":
         """The same price where both its own interval and the given one hold."""

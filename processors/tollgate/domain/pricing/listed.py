@@ -36,9 +36,6 @@ SOURCE: Final = "genai-prices"
 _GROQ_WHISPER: Final = ("whisper-large-v3", "whisper-large-v3-turbo")
 _GROQ_WHISPER_SECONDS_MIN: Final = Decimal(10)
 
-# Whose tiers hold from their start on; everywhere else they hold above it. https://docs.x.ai/docs/models
-_TIERS_AT_THEIR_START: Final = frozenset({"x-ai"})
-
 # For a kind of condition we do not know, a price is looked up anew in each such slot of the clock.
 _SLOT_MS: Final = 15 * 60 * 1000
 
@@ -199,7 +196,6 @@ class ListPrices:
 
     def _rates(self, listed: Listed, prices: ModelPrice) -> tuple[Rate, ...]:
         rates: dict[str, Rate] = {}
-        earlier = int(listed.provider.id in _TIERS_AT_THEIR_START)
         for key, value in prices.__dict__.items():
             if value is None:
                 continue
@@ -210,7 +206,7 @@ class ListPrices:
                 dimension,
                 usd=value.base if tiered else value,
                 per=Decimal(unit.per),
-                tiers=tuple(Tier(tier.start - earlier, tier.price) for tier in value.tiers) if tiered else (),
+                tiers=tuple(Tier(tier.start, tier.price) for tier in value.tiers) if tiered else (),
                 # A price per request holds for every call, whether or not the event counts its requests.
                 once_unless=(REQUESTS,) if dimension == REQUESTS else (),
                 minimum=_minimum(listed, dimension),

@@ -64,7 +64,7 @@ class Priceable(Protocol):
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
-    """`cost_picousd` and `retail_picousd` are never negative. `status`: priced, estimated, reported, free or unpriced."""
+    """`cost_picousd` and `retail_picousd` are never negative. `status` is one of the five above."""
 
     cost_picousd: int
     retail_picousd: int
