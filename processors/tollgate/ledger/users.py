@@ -214,7 +214,7 @@ class UserStage:
         quote = self._pricer.price(data, time_ms)
         cost, retail, status = quote.cost_picousd, quote.retail_picousd, quote.status
         if status == UNPRICED:
-            self._unpriced.note(data, quote.price_id)
+            self._unpriced.note(data, quote.price_id, self._pricer, time_ms)
         hour = time_ms - time_ms % HOUR_MS
         held = 4
         if hour < self.horizon.hours_from:
@@ -294,7 +294,7 @@ class UserStage:
         if self._unpriced.is_stale and self._compiled is not None:
             # When an alert has ended, the model's next event without a price must come to Python, to raise it again.
             self._compiled.forget_prices()
-        self._unpriced.write(outbox, now_ms, self._pricer.price)
+        self._unpriced.write(outbox, now_ms, self._pricer)
         self._clock.write(outbox, now_ms)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)

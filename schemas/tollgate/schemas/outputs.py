@@ -264,6 +264,10 @@ class Alert(Output):
     """For `unpriced` alerts."""
     model: str | None = None
     """For `unpriced` alerts."""
+    dimensions: list[str] | None = None
+    """For `unpriced` alerts: what the model needs a price of, at most 8."""
+    options: dict[str, str] | None = None
+    """For `unpriced` alerts: the options of the calls that need it, where prices depend on them."""
     peak_level: AlertLevel
     """The highest level since the alert began."""
     peak_percent: Percent | None = None

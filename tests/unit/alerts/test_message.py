@@ -77,6 +77,16 @@ def test_an_unpriced_model_says_what_it_was_priced_by_and_how_to_price_it() -> N
     assert "`tollgate price set openai/gpt-9 --rate input_tokens=USD/1M`" in shown(message)
 
 
+def test_an_unpriced_dimension_is_named_in_the_command_that_prices_it() -> None:
+    record = unpriced_record(
+        model="gpt-4o", dimensions=["video_seconds", "input_audio_tokens"], options={"size": "a b"}
+    )
+    line = (
+        "tollgate price set openai/gpt-4o --rate video_seconds=USD --rate input_audio_tokens=USD/1M --option 'size=a b'"
+    )
+    assert f"`{line}`" in shown(render(decoded(record)))
+
+
 @pytest.mark.parametrize(
     ("action", "words"),
     [

@@ -88,17 +88,15 @@ class Biller:
     def _charged(self, dimension: str, nano: int) -> Charge:
         if self._price.free:
             return self._information(dimension, nano, "free offer")
+        if dimension == TOTAL_TOKENS and any(n and name in TOKENS for name, n in self._reported.amounts.items()):
+            return self._information(dimension, nano, "the sum of the others")
         rate = self._price.rate_for(dimension)
+        if rate is None and dimension == TOTAL_TOKENS:
+            rate = self._only_rate()
         if rate is not None:
             return self._at(rate, dimension, nano)
         if dimension == REQUESTS and not self._is_alone():
             return self._information(dimension, nano, "not charged for")
-        if dimension == TOTAL_TOKENS:
-            if any(nano and name in TOKENS for name, nano in self._reported.amounts.items()):
-                return self._information(dimension, nano, "the sum of the others")
-            only = self._only_rate()
-            if only is not None:
-                return self._at(only, dimension, nano)
         if self._price.rest_is_free:
             return self._information(dimension, nano, "free offer")
         return self._uncovered(dimension, nano)

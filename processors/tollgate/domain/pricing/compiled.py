@@ -67,8 +67,8 @@ class Band:
         }
         if REQUESTS not in whole:
             self.terms[REQUESTS] = (0, PLAIN, REQUESTS_BIT, 0)
-        if TOTAL_TOKENS not in whole:
-            self.terms[TOTAL_TOKENS] = (0, PLAIN, TOTAL_BIT, 0)
+        # Beside tokens a total is information; alone, only the rules in full know what it costs.
+        self.terms[TOTAL_TOKENS] = (0, PLAIN, TOTAL_BIT, 0)
         if convention in PROVIDER_KEYS:
             rest = PROVIDER_KEYS[convention].rest
             for key, dim in names_of(convention).items():

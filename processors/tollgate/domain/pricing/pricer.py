@@ -10,6 +10,7 @@ import msgspec
 from tollgate.domain.pricing.book import PriceBook
 from tollgate.domain.pricing.charges import Bill, Biller
 from tollgate.domain.pricing.compiled import CompiledPrice, rounded
+from tollgate.domain.pricing.dimensions import INPUT, OUTPUT, TOKENS
 from tollgate.domain.pricing.price import Price, Rate
 from tollgate.domain.pricing.reported import Reported, native_keys, read
 from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
@@ -148,6 +149,23 @@ class Pricer:
         """
         taken, self._options_ignored = self._options_ignored, 0
         return taken
+
+    def lacking(self, data: Priceable, time_ms: int) -> tuple[str, ...]:
+        """The dimensions that an unpriced event needs a price of. Where no price is known at all, tokens of any kind
+        need those of input and output.
+        """
+        compiled = self._lookup(self._key(data), data, time_ms)
+        reported = self._reported(data)
+        bill = self._billed(compiled, data, time_ms, reported)
+        lines = [line for line in bill.charges if line.unpriced or (compiled.status == UNPRICED and line.rate)]
+        names = list(dict.fromkeys(line.dimension for line in lines))
+        if compiled.status == UNPRICED and not TOKENS.keys().isdisjoint(names):
+            names = [INPUT, OUTPUT, *(name for name in names if name not in TOKENS)]
+        return tuple(names)
+
+    def telling_options(self, data: Priceable) -> dict[str, str]:
+        """The event's options that some price depends on, as prices name them."""
+        return dict(self._options(data.options))
 
     def _reported(self, data: Priceable) -> Reported:
         model = data.model.lower()

@@ -25,7 +25,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One problem as it stands. A later record of the same key has a higher revision and replaces it.
 
     `limit` and `spent` are decimal strings in `unit` (`usd`, `events` or a usage dimension), `percent` is spent of
-    limit. An alert of kind `unpriced` has a provider and a model in place of a budget, a window and numbers.
+    limit. An alert of kind `unpriced` has a provider, a model, and the dimensions and options that need a price, in
+    place of a budget, a window and numbers.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     driver: str | None = None
     provider: str | None = None
     model: str | None = None
+    dimensions: tuple[str, ...] | None = None
+    options: dict[str, str] | None = None
     peak_level: str | None = None
     peak_percent: str | None = None
 

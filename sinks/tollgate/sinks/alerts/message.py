@@ -191,15 +191,23 @@ def _raise_command(alert: Alert, limit: str) -> str:
 
 
 def _unpriced_steps(alert: Alert) -> list[_Step]:
+    # USD is for the reader to fill in: a figure here might be pasted as it is.
+    dimensions = alert.dimensions or ("input_tokens",)
+    rates = [f"{dimension}=USD/1M" if "token" in dimension else f"{dimension}=USD" for dimension in dimensions]
+    options = [f"{name}={value}" for name, value in (alert.options or {}).items()]
+    words = [word for rate in rates for word in ("--rate", rate)]
+    words += [word for option in options for word in ("--option", option)]
     named = (
-        command("tollgate", "price", "set", f"{alert.provider}/{alert.model}")
+        command("tollgate", "price", "set", f"{alert.provider}/{alert.model}", *words)
         if alert.provider and alert.model
         else None
     )
-    price_set = named or "tollgate price set PROVIDER/MODEL"
+    what = " and ".join(dimension.replace("_", " ") for dimension in dimensions)
     return [
-        # `USD` is a placeholder for the reader to replace: a number here might be pasted without thought.
-        _Step("Give the model its price per million tokens", f"{price_set} --rate input_tokens=USD/1M"),
+        _Step(
+            f"Give {plain(what, 200)} a price, in place of USD",
+            named or "tollgate price set PROVIDER/MODEL --rate DIMENSION=USD",
+        ),
         _Step("See the prices that are known", "tollgate price list"),
     ]
 
