@@ -102,15 +102,19 @@ def show(
         )
     holds = _interval(found.interval)
     if json:
-        print_json(_as_json(found.price) | {"holds": holds})
+        beneath = [_as_json(price) for price in found.price.beneath]
+        print_json(_as_json(found.price) | {"holds": holds} | ({"beneath": beneath} if beneath else {}))
         return Exit.OK
     print_line(found.price.id)
     print_line(f"  holds    from {holds['from'] or 'ever'} to {holds['to'] or 'further notice'}")
     print_line(f"  source   {found.price.source}")
     if found.price.options:
         print_line(f"  options  {_options_text(found.price)}")
-    for line in _rates_text(found.price):
-        print_line(f"  {line}")
+    for price in (found.price, *found.price.beneath):
+        if price is not found.price:
+            print_line(f"beneath it {price.id}")
+        for line in _rates_text(price):
+            print_line(f"  {line}")
     return Exit.OK
 
 
@@ -138,7 +142,11 @@ def set_price(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """Set a price at run time. It takes precedence over all other prices of the model or agent."""
+    """Set a price at run time; it goes before every other price of the model or agent.
+
+    Dimensions that it does not name keep the price that they have: `--rate video_seconds=0.1` changes nothing but
+    video. To take a price back, remove it.
+    """
     provider, model, agent = _subject(subject)
     content = {
         "provider": provider,
@@ -193,7 +201,11 @@ def explain_events(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """Explain line by line what events cost. An event's `data` alone is enough. Exit 1 when an event is refused."""
+    """Explain line by line what events cost. What belongs under `data` is enough. Exit 1 when an event is refused.
+
+    Keys in a provider's own words are shown as the dimensions they stand for. A note says what was assumed where an
+    event is `estimated`, and which dimensions lack a price where it is `unpriced`.
+    """
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:

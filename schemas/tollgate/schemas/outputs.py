@@ -81,7 +81,7 @@ class PriceStatus(StrEnum):
     FREE = "free"
     """A price of zero, or a failed call that the provider did not bill."""
     UNPRICED = "unpriced"
-    """No price is known: a stand-in was used, an alert went out, and a correction follows when the price arrives."""
+    """No price is known: a stand-in was used, and an alert went out. The event keeps this cost when a price arrives."""
     CORRECTED = "corrected"
     """An adjustment that replaces what a stand-in had cost."""
 

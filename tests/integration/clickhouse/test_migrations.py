@@ -23,6 +23,7 @@ NAMES = [
     "005_budgets_and_prices.sql",
     "006_daily_partitions.sql",
     "007_columns_of_dimensions.sql",
+    "008_estimated_prices.sql",
 ]
 PUBLIC = ["alerts", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
 
