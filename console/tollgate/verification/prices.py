@@ -14,6 +14,10 @@ from tollgate.schemas.usage_codec import EventData, EventRecord
 __all__ = ["Prices", "Quote"]
 
 
+# Sets of removed prices that held together; past them, the costs of such events are told as unknown.
+_SEVERAL_MAX = 1000
+
+
 class Prices:
     """Every price that is still available. `selected` is the name of the book in use. `in_force` are the run-time
     prices of today, `remembered` all that the control topic still has.
@@ -25,6 +29,7 @@ class Prices:
         self._in_force = list(in_force)
         self._remembered = list(remembered)
         self._pricers: list[Pricer] = []
+        self._several: dict[frozenset[str], Pricer] = {}
         self._more: Iterator[Pricer] = self._candidates()
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, list[PriceRecord], list[PriceRecord]]]:
@@ -58,7 +63,20 @@ class Prices:
                 found = found or quote
                 if quote.cost_picousd == cost_picousd:
                     return quote
-        return found
+        return found or self._by_several(event, price_id)
+
+    def _by_several(self, event: EventRecord, price_id: str) -> Quote | None:
+        """The quote of run-time prices that hold together, one beneath the other: their ids are parts of the id."""
+        named = [
+            record.model_copy(update={"effective_to": None}) for record in self._remembered if record.id in price_id
+        ]
+        key = frozenset(record.id for record in named)
+        if len(key) < 2:
+            return None
+        if key not in self._several and len(self._several) < _SEVERAL_MAX:
+            self._several[key] = Pricer(self._shipped.with_prices(named))
+        quote = self._several[key].price(event.data, event.time_ms) if key in self._several else None
+        return quote if quote is not None and quote.price_id == price_id else None
 
     def _all(self) -> Iterator[Pricer]:
         yield from list(self._pricers)

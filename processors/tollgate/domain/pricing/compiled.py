@@ -20,7 +20,7 @@ from tollgate.domain.pricing.interval import Interval
 from tollgate.domain.pricing.price import Price, Rate
 from tollgate.domain.pricing.reported import OVERLAPS, Reported, beside_of, names_of
 from tollgate.schemas.amounts import NANO
-from tollgate.schemas.conventions import INCLUSIVE, INFORMATION, PROVIDER_KEYS
+from tollgate.schemas.conventions import INCLUSIVE, INFORMATION, PROVIDER_KEYS, ProviderKeys
 
 # What an amount does to what is left of its whole, and to the input tokens that choose the tier.
 PLAIN: Final = 0
@@ -127,11 +127,12 @@ class CompiledPrice:
 
     `once`: some rate counts events that report nothing of it, so that their amounts alone do not make the cost.
     `special`: more than `base` has to be looked at. `tiers`: each tier's start and its rates, highest first.
+    `native` is how the provider of these events is known to report; None when that is not known.
     `sources` are the ids of the price and of those beneath it; `origins` has for each key the bit of its rate's source.
     """
 
     __slots__ = (
-        "base", "convention", "from_ms", "once", "origins", "price", "price_id", "sources", "special", "status",
+        "base", "convention", "from_ms", "native", "once", "origins", "price", "price_id", "sources", "special", "status",
         "tiers", "to_ms",
     )  # fmt: skip
 
@@ -140,6 +141,7 @@ class CompiledPrice:
         self.price_id = price.id
         self.status = status
         self.convention = convention
+        self.native: ProviderKeys | None = None
         self.from_ms, self.to_ms = interval
         self.base = Band(price, 0, convention)
         # The tier holds above its start, so a band's rates are those of one token more. Highest first.

@@ -5,6 +5,7 @@ and `token_type: cache_read`, and it contains every unit with the same attribute
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 from genai_prices.data_units import unit_data
@@ -64,6 +65,7 @@ def whole_of(part: str) -> str:
     return INPUT if TOKENS[part].dimensions["direction"] == "input" else OUTPUT
 
 
+@cache
 def overlap_of(one: str, other: str) -> str | None:
     """The dimension of the tokens that are in both, where neither contains the other: cached and audio → cached audio.
 

@@ -43,6 +43,10 @@ class Rate:
     unless: tuple[str, ...] = ()
     once_unless: tuple[str, ...] = ()
     minimum: Decimal | None = None
+    _base: Fraction = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_base", self._per_nano(self.usd))
 
     def tier(self, input_tokens: Fraction | int) -> Tier | None:
         """The tier of an event with this many input tokens; None below the first."""
@@ -50,9 +54,12 @@ class Rate:
         return reached[-1] if reached else None
 
     def unit(self, input_tokens: Fraction | int = 0) -> Fraction:
-        """Picousd per nano-unit for an event with this many input tokens: 2.50 per 1,000,000 → 1/400."""
-        tier = self.tier(input_tokens)
-        return Fraction(self.usd if tier is None else tier.usd) * _PICOUSD_PER_NANO / Fraction(self.per)
+        """Picousd per nano-unit for an event with so many input tokens: 2.50 per 1,000,000 → 1/400."""
+        tier = self.tier(input_tokens) if self.tiers else None
+        return self._base if tier is None else self._per_nano(tier.usd)
+
+    def _per_nano(self, usd: Decimal) -> Fraction:
+        return Fraction(usd) * _PICOUSD_PER_NANO / Fraction(self.per)
 
     def highest(self) -> Fraction:
         """The unit price of the most expensive tier."""
@@ -85,6 +92,8 @@ class Price:
     id: str = ""
     beneath: tuple["Price", ...] = ()
     by_dimension: Mapping[str, Rate] = field(init=False, repr=False, compare=False)
+    # Of token dimensions, of which there are few.
+    _found: dict[str, Rate | None] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         rates: dict[str, Rate] = {}
@@ -100,10 +109,13 @@ class Price:
         rate = self.by_dimension.get(dimension)
         if rate is not None or dimension not in CONTAINED_IN:
             return rate
-        told_apart = frozenset(modality_of(name) for name in self.by_dimension if name in TOKENS)
-        return self._nearest(
-            [whole for whole in CONTAINED_IN[dimension] if is_billed_like(dimension, whole, self.provider, told_apart)]
-        )
+        if dimension not in self._found:
+            apart = frozenset(modality_of(name) for name in self.by_dimension if name in TOKENS)
+            wholes = [
+                whole for whole in CONTAINED_IN[dimension] if is_billed_like(dimension, whole, self.provider, apart)
+            ]
+            self._found[dimension] = self._nearest(wholes)
+        return self._found[dimension]
 
     def some_rate_for(self, dimension: str) -> Rate | None:
         """The same, however the provider bills parts: what a part costs at least, where its own rate is not known."""
@@ -121,6 +133,8 @@ class Price:
 
     def owner(self, rate: Rate) -> "Price":
         """The one among this price and those beneath it that states the rate."""
+        if not self.beneath:
+            return self
         return next((price for price in self.beneath if any(own is rate for own in price.rates)), self)
 
     def active_at(self, time_ms: int) -> bool:

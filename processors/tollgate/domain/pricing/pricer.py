@@ -140,7 +140,7 @@ class Pricer:
     def bill(self, data: Priceable, time_ms: int) -> tuple[CompiledPrice, Bill]:
         """The price that holds for the event, and what it would charge line by line whatever the event's status."""
         compiled = self._lookup(self._key(data), data, time_ms)
-        return compiled, self._billed(compiled, data, time_ms, self._reported(data))
+        return compiled, self._billed(compiled, data, time_ms, self._reported(compiled, data))
 
     def take_options_ignored(self) -> int:
         """How many options changed no price among the look-ups since this was last called.
@@ -155,7 +155,7 @@ class Pricer:
         need those of input and output.
         """
         compiled = self._lookup(self._key(data), data, time_ms)
-        reported = self._reported(data)
+        reported = self._reported(compiled, data)
         bill = self._billed(compiled, data, time_ms, reported)
         lines = [line for line in bill.charges if line.unpriced or (compiled.status == UNPRICED and line.rate)]
         names = list(dict.fromkeys(line.dimension for line in lines))
@@ -167,9 +167,8 @@ class Pricer:
         """The event's options that some price depends on, as prices name them."""
         return dict(self._options(data.options))
 
-    def _reported(self, data: Priceable) -> Reported:
-        model = data.model.lower()
-        return read(data.usage, data.convention, native_keys(self.book.canonical(data.provider, model), model))
+    def _reported(self, compiled: CompiledPrice, data: Priceable) -> Reported:
+        return read(data.usage, data.convention, compiled.native)
 
     def _billed(self, compiled: CompiledPrice, data: Priceable, time_ms: int, reported: Reported) -> Bill:
         def fallback() -> tuple[Price, Rate]:
@@ -178,12 +177,14 @@ class Pricer:
         return Biller(compiled.price, reported, fallback).bill()
 
     def _in_full(self, compiled: CompiledPrice, data: Priceable, time_ms: int, retail: int) -> Quote:
-        reported = self._reported(data)
+        reported = self._reported(compiled, data)
         bill = self._billed(compiled, data, time_ms, reported)
         cost = rounded(sum((line.cost for line in bill.charges), Fraction(0)))
-        origins = _union(compiled.origin(dimension) for dimension, nano in reported.amounts.items() if nano)
-        origins |= _union(compiled.origin(line.dimension) for line in bill.charges if line.rate and not line.unpriced)
-        price_id, status = compiled.id_of(origins), compiled.status
+        price_id, status = compiled.price_id, compiled.status
+        if compiled.origins:
+            charged = (line.dimension for line in bill.charges if line.rate and not line.unpriced)
+            used = [dimension for dimension, nano in reported.amounts.items() if nano]
+            price_id = compiled.id_of(_union(compiled.origin(dimension) for dimension in (*used, *charged)))
         uncovered = next((line for line in bill.charges if line.unpriced), None)
         if status != UNPRICED and uncovered is not None:
             price_id, status = f"{price_id}+{uncovered.price.id}", UNPRICED
@@ -242,8 +243,13 @@ class Pricer:
         found = self.book.resolve(data.provider, data.model, data.agent, data.options, time_ms)
         self._options_ignored += len(found.ignored)
         if found.price is None:
-            return self._fallback(data, time_ms).within(found.interval)
-        return CompiledPrice(found.price, found.interval, FREE if found.price.free else PRICED, data.convention)
+            compiled = self._fallback(data, time_ms).within(found.interval)
+        else:
+            status = FREE if found.price.free else PRICED
+            compiled = CompiledPrice(found.price, found.interval, status, data.convention)
+        model = data.model.lower()
+        compiled.native = native_keys(self.book.canonical(data.provider, model), model)
+        return compiled
 
     def _fallback(self, data: Priceable, time_ms: int) -> CompiledPrice:
         """The provider's fallback, shared by all of its unknown models."""
