@@ -47,6 +47,7 @@ KNOWN = [GPT, EventData(provider="anthropic", model="claude-sonnet-4-5")]
         {"usage": {"input_tokens": 4, "output_tokens": "3"}},
         {"usage": {"input_tokens": 30, "cached_input_tokens": 10, "output_tokens": 9, "reasoning_tokens": 9}},
         {"usage": {"input_tokens": 30, "output_tokens": 9, "total_tokens": 39, "requests": 1}},
+        {"usage": {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 39}},
         {"status": "error", "usage": {}},
         {"status": "error", "billed": True},
         {"cost_usd": "0.0125", "model": "unheard-of"},

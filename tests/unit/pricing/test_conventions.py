@@ -8,12 +8,17 @@ import os
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from genai_prices.decompose import compute_leaf_values, is_descendant_or_self
 from tests.unit.pricing.events import NOW, event
 
 from tollgate.domain.pricing import Pricer
+from tollgate.domain.pricing.dimensions import TOKENS
+from tollgate.domain.pricing.reported import OVERLAPS, Reported
+from tollgate.domain.pricing.split import Split
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.conventions import CONVENTIONS, KNOWN_KEYS, PROVIDER_KEYS
 
@@ -303,3 +308,29 @@ def test_no_two_providers_mean_different_things_by_a_key() -> None:
         for key, dimension in keys.names.items():
             assert KNOWN_KEYS[key] == dimension
     assert set(CONVENTIONS) == {"inclusive", "exclusive", *PROVIDER_KEYS}
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_a_split_is_that_of_genai_prices_wherever_totals_agree(side: str) -> None:
+    """Its own function takes the units that are priced; here they are those that are reported."""
+    print(f"TOLLGATE_TEST_SEED={SEED}")
+    rnd = random.Random(f"{SEED} {side}")
+    names = {name: unit for name, unit in TOKENS.items() if unit.dimensions["direction"] == side}
+    units = {unit.usage_key: unit for unit in names.values()}
+    ours_of = {unit.usage_key: name for name, unit in names.items()}
+    agreed = 0
+    while agreed < 1_000:
+        # Whole leaves first, and every sum that contains them; then some of the sums are left out.
+        leaves = {key: rnd.randrange(1, 50) for key in rnd.sample(sorted(units), rnd.randrange(1, 5))}
+        sums = {
+            key: sum(n for leaf, n in leaves.items() if is_descendant_or_self(unit, units[leaf]))
+            for key, unit in units.items()
+        }
+        reported = {key: amount for key, amount in sums.items() if amount or ours_of[key] in OVERLAPS}
+        theirs = compute_leaf_values(set(reported), SimpleNamespace(**reported), units)
+        split = Split(f"{side}_tokens", Reported({ours_of[key]: n for key, n in reported.items()}, frozenset()))
+        split.settle(lambda _: Fraction(1))
+        ours = {**split.leaves, split.whole: split.rest}
+        assert {name: n for name, n in ours.items() if n} == {ours_of[key]: n for key, n in theirs.items() if n}
+        assert split.doubts == []
+        agreed += 1

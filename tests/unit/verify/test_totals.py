@@ -39,16 +39,16 @@ def summed(made: Totals) -> Recounted:
 
 
 def test_an_event_adds_to_each_of_its_scopes_and_windows(tmp_path: Path) -> None:
-    made, one = totals(tmp_path), decoded(data={"agent": "SEO", "usage": {"video_seconds": "1.5"}})
+    made, one = totals(tmp_path), decoded(data={"agent": "SEO", "usage": {"egress_gb": "1.5"}})
     made.add(one, TIME_MS, 4, 2_000_000_000_000, 7, True, ALL)
     made.add(one, TIME_MS, 1, 1, 0, True, ALL)
     found = summed(made)
-    assert found.windows["user/u1|hour|2026-11-21T10:00:00Z"] == Sum(2_000_000_000_000, 7, 1, {"video_seconds": 1_500_000_000})
-    assert found.windows[f"agent/SEO|{LIFETIME}"] == Sum(2_000_000_000_001, 7, 2, {"video_seconds": 3_000_000_000})
+    assert found.windows["user/u1|hour|2026-11-21T10:00:00Z"] == Sum(2_000_000_000_000, 7, 1, {"egress_gb": 1_500_000_000})
+    assert found.windows[f"agent/SEO|{LIFETIME}"] == Sum(2_000_000_000_001, 7, 2, {"egress_gb": 3_000_000_000})
     scopes = {key.partition("|")[0] for key in found.windows}
     assert scopes == {"global", "user/u1", "provider/openai", "model/gpt-4o", "agent/SEO"}
     assert len(found.windows) == 5 * 4
-    assert found.user_months == {("u1", 1_793_491_200_000): Sum(2_000_000_000_001, 7, 2, {"video_seconds": 3_000_000_000})}
+    assert found.user_months == {("u1", 1_793_491_200_000): Sum(2_000_000_000_001, 7, 2, {"egress_gb": 3_000_000_000})}
     assert (made.events, made.cost_picousd) == (2, 2_000_000_000_001)
 
 

@@ -57,7 +57,7 @@ class Band:
 
     __slots__ = ("denominator", "terms")
 
-    def __init__(self, price: Price, input_tokens: int, convention: str) -> None:
+    def __init__(self, price: Price, input_tokens: int, convention: str, native: ProviderKeys | None) -> None:
         units = {dim: rate.unit(input_tokens) * NANO for dim, rate in _linear(price)}
         self.denominator = lcm(*(unit.denominator for unit in units.values()))
         whole = {dim: (unit * self.denominator).numerator for dim, unit in units.items()}
@@ -69,13 +69,15 @@ class Band:
             self.terms[REQUESTS] = (0, PLAIN, REQUESTS_BIT, 0)
         # Beside tokens a total is information; alone, only the rules in full know what it costs.
         self.terms[TOTAL_TOKENS] = (0, PLAIN, TOTAL_BIT, 0)
-        if convention in PROVIDER_KEYS:
-            rest = PROVIDER_KEYS[convention].rest
-            for key, dim in names_of(convention).items():
-                if dim == INFORMATION and key != rest:
-                    self.terms[key] = (0, PLAIN, REQUESTS_BIT, 0)
-                elif dim in self.terms:
-                    self.terms[key] = self.terms[dim]
+        spoken = PROVIDER_KEYS.get(convention, ProviderKeys({}))
+        if convention == INCLUSIVE and not (native is not None and native.beside and "prompt_tokens" in native.names):
+            # OpenAI's words mean what the contract's do, where the provider does not mean something else by them.
+            spoken = PROVIDER_KEYS["openai"]
+        for key, dim in spoken.names.items():
+            if dim == INFORMATION and key != spoken.rest:
+                self.terms[key] = (0, PLAIN, REQUESTS_BIT, 0)
+            elif dim in self.terms:
+                self.terms[key] = self.terms[dim]
 
     def cost(self, usage: Mapping[str, int | str]) -> int | None:
         """The cost in picousd, rounded once; None when the amounts and multipliers alone do not make it."""
@@ -132,22 +134,29 @@ class CompiledPrice:
     """
 
     __slots__ = (
-        "base", "convention", "from_ms", "native", "once", "origins", "price", "price_id", "sources", "special", "status",
-        "tiers", "to_ms",
+        "base", "convention", "from_ms", "native", "once", "origins", "price", "price_id", "sources", "special",
+        "status", "tiers", "to_ms",
     )  # fmt: skip
 
-    def __init__(self, price: Price, interval: Interval, status: str, convention: str = INCLUSIVE) -> None:
+    def __init__(
+        self,
+        price: Price,
+        interval: Interval,
+        status: str,
+        convention: str = INCLUSIVE,
+        native: ProviderKeys | None = None,
+    ) -> None:
         self.price = price
         self.price_id = price.id
         self.status = status
         self.convention = convention
-        self.native: ProviderKeys | None = None
+        self.native = native
         self.from_ms, self.to_ms = interval
-        self.base = Band(price, 0, convention)
+        self.base = Band(price, 0, convention, native)
         # The tier holds above its start, so a band's rates are those of one token more. Highest first.
         rates = price.by_dimension.values()
         starts = sorted({tier.start for rate in rates for tier in rate.tiers})
-        self.tiers = [(start, Band(price, start + 1, convention)) for start in reversed(starts)]
+        self.tiers = [(start, Band(price, start + 1, convention, native)) for start in reversed(starts)]
         self.once = any(rate.once_unless for rate in rates)
         self.sources = tuple(dict.fromkeys((price.id, *(beneath.id for beneath in price.beneath))))
         names = names_of(convention)

@@ -242,14 +242,14 @@ class Pricer:
     def _resolve(self, data: Priceable, time_ms: int) -> CompiledPrice:
         found = self.book.resolve(data.provider, data.model, data.agent, data.options, time_ms)
         self._options_ignored += len(found.ignored)
+        model = data.model.lower()
+        native = native_keys(self.book.canonical(data.provider, model), model)
         if found.price is None:
             compiled = self._fallback(data, time_ms).within(found.interval)
-        else:
-            status = FREE if found.price.free else PRICED
-            compiled = CompiledPrice(found.price, found.interval, status, data.convention)
-        model = data.model.lower()
-        compiled.native = native_keys(self.book.canonical(data.provider, model), model)
-        return compiled
+            compiled.native = native
+            return compiled
+        status = FREE if found.price.free else PRICED
+        return CompiledPrice(found.price, found.interval, status, data.convention, native)
 
     def _fallback(self, data: Priceable, time_ms: int) -> CompiledPrice:
         """The provider's fallback, shared by all of its unknown models."""
@@ -259,7 +259,7 @@ class Pricer:
         found = next((compiled for compiled in known if compiled.from_ms <= time_ms < compiled.to_ms), None)
         if found is None:
             price, interval = self.book.fallback(name, time_ms)
-            found = CompiledPrice(price, interval, UNPRICED, data.convention)
+            found = CompiledPrice(price, interval, UNPRICED, data.convention, native_keys(name, ""))
             self._remember(key, (found, *known[: _INTERVALS_MAX - 1]))
         return found
 
