@@ -142,7 +142,7 @@ def set_price(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """Set a price at run time; it goes before every other price of the model or agent.
+    """Set a price at run time. It takes precedence over all other prices of the model or agent.
 
     Dimensions that it does not name keep the price that they have: `--rate video_seconds=0.1` changes nothing but
     video. To take a price back, remove it.
@@ -201,7 +201,7 @@ def explain_events(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
-    """Explain line by line what events cost. What belongs under `data` is enough. Exit 1 when an event is refused.
+    """Explain line by line what events cost. An event's `data` alone is enough. Exit 1 when an event is refused.
 
     Keys in a provider's own words are shown as the dimensions they stand for. A note says what was assumed where an
     event is `estimated`, and which dimensions lack a price where it is `unpriced`.

@@ -43,7 +43,9 @@ def test_an_event_adds_to_each_of_its_scopes_and_windows(tmp_path: Path) -> None
     made.add(one, TIME_MS, 4, 2_000_000_000_000, 7, True, ALL)
     made.add(one, TIME_MS, 1, 1, 0, True, ALL)
     found = summed(made)
-    assert found.windows["user/u1|hour|2026-11-21T10:00:00Z"] == Sum(2_000_000_000_000, 7, 1, {"egress_gb": 1_500_000_000})
+    assert found.windows["user/u1|hour|2026-11-21T10:00:00Z"] == Sum(
+        2_000_000_000_000, 7, 1, {"egress_gb": 1_500_000_000}
+    )
     assert found.windows[f"agent/SEO|{LIFETIME}"] == Sum(2_000_000_000_001, 7, 2, {"egress_gb": 3_000_000_000})
     scopes = {key.partition("|")[0] for key in found.windows}
     assert scopes == {"global", "user/u1", "provider/openai", "model/gpt-4o", "agent/SEO"}

@@ -191,7 +191,7 @@ def _raise_command(alert: Alert, limit: str) -> str:
 
 
 def _unpriced_steps(alert: Alert) -> list[_Step]:
-    # USD is for the reader to fill in: a figure here might be pasted as it is.
+    # `USD` is a placeholder for the reader to replace: a number here might be pasted without thought.
     dimensions = alert.dimensions or ("input_tokens",)
     rates = [f"{dimension}=USD/1M" if "token" in dimension else f"{dimension}=USD" for dimension in dimensions]
     options = [f"{name}={value}" for name, value in (alert.options or {}).items()]
