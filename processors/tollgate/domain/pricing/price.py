@@ -207,14 +207,25 @@ def most_expensive(prices: Iterable[Price]) -> dict[str, Rate]:
     A part that some price has no rate for counts at its whole's rate: when one model costs 150 per million input tokens
     and has no cache price, a cached token may cost as much.
     """
-    highest: dict[str, Rate] = {}
+    # Prices of the same dimensions are compared first, so that parts are looked at once for each such set.
+    alike: dict[frozenset[str], dict[str, Rate]] = {}
     for price in prices:
-        for dimension in {*price.by_dimension, *TOKENS}:
-            rate = price.some_rate_for(dimension)
-            if rate is not None and (dimension not in highest or rate.highest() > highest[dimension].highest()):
-                highest[dimension] = rate
+        _keep_highest(alike.setdefault(frozenset(price.by_dimension), {}), price.by_dimension.items())
+    highest: dict[str, Rate] = {}
+    for rates in alike.values():
+        _keep_highest(highest, rates.items())
+        sample = Price("", "", rates=tuple(rates.values()))
+        parts = ((part, sample.some_rate_for(part)) for part in TOKENS if part not in rates)
+        _keep_highest(highest, ((part, rate) for part, rate in parts if rate is not None))
     return {
         dimension: Rate(dimension, usd=max((rate.usd, *(tier.usd for tier in rate.tiers))), per=rate.per)
         for dimension, rate in highest.items()
         if rate.highest() > 0
     }
+
+
+def _keep_highest(highest: dict[str, Rate], rates: Iterable[tuple[str, Rate]]) -> None:
+    for dimension, rate in rates:
+        known = highest.get(dimension)
+        if known is None or rate.highest() > known.highest():
+            highest[dimension] = rate
