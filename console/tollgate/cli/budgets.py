@@ -13,9 +13,10 @@ from tollgate.cli.services import find_settings
 from tollgate.cli.topic_reading import read_latest
 from tollgate.cli.topic_writing import open_writer
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
+from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 
 app = App(
@@ -177,9 +178,9 @@ async def read_budgets(settings: Settings) -> dict[str, BudgetRecord]:
     prefix = BUDGET_KEY_PREFIX.encode()
     for key, value in (await read_latest(settings, Topic.CONTROL, lambda key: key.startswith(prefix))).items():
         try:
-            record = BudgetRecord.model_validate_json(value)
-        except ValidationError as error:
-            say(f"the budget {key.removeprefix(BUDGET_KEY_PREFIX)!r} is not valid: {error.errors()[0]['msg']}")
+            record = read_record(BudgetRecord.model_validate_json, value)
+        except UnreadableError as error:
+            say(f"the budget {key.removeprefix(BUDGET_KEY_PREFIX)[:ID_CHARS_MAX]!r} is not valid: {error}")
             continue
         found[record.id] = record
     return found

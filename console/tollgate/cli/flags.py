@@ -5,7 +5,6 @@ import time
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from pydantic import ValidationError
 
 from tollgate.cli.exits import UnreachableError
 from tollgate.cli.options import AsJson, DataDir, examples
@@ -16,9 +15,13 @@ from tollgate.cli.topic_reading import partitions_of, read_latest
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import Flag
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.sdk import FlagReader, UnavailableError
 from tollgate.sdk.decision import HeldFlag
+
+# Of a key that is no scope; a scope is at most a dimension and a name.
+_NAME_CHARS_SHOWN = 300
 
 app = App(
     name="flags",
@@ -88,9 +91,9 @@ async def read_flags(settings: Settings, scope: str | None = None) -> dict[str, 
     found: dict[str, HeldFlag] = {}
     for name, value in latest.items():
         try:
-            found[name] = HeldFlag.of(Flag.model_validate_json(value))
-        except ValidationError as error:
-            say(f"the flag of {name!r} cannot be read: {error.errors()[0]['msg']}")
+            found[name] = read_record(HeldFlag.read, value)
+        except UnreadableError as error:
+            say(f"the flag of {name[:_NAME_CHARS_SHOWN]!r} cannot be read: {error}")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.verification.calendar import KINDS, NESTED, end_of, instant, is_held, milliseconds, start_of, text
 from tollgate.verification.report import Check, FirstDifference
 from tollgate.verification.snapshot import Cut
@@ -27,7 +28,11 @@ class Spent:
 
 
 def read_spend(value: bytes) -> Spent:
-    """Decode a record of the spend topic. ValueError, KeyError or TypeError when it is none."""
+    """Decode a record of the spend topic. UnreadableError when it is none."""
+    return read_record(_spent, value)
+
+
+def _spent(value: bytes) -> Spent:
     record: dict[str, Any] = _decode(value)
     usage = {dimension: scaled(amount, AMOUNT_DECIMALS) for dimension, amount in record["usage"].items()}
     cost, retail = scaled(record["spent_usd"], USD_DECIMALS), scaled(record["retail_usd"], USD_DECIMALS)
@@ -175,8 +180,8 @@ def _read(check: Check, key: str, view: View) -> Sum | None:
         return None
     try:
         spent = read_spend(record[1])
-    except (ValueError, KeyError, TypeError) as error:
-        check.differs(f"spend record {key}", "a readable one", type(error).__name__)
+    except UnreadableError as error:
+        check.differs(f"spend record {key}", "a readable one", str(error))
         return None
     if spent.faults != [key]:
         check.differs(f"spend record {key}", "its own scope and window", ", ".join(spent.faults))
@@ -205,8 +210,8 @@ def _sums(records: Iterable[tuple[Place, bytes]]) -> Iterable[tuple[Sum, Place]]
     for place, value in records:
         try:
             yield read_spend(value).sum, place
-        except (ValueError, KeyError, TypeError):
-            # The check of the spend topic reports it.
+        except UnreadableError:
+            # The topic's own check tells it.
             continue
 
 

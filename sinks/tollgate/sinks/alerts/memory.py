@@ -7,12 +7,12 @@ The producer is transactional for one reason: its identity fences. A process tha
 import asyncio
 from collections.abc import Iterable
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 
 from tollgate.runtime.kafka import client_options, read_compacted
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.record_reading import UnreadableError
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.alerts.notification import Notification, decode_notification, encode_notification
 
@@ -43,7 +43,7 @@ class Memory:
         for key, value in (await read_compacted(self._settings, self._topic)).items():
             try:
                 found.append(decode_notification(value))
-            except msgspec.MsgspecError as error:
+            except UnreadableError as error:
                 _log.error("a notification record cannot be read and is ignored", key=key, error=str(error))
         return found
 

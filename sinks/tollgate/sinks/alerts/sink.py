@@ -5,7 +5,6 @@ import signal
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError
 from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.record_reading import UnreadableError
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.alerts.alert import decode_alert
 from tollgate.sinks.alerts.board import Board, Lane
@@ -198,7 +198,7 @@ async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition, board: Bo
         if not board_skip:
             try:
                 board.offer(decode_alert(record.value), record.offset)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except UnreadableError as error:
                 board_skip = True
                 _log.error(
                     "a record of alerts cannot be read and is passed over", offset=record.offset, error=str(error)
