@@ -9,12 +9,12 @@ from aiokafka.errors import KafkaError
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import PriceBook, Pricer
-from tollgate.ledger import Policy
+from tollgate.ledger import ANY_AGE_MS, Policy
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BudgetRecord, PriceRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
-from tollgate.schemas.topics import Topic
+from tollgate.schemas.topics import DAY_MS, Topic
 
 log = structlog.get_logger("tollgate.worker")
 
@@ -99,4 +99,6 @@ class ControlReader:
 
     def _policy(self) -> Policy:
         book = self._shipped.with_prices(self._prices.values())
-        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book))
+        days = self._settings.event_age_days_max
+        age_ms_max = ANY_AGE_MS if days is None else days * DAY_MS
+        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book), age_ms_max)
