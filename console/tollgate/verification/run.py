@@ -247,7 +247,7 @@ class _Verification:
             flags.compare(view, cut.now_ms)
             if tables is not None:
                 compare_months(months, recounted.user_months, view.months)
-                compare_table(table, view)
+                compare_table(table, recounted.windows, view, range_)
         if moved:
             spend.note = (
                 f"{moved} windows moved on since the cut: their records were compared with the state's rows since"

@@ -54,5 +54,10 @@ class Memory:
                 self._topic, encode_notification(notification), key=notification.key.encode()
             )
 
+    async def forget(self, key: str) -> None:
+        """Remove what was written about an alert key. Returns once that is committed."""
+        async with self._lock, self._producer.transaction():
+            await self._producer.send_and_wait(self._topic, None, key=key.encode())
+
     async def close(self) -> None:
         await self._producer.stop()
