@@ -99,6 +99,11 @@ def _spoilt(document: Any, fragment: bytes) -> Iterator[bytes]:
         yield json.dumps(document).encode().replace(hole, fragment)
 
 
+def hostile_wholes() -> list[bytes | None]:
+    """Values that are wrong as a whole."""
+    return list(_WHOLE.values())
+
+
 def hostile_values() -> Iterator[tuple[str, bytes | None]]:
     """Name and value: whole ones, and valid records with one member replaced."""
     # Of each kind the example with the most members.
