@@ -89,7 +89,7 @@ def _line(
         headers_bytes += len(name) + len(text)
         if headers_bytes <= _TEXT_BYTES_MAX:
             kept[name] = text
-    said = [error[:_TEXT_BYTES_MAX]]
+    said = [error[:_TEXT_BYTES_MAX]] if error else []
     for what, size, most in (
         ("key", len(key), _TEXT_BYTES_MAX),
         ("value", len(value), _VALUE_BYTES_MAX),
