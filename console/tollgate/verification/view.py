@@ -25,8 +25,9 @@ def encode_sum(amount: Sum) -> bytes:
 @dataclass(slots=True)
 class View:
     """`state` is every window at the cut. `since` has, scope by scope, the sums of each row written after it, in order;
-    `moved` the same by window; `forgotten` are windows that were given up after the cut. `spend` is the latest record of each window when the state was last read beside it,
-    with its place; `spend_since` what was written later. `table` is ClickHouse's.
+    `moved` the same by window; `forgotten` are windows that were given up after the cut. `spend` is the latest record
+    of each window when the state was last read beside it, with its place. `spend_since` is what was written later.
+    `table` is ClickHouse's.
     """
 
     state: dict[str, Sum] = field(default_factory=dict)

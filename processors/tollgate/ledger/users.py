@@ -201,7 +201,8 @@ class UserStage:
         if time_ms > now_ms + FUTURE_MS_MAX:
             self._refuse_future(record, time_ms - now_ms)
             return
-        # By a clock that does not jump ahead: else today's event could be too old, and yesterday's identity past the horizon.
+        # By a clock that does not jump ahead: else today's event could be too old, or an identity of yesterday past the
+        # horizon.
         now_ms = min(now_ms, self.horizon.limit_ms)
         if time_ms < now_ms - self._age_ms_max:
             self._refuse_old(record, now_ms - time_ms)
