@@ -15,7 +15,7 @@ from tollgate.schemas.topics import RECORD_BYTES_MAX
 
 T = TypeVar("T")
 
-# A decoder may name a field of the sender's, which is as long as he likes.
+# A decoder may name a field of the sender, and such a name can have any length.
 _TEXT_CHARS_MAX: Final = 300
 
 
