@@ -76,8 +76,15 @@ impl Tally {
     }
 
     /// Count the records from `first` on until one is not ordinary. Returns its position (or how many there are), why
-    /// it is not, and the clock. A record that is not ordinary has changed nothing.
-    fn count(&mut self, py: Python<'_>, records: &Fetched, first: usize, limits: Limits) -> (usize, &'static str, i64) {
+    /// it is not, and the clock. What is not ordinary changed nothing.
+    fn count(
+        &mut self,
+        py: Python<'_>,
+        records: &Fetched,
+        first: usize,
+        limits: Limits,
+        age_ms_max: i64,
+    ) -> (usize, &'static str, i64) {
         let identities = self.identities.clone_ref(py);
         let mut identities = identities.bind(py).borrow_mut();
         let mut clock_ms = limits.clock_ms;
@@ -88,7 +95,7 @@ impl Tally {
             if fields.has_headers {
                 return (at, "headers", clock_ms);
             }
-            if let Err(why) = self.event(&mut identities, &fields, &limits, &mut clock_ms) {
+            if let Err(why) = self.event(&mut identities, &fields, &limits, age_ms_max, &mut clock_ms) {
                 return (at, why, clock_ms);
             }
         }
@@ -229,6 +236,7 @@ impl Tally {
         identities: &mut Identities,
         fetched: &Fields,
         limits: &Limits,
+        age_ms_max: i64,
         clock_ms: &mut i64,
     ) -> Result<(), &'static str> {
         let event = fetched.value.and_then(Event::read).ok_or("form")?;
@@ -244,6 +252,9 @@ impl Tally {
         }
         if event.time_ms > now_ms.saturating_add(self.future_ms_max) {
             return Err("future");
+        }
+        if event.time_ms < now_ms.saturating_sub(age_ms_max) {
+            return Err("old");
         }
         let now_s = u32::try_from(now_ms.div_euclid(1000)).map_err(|_| "form")?;
         let digest = identity::digest(&event, &mut self.scratch);

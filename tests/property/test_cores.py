@@ -18,10 +18,11 @@ from tests.support.cores import BothCores
 from tests.support.usage import TIME_MS, event, record
 
 from tollgate.domain.pricing import load_price_book
+from tollgate.ledger import ANY_AGE_MS
 from tollgate.schemas.control import PriceRecord
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import Topic
+from tollgate.schemas.topics import DAY_MS, Topic
 
 SEED = int(os.environ.get("TOLLGATE_TEST_SEED", random.randrange(2**32)))
 EXAMPLES = int(os.environ.get("TOLLGATE_TEST_EXAMPLES", "40"))
@@ -111,7 +112,8 @@ def clock(rnd: random.Random) -> Iterator[int]:
 @many
 @given(batches=st.lists(st.lists(events(), min_size=1, max_size=8), min_size=1, max_size=2), rnd=st.randoms())
 def test_both_cores_write_the_same_bytes_for_any_events(batches: list[list[Json]], rnd: random.Random) -> None:
-    both, timestamps = BothCores(BOOK), clock(rnd)
+    age_ms_max = rnd.choice([ANY_AGE_MS, 3 * DAY_MS, 62 * DAY_MS])
+    both, timestamps = BothCores(BOOK, event_age_ms_max=age_ms_max), clock(rnd)
     for batch in batches:
         both.apply(fetched([serialised(e, spaced=rnd.random() < 0.2) for e in batch], timestamps))
         both.write(TIME_MS)

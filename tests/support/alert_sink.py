@@ -56,6 +56,12 @@ async def publish(settings: Settings, records: Iterable[dict[str, Any]]) -> None
         await producer.stop()
 
 
+async def remove(settings: Settings, key: str) -> None:
+    """Remove an alert as the worker does when it is long over."""
+    async with AIOKafkaProducer(**client_options(settings)) as producer:
+        await producer.send_and_wait(settings.topic(Topic.ALERTS), None, key=key.encode(), partition=0)
+
+
 async def notifications(settings: Settings) -> dict[str, Notification]:
     """What the sink has recorded, by alert key."""
     found = await read_compacted(settings, settings.topic(Topic.NOTIFICATIONS))

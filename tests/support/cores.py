@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 
 from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import PriceBook, Pricer
-from tollgate.ledger import Counters, Policy
+from tollgate.ledger import ANY_AGE_MS, Counters, Policy
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.users import UserStage
@@ -16,17 +16,17 @@ from tollgate.ledger.users import UserStage
 CORES: tuple[Core, ...] = ("python", "compiled") if choose_core() == "compiled" else ("python",)
 
 
-def policy_of(book: PriceBook) -> Policy:
+def policy_of(book: PriceBook, event_age_ms_max: int = ANY_AGE_MS) -> Policy:
     """These prices and no budgets."""
-    return Policy(BudgetBook(), lambda: Pricer(book))
+    return Policy(BudgetBook(), lambda: Pricer(book), event_age_ms_max)
 
 
 class BothCores:
     """One stage of each core, fed alike. `partition` is theirs."""
 
-    def __init__(self, book: PriceBook, partition: int = 0) -> None:
+    def __init__(self, book: PriceBook, partition: int = 0, event_age_ms_max: int = ANY_AGE_MS) -> None:
         self.counters = {core: Counters() for core in CORES}
-        policy = policy_of(book)
+        policy = policy_of(book, event_age_ms_max)
         self.stages = {core: UserStage(partition, policy, self.counters[core], core=core) for core in CORES}
 
     def apply(self, records: list[ConsumerRecord]) -> None:

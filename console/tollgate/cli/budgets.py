@@ -7,15 +7,16 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from tollgate.cli.exits import AnswerIsNoError, UsageError
-from tollgate.cli.options import AsJson, DataDir, examples
-from tollgate.cli.output import print_json, print_line, print_table, say
+from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
+from tollgate.cli.output import first, print_json, print_line, print_table, say
 from tollgate.cli.services import find_settings
 from tollgate.cli.topic_reading import read_latest
 from tollgate.cli.topic_writing import open_writer
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
+from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 
 app = App(
@@ -118,9 +119,9 @@ def _validated(given: dict[str, Any]) -> BudgetRecord:
     try:
         return BudgetRecord.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        text = first["msg"].removeprefix("Value error, ")
+        fault = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in fault["loc"])
+        text = fault["msg"].removeprefix("Value error, ")
         raise UsageError(f"this is no budget: {f'{path}: ' if path else ''}{text}.") from None
 
 
@@ -137,9 +138,10 @@ def _thresholds(record: BudgetRecord) -> str:
 
 
 @app.command(name="list", help_epilogue=examples("tollgate budget list", "tollgate budget list --json"))
-async def list_budgets(*, json: AsJson = False, data_dir: DataDir = None) -> None:
-    """List all budgets, by scope."""
-    records = sorted((await read_budgets(find_settings(data_dir))).values(), key=lambda r: (r.scope, r.id))
+async def list_budgets(*, limit: Limit = LIMIT, json: AsJson = False, data_dir: DataDir = None) -> None:
+    """List budgets, by scope."""
+    found = await read_budgets(find_settings(data_dir))
+    records = first(sorted(found.values(), key=lambda r: (r.scope, r.id)), limit)
     if json:
         print_json([record.model_dump(mode="json", exclude_none=True) for record in records])
     elif records:
@@ -177,9 +179,9 @@ async def read_budgets(settings: Settings) -> dict[str, BudgetRecord]:
     prefix = BUDGET_KEY_PREFIX.encode()
     for key, value in (await read_latest(settings, Topic.CONTROL, lambda key: key.startswith(prefix))).items():
         try:
-            record = BudgetRecord.model_validate_json(value)
-        except ValidationError as error:
-            say(f"the budget {key.removeprefix(BUDGET_KEY_PREFIX)!r} is not valid: {error.errors()[0]['msg']}")
+            record = read_record(BudgetRecord.model_validate_json, value)
+        except UnreadableError as error:
+            say(f"the budget {key.removeprefix(BUDGET_KEY_PREFIX)[:ID_CHARS_MAX]!r} is not valid: {error}")
             continue
         found[record.id] = record
     return found

@@ -1,8 +1,10 @@
 """`tollgate dead-letters`: what was refused, why, and sending it again."""
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from hashlib import blake2b
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
@@ -11,7 +13,8 @@ from tollgate.cli.letters import Letter, Place, all_letters, newest_letters, one
 from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_line, print_table, say
 from tollgate.cli.services import find_settings
-from tollgate.cli.topic_writing import open_writer
+from tollgate.cli.topic_writing import TopicWriter, open_writer
+from tollgate.runtime.settings import Settings
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import decode_usage_event
@@ -25,6 +28,11 @@ app = App(
     ),
 )
 
+_LIMIT_MAX: Final = 10_000
+# The largest event that is accepted; what is longer fills a terminal for nothing.
+_SHOWN_BYTES_MAX: Final = 64 * 1024
+_KEPT_SHOWN_MAX: Final = 100
+
 # A name as it is in the records: an enumeration would be offered with dashes.
 Reason = Annotated[str | None, Parameter(name="--reason")]
 
@@ -36,21 +44,29 @@ Reason = Annotated[str | None, Parameter(name="--reason")]
     ),
 )
 async def list_letters(
-    *, reason: Reason = None, limit: int = 20, json: AsJson = False, data_dir: DataDir = None
+    *,
+    reason: Reason = None,
+    limit: int = 20,
+    before: str | None = None,
+    json: AsJson = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """List refused records, the newest first. Their content is not shown.
+    """List refused records, the newest first. Their content is not shown, and long keys and errors are cut.
 
     Parameters
     ----------
     reason
         Only those refused for this reason.
     limit
-        How many at most.
+        How many at most, up to 10000.
+    before
+        PARTITION:OFFSET of the last one of the list before this: go on with older ones.
     """
-    if limit < 1:
-        raise UsageError("--limit is at least 1.")
+    if not 1 <= limit <= _LIMIT_MAX:
+        raise UsageError(f"--limit is from 1 to {_LIMIT_MAX}.")
     _check_reason(reason)
-    found = await newest_letters(find_settings(data_dir), limit, reason)
+    last = None if before is None else Place.parse(before)
+    found, older = await newest_letters(find_settings(data_dir), limit, reason, last)
     if json:
         print_json([letter.as_json() for letter in found])
     elif found:
@@ -67,7 +83,10 @@ async def list_letters(
         ]
         print_table(("PLACE", "TIME", "REASON", "SOURCE", "KEY", "ERROR"), rows)
     else:
-        say(f"There are no dead letters{f' with the reason {reason}' if reason else ''}.")
+        say(f"There are no {'older ' if before else ''}dead letters{f' with the reason {reason}' if reason else ''}.")
+    if older:
+        wanted = f" --reason {reason}" if reason else ""
+        say(f"About {older:,} older records: `tollgate dead-letters list{wanted} --before {found[-1].place}`.")
 
 
 @app.command(
@@ -116,8 +135,10 @@ def _print(letter: Letter) -> None:
     for name, value in letter.original_headers:
         print_line(f"header  {name}: {text_of(value)}")
     print_line(f"value   {'(none)' if letter.value is None else f'{len(letter.value):,} bytes'}")
-    for line in safe_lines(letter.value or b"") if letter.value else ():
+    for line in safe_lines((letter.value or b"")[:_SHOWN_BYTES_MAX]) if letter.value else ():
         print_line(line)
+    if letter.size > _SHOWN_BYTES_MAX:
+        say(f"The first {_SHOWN_BYTES_MAX:,} bytes are shown: --raw writes all of them.")
 
 
 @app.command(
@@ -154,39 +175,44 @@ async def replay(
         raise UsageError("give PARTITION:OFFSET or --reason: see `tollgate dead-letters list`.")
     _check_reason(reason)
     settings = find_settings(data_dir)
-    if place is not None:
-        letters = [await one_letter(settings, Place.parse(place))]
-    else:
-        assert reason is not None
-        letters = _distinct(await all_letters(settings, reason))
-    send, kept = [], 0
-    for letter in letters:
-        verdict = decode_usage_event(letter.value, letter.original_headers)
-        if isinstance(verdict, Refusal) and not force:
-            kept += 1
-            say(f"{letter.place} would be refused again, {verdict.reason.value}: {verdict.error}")
-        else:
-            send.append(letter)
-    if send and not dry_run:
-        async with open_writer(settings, Topic.USAGE) as writer:
-            for letter in send:
+    sent: list[str] = []
+    kept = 0
+    async with AsyncExitStack() as stack:
+        writer: TopicWriter | None = None
+        # One after another, because all of them together may be larger than the memory.
+        async for letter in _wanted(settings, place, reason):
+            verdict = decode_usage_event(letter.value, letter.original_headers)
+            if isinstance(verdict, Refusal) and not force:
+                kept += 1
+                if kept <= _KEPT_SHOWN_MAX:
+                    say(f"{letter.place} would be refused again, {verdict.reason.value}: {verdict.error}")
+                continue
+            sent.append(str(letter.place))
+            if not dry_run:
+                if writer is None:
+                    writer = await stack.enter_async_context(open_writer(settings, Topic.USAGE))
                 await writer.write(letter.key, letter.value, letter.original_headers)
+    if kept > _KEPT_SHOWN_MAX:
+        say(f"{kept - _KEPT_SHOWN_MAX:,} more would be refused again.")
     if json:
-        places = [str(letter.place) for letter in send]
-        print_json({"replayed": 0 if dry_run else len(send), "places": places, "kept_back": kept, "dry_run": dry_run})
+        print_json({"replayed": 0 if dry_run else len(sent), "places": sent, "kept_back": kept, "dry_run": dry_run})
     else:
-        print_line(f"{'would replay' if dry_run else 'replayed'} {len(send):,} records, kept back {kept:,}")
+        print_line(f"{'would replay' if dry_run else 'replayed'} {len(sent):,} records, kept back {kept:,}")
     return Exit.NO if kept else Exit.OK
 
 
-def _distinct(letters: list[Letter]) -> list[Letter]:
-    """Letters of the same content once: a replay that was refused again has left a second one."""
+async def _wanted(settings: Settings, place: str | None, reason: str | None) -> AsyncIterator[Letter]:
+    """The letter at the place, or all with the reason, those of the same content once: a replay that was refused again
+    has left a second one.
+    """
+    if place is not None:
+        yield await one_letter(settings, Place.parse(place))
+        return
+    assert reason is not None
     seen: set[bytes] = set()
-    found = []
-    for letter in letters:
+    async for letter in all_letters(settings, reason):
         content = repr((letter.key, letter.original_headers)).encode() + b"\0" + (letter.value or b"")
         digest = blake2b(content, digest_size=16).digest()
         if digest not in seen:
             seen.add(digest)
-            found.append(letter)
-    return found
+            yield letter

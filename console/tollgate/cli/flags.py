@@ -2,23 +2,27 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from pydantic import ValidationError
 
 from tollgate.cli.exits import UnreachableError
-from tollgate.cli.options import AsJson, DataDir, examples
-from tollgate.cli.output import print_json, print_line, print_table, say
+from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
+from tollgate.cli.output import first, print_json, print_line, print_table, say
 from tollgate.cli.scope_names import checked_scope, partitions_of_scope
 from tollgate.cli.services import find_settings, reaching_kafka
 from tollgate.cli.topic_reading import partitions_of, read_latest
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import Flag
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.sdk import FlagReader, UnavailableError
 from tollgate.sdk.decision import HeldFlag
+
+# Of a key that is no scope; a scope is at most a dimension and a name.
+_NAME_CHARS_SHOWN = 300
 
 app = App(
     name="flags",
@@ -34,6 +38,7 @@ async def flags(
     *,
     follow: Annotated[bool, Parameter(negative="")] = False,
     all: Annotated[bool, Parameter(name="--all", negative="")] = False,  # noqa: A002 # reads well on the command line
+    limit: Limit = LIMIT,
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -57,8 +62,8 @@ async def flags(
         await _follow(settings, scope, json=json)
         return
     now_ms = time.time_ns() // 1_000_000
-    held = sorted((await read_flags(settings, scope)).items())
-    shown = [flag for _, flag in held if all or flag.in_force(now_ms)]
+    found = await read_flags(settings, scope, lambda flag: all or flag.in_force(now_ms))
+    shown = first([flag for _, flag in sorted(found.items())], limit)
     if json:
         print_json([flag_json(flag, now_ms) for flag in shown])
     elif shown:
@@ -73,8 +78,10 @@ async def flags(
         say("All is well: no scope is warned, blocked or stopped.")
 
 
-async def read_flags(settings: Settings, scope: str | None = None) -> dict[str, HeldFlag]:
-    """The latest flag of every scope, or of one."""
+async def read_flags(
+    settings: Settings, scope: str | None = None, wanted: Callable[[HeldFlag], bool] = lambda _flag: True
+) -> dict[str, HeldFlag]:
+    """The latest flag of every scope, or of one, if it is wanted."""
     if scope is None:
         latest = await read_latest(settings, Topic.FLAGS)
     else:
@@ -88,9 +95,11 @@ async def read_flags(settings: Settings, scope: str | None = None) -> dict[str, 
     found: dict[str, HeldFlag] = {}
     for name, value in latest.items():
         try:
-            found[name] = HeldFlag.of(Flag.model_validate_json(value))
-        except ValidationError as error:
-            say(f"the flag of {name!r} cannot be read: {error.errors()[0]['msg']}")
+            flag = read_record(HeldFlag.read, value)
+            if wanted(flag):
+                found[name] = flag
+        except UnreadableError as error:
+            say(f"the flag of {name[:_NAME_CHARS_SHOWN]!r} cannot be read: {error}")
     return found
 
 

@@ -13,6 +13,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.outputs_codec import PricedRecord
 from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.scopes import Dimension, parse_scope
 from tollgate.schemas.topics import Topic
 
@@ -86,15 +87,20 @@ async def _from_topic(settings: Settings, scope: str, start_ms: int, end_ms: int
     async for batch in read_batches(settings, Topic.PRICED, partitions=partitions, last=_TAIL_RECORDS):
         for record in batch:
             try:
-                priced = _decode(record.value or b"")
-            except msgspec.DecodeError:
+                priced, time_ms = read_record(_timed, record.value)
+            except UnreadableError:
+                # `tollgate verify` complains about it.
                 continue
-            time_ms = parse_instant(priced.time)
             if start_ms <= time_ms < end_ms and (parsed is None or getattr(priced, parsed[0].value) == parsed[1]):
                 heapq.heappush(found, (time_ms, record.partition, record.offset, _event(priced)))
                 if len(found) > limit:
                     heapq.heappop(found)
     return [event for *_, event in sorted(found, key=lambda item: item[:3], reverse=True)]
+
+
+def _timed(value: bytes) -> tuple[PricedRecord, int]:
+    priced = _decode(value)
+    return priced, parse_instant(priced.time)
 
 
 def _event(priced: PricedRecord) -> LastEvent:

@@ -1,6 +1,8 @@
 """Dead letters as the command line reads them: places, headers, and what may be sent again."""
 
 import base64
+from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,14 +10,19 @@ from aiokafka import ConsumerRecord
 
 from tollgate.cli.exits import AnswerIsNoError, UsageError
 from tollgate.cli.output import safe
-from tollgate.cli.topic_reading import read_batches, read_one
+from tollgate.cli.topic_reading import offset_ranges, read_batches, read_one
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
 # Enough to find a letter by; `show` has all.
 _KEY_SHOWN_MAX: Final = 40
-# The first look covers the newest letters, the second everything.
-_TAIL_RECORDS_MIN: Final = 200
+# A list keeps so much of a key and of each header; the value is only counted.
+_HEAD_BYTES_MAX: Final = 1024
+# The topic is read from its end backwards, in blocks that double.
+_BLOCK_RECORDS_MIN: Final = 200
+
+# What the worker says of a letter.
+_OWN_HEADERS: Final = frozenset({"reason", "error", "source_topic", "source_partition", "source_offset", "time"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +46,29 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A refused record: its own bytes, and why and whence in its headers."""
+    """A refused record: its own bytes, and why and whence in its headers. `size` is the length of its value, which
+    a list does not keep.
+    """
 
     place: Place
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    size: int
 
     @classmethod
     def of(cls, record: ConsumerRecord) -> "Letter":
         """From the dead-letters topic."""
         headers = tuple((name, bytes(value or b"")) for name, value in record.headers)
-        return cls(Place(record.partition, record.offset), record.key, record.value, headers)
+        place = Place(record.partition, record.offset)
+        return cls(place, record.key, record.value, headers, len(record.value or b""))
+
+    @classmethod
+    def head_of(cls, record: ConsumerRecord) -> "Letter":
+        """From the dead-letters topic, without its value and without more of it than a list shows."""
+        headers = tuple((n, bytes(v or b"")[:_HEAD_BYTES_MAX]) for n, v in record.headers if n in _OWN_HEADERS)
+        key = None if record.key is None else bytes(record.key[:_HEAD_BYTES_MAX])
+        return cls(Place(record.partition, record.offset), key, None, headers, len(record.value or b""))
 
     def header(self, name: str) -> str:
         """The text of one of the worker's own headers, which come last; empty when absent."""
@@ -85,7 +103,7 @@ class Letter:
             "source_partition": _integer(self.header("source_partition")),
             "source_offset": _integer(self.header("source_offset")),
             "key": None if self.key is None else text_of(self.key),
-            "bytes": len(self.value or b""),
+            "bytes": self.size,
         }
         if with_value:
             found |= {
@@ -122,27 +140,47 @@ def safe_lines(data: bytes) -> list[str]:
     return [safe(line) for line in text_of(data).replace("\r\n", "\n").split("\n")]
 
 
-async def newest_letters(settings: Settings, limit: int, reason: str | None) -> list[Letter]:
-    """Up to `limit` letters with this reason (or any), the newest first."""
-    tail = max(_TAIL_RECORDS_MIN, 4 * limit)
-    found = await _letters(settings, reason, tail)
-    if len(found) < limit:
-        found = await _letters(settings, reason, None)
-    found.sort(key=lambda letter: (letter.header("time"), letter.place.offset), reverse=True)
-    return found[:limit]
-
-
-async def all_letters(settings: Settings, reason: str) -> list[Letter]:
-    """Every letter with this reason, the oldest first."""
-    return await _letters(settings, reason, None)
-
-
-async def _letters(settings: Settings, reason: str | None, last: int | None) -> list[Letter]:
+async def newest_letters(
+    settings: Settings, limit: int, reason: str | None, before: Place | None = None
+) -> tuple[list[Letter], int]:
+    """Up to `limit` letters with this reason (or any), the newest first and without their values, and about how many
+    records older than these the topic has. With `before` those of its partition that are older than it.
+    """
     found: list[Letter] = []
-    async for batch in read_batches(settings, Topic.DEAD_LETTERS, last=last):
-        letters = map(Letter.of, batch)
-        found.extend(letter for letter in letters if reason is None or letter.header("reason") == reason)
-    return found
+    older = 0
+    for partition, (begin, end) in (await offset_ranges(settings, Topic.DEAD_LETTERS)).items():
+        if before is None or partition == before.partition:
+            last = end if before is None else min(end, before.offset)
+            newest = await _newest_of(settings, partition, (begin, last), limit, reason)
+            older += newest[0].place.offset - begin if len(newest) == limit else 0
+            found += newest
+    found.sort(key=lambda letter: (letter.place.partition, letter.place.offset), reverse=True)
+    return found[:limit], older
+
+
+async def _newest_of(
+    settings: Settings, partition: int, offsets: tuple[int, int], limit: int, reason: str | None
+) -> list[Letter]:
+    begin, end = offsets
+    block = max(_BLOCK_RECORDS_MIN, 4 * limit)
+    found: list[Letter] = []
+    while end > begin and len(found) < limit:
+        start = max(begin, end - block)
+        newest: deque[Letter] = deque(maxlen=limit)
+        async for batch in read_batches(settings, Topic.DEAD_LETTERS, partitions=[partition], between=(start, end)):
+            heads = map(Letter.head_of, batch)
+            newest.extend(head for head in heads if reason is None or head.header("reason") == reason)
+        found = [*newest, *found]
+        end, block = start, 2 * block
+    return found[-limit:]
+
+
+async def all_letters(settings: Settings, reason: str) -> AsyncIterator[Letter]:
+    """Every letter with this reason that the topic has as of the call, the oldest first, one after another."""
+    async for batch in read_batches(settings, Topic.DEAD_LETTERS):
+        for letter in map(Letter.of, batch):
+            if letter.header("reason") == reason:
+                yield letter
 
 
 async def one_letter(settings: Settings, place: Place) -> Letter:

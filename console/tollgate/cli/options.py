@@ -15,6 +15,9 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout, for programs.")]
 
+LIMIT = 1000
+Limit = Annotated[int, Parameter(name="--limit", help="How many at most; of the others the number is said on stderr.")]
+
 
 def examples(*lines: str) -> str:
     """The end of a command's help: what to type, one example per line, for `App(help_epilogue=...)`."""

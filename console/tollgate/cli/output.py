@@ -5,11 +5,19 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from tollgate.cli.exits import UsageError
 
 # C0 and C1 controls, bidirectional overrides, line and paragraph separators, and lone surrogates: what can move a
 # cursor, recolour, reorder or break a line of a terminal.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+# Longer than any id or scope that is accepted. What is longer was written by somebody else, to fill a screen.
+CELL_CHARS_MAX: Final = 1000
+
+_Item = TypeVar("_Item")
 
 
 def safe(text: str) -> str:
@@ -35,9 +43,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> None:
-    """Aligned columns on stdout, headers first; columns in `right` are right-aligned. Nothing is cut off."""
+    """Aligned columns on stdout, headers first; columns in `right` are right-aligned. A cell is cut after 1000
+    characters.
+    """
     aligned = set(right)
-    cells = [[safe(str(cell)) for cell in row] for row in (headers, *rows)]
+    cells = [[safe(_cut(str(cell))) for cell in row] for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
     for row in cells:
         parts = [
@@ -45,6 +55,19 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], right:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         sys.stdout.write("  ".join(parts).rstrip() + "\n")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL_CHARS_MAX else text[: CELL_CHARS_MAX - 1] + "…"
+
+
+def first(items: Sequence[_Item], limit: int) -> Sequence[_Item]:
+    """The first of a list's items; how many more there are is said on stderr. UsageError for a limit below 1."""
+    if limit < 1:
+        raise UsageError("--limit is at least 1.")
+    if len(items) > limit:
+        say(f"The first {limit:,} of {len(items):,} are shown: a larger --limit shows more.")
+    return items[:limit]
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.strict_json import is_too_deep
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 
 
@@ -22,6 +23,8 @@ def read_events(content: bytes, now_ms: int) -> Iterator[tuple[int, EventRecord 
 
 
 def _parsed(text: bytes) -> object:
+    if is_too_deep(text):
+        return None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

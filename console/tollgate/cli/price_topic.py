@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
-from pydantic import ValidationError
 
 from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka
 from tollgate.runtime.kafka import client_options, read_compacted
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import PRICE_KEY_PREFIX, PriceRecord
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 
 T = TypeVar("T")
@@ -35,8 +35,8 @@ def read_prices(settings: Settings) -> RuntimePrices:
     for key, value in latest.items():
         if key.startswith(PRICE_KEY_PREFIX):
             try:
-                records.append(PriceRecord.model_validate_json(value))
-            except ValidationError:
+                records.append(read_record(PriceRecord.model_validate_json, value))
+            except UnreadableError:
                 unreadable.append(key)
     return RuntimePrices(tuple(records), tuple(unreadable))
 

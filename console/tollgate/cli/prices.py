@@ -12,8 +12,8 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
-from tollgate.cli.options import AsJson, DataDir, examples
-from tollgate.cli.output import print_json, print_line, print_table, say, say_error
+from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
+from tollgate.cli.output import first, print_json, print_line, print_table, say, say_error
 from tollgate.cli.price_events import read_events
 from tollgate.cli.price_topic import read_prices, remove_price, write_price
 from tollgate.cli.services import find_settings
@@ -49,6 +49,7 @@ def list_prices(
     *,
     at: At = None,
     offline: Offline = False,
+    limit: Limit = LIMIT,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
@@ -62,11 +63,12 @@ def list_prices(
         prices += book.list_prices(provider, time_ms)
         if not prices:
             raise AnswerIsNoError(f"no price of provider {provider!r} is known; `tollgate price list` shows ours.")
+    shown = first(prices, limit)
     if json:
-        print_json([_as_json(price) for price in prices])
+        print_json([_as_json(price) for price in shown])
         return Exit.OK
     rows = []
-    for price in prices:
+    for price in shown:
         since = format_instant(price.effective_from_ms)[:10] if price.effective_from_ms else price.source
         name = price.model or price.agent
         rows += [(price.provider, name, _options_text(price), rate, since) for rate in _rates_text(price)]

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from tollgate.cli.output import say
 from tollgate.cli.scope_names import partitions_of_scope
 from tollgate.cli.topic_reading import read_latest
@@ -15,6 +13,7 @@ from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 
 
@@ -72,9 +71,9 @@ async def read_spend(settings: Settings, scope: str) -> dict[tuple[str, str], Sp
     found: dict[tuple[str, str], SpendRecord] = {}
     for key, value in latest.items():
         try:
-            record = SpendRecord.model_validate_json(value)
-        except ValidationError as error:
-            say(f"the spend record {key!r} cannot be read: {error.errors()[0]['msg']}")
+            record = read_record(SpendRecord.model_validate_json, value)
+        except UnreadableError as error:
+            say(f"the spend record {key!r} cannot be read: {error}")
             continue
         # Another scope may start with this one's name and a bar.
         if record.scope == scope:

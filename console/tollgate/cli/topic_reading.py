@@ -48,6 +48,20 @@ async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
     return sorted(found)
 
 
+async def offset_ranges(settings: Settings, topic: Topic) -> dict[int, tuple[int, int]]:
+    """By partition the offset of the first record and that after the last committed one. UnreachableError."""
+    tps = [TopicPartition(settings.topic(topic), partition) for partition in await partitions_of(settings, topic)]
+    consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed", enable_auto_commit=False)
+    async with reaching_kafka(settings):
+        try:
+            async with asyncio.timeout(REACH_SECONDS_MAX):
+                await consumer.start()
+                begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        finally:
+            await consumer.stop()
+    return {tp.partition: (begins[tp], ends[tp]) for tp in tps}
+
+
 async def read_batches(
     settings: Settings,
     topic: Topic,

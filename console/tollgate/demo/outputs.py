@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.amounts import format_usd, parse_usd
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.alerts import Alert, decode_alert
 
@@ -116,8 +117,8 @@ class Outputs:
             latest.pop(key, None)
             return
         try:
-            latest[key] = self._decode_spend(value) if topic == self._spend_topic else decode_alert(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            latest[key] = read_record(self._decode_spend, value) if topic == self._spend_topic else decode_alert(value)
+        except UnreadableError:
             # What cannot be read cannot be shown; `tollgate verify` complains about it.
             latest.pop(key, None)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.record_reading import read_record
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventRecord
 from tollgate.verification.calendar import instant, milliseconds, start_of, text
@@ -67,15 +68,16 @@ async def _priced_of(log: Log, cut: Cut, first: FirstDifference) -> AsyncIterato
         async for batch in log.read(Topic.PRICED, partition, begins[partition], ends[partition]):
             for record in batch:
                 try:
-                    priced = _decode(record.value)
-                    place = (priced["source_partition"], priced["source_offset"])
+                    priced = read_record(_decode, record.value)
+                    place = (int(priced["source_partition"]), int(priced["source_offset"]))
                     if place[1] >= cut.usage[partition]:
                         break
                     if first.scope != "global" and priced.get(dimension) != name:
                         continue
                     time_ms = milliseconds_of(priced["time"])
-                except (ValueError, KeyError, TypeError):
-                    # The check of priced events reports it.
+                    scaled(priced["cost_usd"], USD_DECIMALS), priced["event_id"]
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    # The check of priced events tells it.
                     continue
                 if text(start_of(first.window, instant(time_ms))) == first.start:
                     yield priced, place
@@ -104,10 +106,7 @@ async def _explain_month(log: Log, cut: Cut, first: FirstDifference, tables: Tab
     async for priced, place in _priced_of(log, cut, first):
         if not is_all and place > max(found)[0]:
             break
-        try:
-            cost = scaled(priced["cost_usd"], USD_DECIMALS)
-        except (ValueError, KeyError, AttributeError):
-            continue
+        cost = scaled(priced["cost_usd"], USD_DECIMALS)
         event_id = str(priced["event_id"])
         seen.add((place, event_id))
         row = found.get((place, event_id))

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.verification.calendar import end_of, instant, milliseconds, start_of, text
 from tollgate.verification.report import Check
 from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, Sum, plain, scaled
@@ -115,6 +116,13 @@ def in_force(flag: Flag | None, now_ms: int) -> Flag:
     return flag
 
 
+def said_by(value: bytes | None, now_ms: int) -> Flag:
+    """A record of the flags topic as a service reads it now; None is no flag. UnreadableError."""
+    return (
+        read_record(lambda given: in_force(_decode(given), now_ms), value) if value is not None else in_force(None, 0)
+    )
+
+
 class FlagsCheck(Check):
     """Every scope with a budget or a flag says what its budgets demand. A scope without a flag says ok."""
 
@@ -142,10 +150,9 @@ class FlagsCheck(Check):
 
     def _look(self, scope: str, view: View, windows: list[str], now_ms: int) -> None:
         try:
-            flag = _decode(view.flags[scope]) if scope in view.flags else None
-            said = in_force(flag, now_ms)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self.differs(f"flag of {scope}", "a readable one", type(error).__name__)
+            said = said_by(view.flags.get(scope), now_ms)
+        except UnreadableError as error:
+            self.differs(f"flag of {scope}", "a readable one", str(error))
             return
         now = instant(now_ms)
         budgets = applying(self._budgets, scope)

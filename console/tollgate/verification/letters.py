@@ -4,12 +4,16 @@ The expected and the found ones are stored on disk by the record's place (partit
 bucket of places at a time.
 """
 
+from array import array
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
 
+from tollgate.schemas.topics import Topic
+from tollgate.verification.log import Log
 from tollgate.verification.report import Check
 from tollgate.verification.spill import Spill
 
@@ -20,6 +24,42 @@ _decode: Final = msgspec.msgpack.Decoder(tuple[str, str, str, bytes]).decode
 def digest(value: bytes | None) -> bytes:
     """24 bytes that stand for a record's value."""
     return sha256(b"" if value is None else b"=" + value).digest()[:24]
+
+
+class _Letter(NamedTuple):
+    """Which record was refused, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+def _read(record: ConsumerRecord) -> _Letter | None:
+    headers = {name: bytes(value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    try:
+        partition, offset = int(headers["source_partition"]), int(headers["source_offset"])
+    except (KeyError, ValueError):
+        return None
+    return _Letter(headers.get("source_topic", ""), partition, offset, headers.get("reason", ""))
+
+
+async def offsets_refused(
+    log: Log, reason: str, partitions: frozenset[int], letters: Mapping[int, tuple[int, int]]
+) -> dict[int, "array[int]"]:
+    """By partition of usage the ascending offsets of the records refused for this reason: eight bytes for each.
+
+    `letters` has the range of each partition of the dead letters.
+    """
+    topic = log.settings.topic(Topic.USAGE)
+    found: dict[int, array[int]] = {}
+    for place, (begin, end) in letters.items():
+        async for batch in log.read(Topic.DEAD_LETTERS, place, begin, end):
+            for letter in filter(None, map(_read, batch)):
+                is_wanted = letter.reason == reason and letter.topic == topic and letter.partition in partitions
+                if is_wanted and 0 <= letter.offset < 1 << 63:
+                    found.setdefault(letter.partition, array("q")).append(letter.offset)
+    return {partition: array("q", sorted(offsets)) for partition, offsets in found.items()}
 
 
 class LettersCheck:
@@ -60,16 +100,11 @@ class LettersCheck:
 
     def letter(self, record: ConsumerRecord) -> None:
         """A record of the dead-letters topic. Those of other topics, or from outside the range, are not looked at."""
-        headers = {name: bytes(value or b"").decode("utf-8", "replace") for name, value in record.headers}
-        try:
-            place = int(headers["source_partition"]), int(headers["source_offset"])
-        except (KeyError, ValueError):
+        found = _read(record)
+        if found is None or found.topic != self._topic or found.partition not in self._cut:
             return
-        partition, offset = place
-        if headers.get("source_topic") != self._topic or partition not in self._cut:
-            return
-        if self._begins[partition] <= offset < self._cut[partition]:
-            self._add("letter", f"{partition}:{offset}", headers.get("reason", ""), digest(record.value))
+        if self._begins[found.partition] <= found.offset < self._cut[found.partition]:
+            self._add("letter", f"{found.partition}:{found.offset}", found.reason, digest(record.value))
 
     def finish(self) -> Check:
         """All was shown: match it."""

@@ -10,6 +10,7 @@ from aiokafka import ConsumerRecord
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
+from tollgate.schemas.record_reading import read_record
 from tollgate.schemas.usage_codec import EventRecord
 from tollgate.verification.calendar import milliseconds
 from tollgate.verification.prices import Prices, Quote
@@ -121,7 +122,7 @@ class PricedPartition:
                 return self._next
             record = self._waiting[-1]
             try:
-                priced: Priced = _decode(record.value)
+                priced: Priced = read_record(_decode, record.value)
                 if priced["source_offset"] >= self._cut:
                     self._waiting.pop()
                     continue
@@ -139,7 +140,7 @@ class PricedPartition:
 def _source_offset(record: ConsumerRecord) -> int:
     """The offset of the record's event; -1 when it cannot be read, which `_peek` reports."""
     try:
-        return int(_decode(record.value)["source_offset"])
+        return int(read_record(_decode, record.value)["source_offset"])
     except (ValueError, KeyError, TypeError):
         return -1
 

@@ -16,6 +16,7 @@ from typing import Final
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
+from tollgate.verification.letters import offsets_refused
 from tollgate.verification.log import Log
 from tollgate.verification.prices import Prices
 from tollgate.verification.reading import Recount
@@ -35,7 +36,9 @@ Step = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything that a share of the recount needs. `priced` has the offsets of each partition's priced records."""
+    """Everything that a share of the recount needs. `priced` has the offsets of each partition's priced records, and
+    `letters` those of each partition of the dead letters.
+    """
 
     settings: Settings
     cut: Cut
@@ -44,13 +47,15 @@ class Job:
     buckets: int
     partitions: tuple[int, ...]
     priced: Mapping[int, tuple[int, int]]
+    letters: Mapping[int, tuple[int, int]]
 
     async def do(self, step: Step) -> Share:
         """Recount the partitions. Raises what aiokafka raises, and SpaceError."""
         usage_topic = self.settings.topic(Topic.USAGE)
         share = Share.new(self.directory, self.buckets, usage_topic, self.cut, self.prices)
         async with Log(self.settings) as log:
-            recount = Recount(log, self.cut, self.directory, share, self.prices, step)
+            too_old = await offsets_refused(log, "too_old", frozenset(self.partitions), self.letters)
+            recount = Recount(log, self.cut, self.directory, share, self.prices, step, too_old)
             for partition in self.partitions:
                 await recount.partition(partition, self.priced[partition])
         share.flush()

@@ -5,7 +5,7 @@ be told only when all identities of the partition are known. Then the events tha
 again, and the sums are corrected.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,9 @@ _GAP_MAX: Final = 20_000
 
 
 class Recount:
-    """Reads partitions one after another into a share. `step` is called with the number of records just read."""
+    """Reads partitions one after another into a share. `step` is called with the number of records just read, and
+    `too_old` has by partition the offsets of the events that were refused for their age.
+    """
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Recount:
         share: Share,
         prices: Prices,
         step: Callable[[int], None],
+        too_old: Mapping[int, Sequence[int]],
     ) -> None:
         self._log = log
         self._cut = cut
@@ -47,6 +50,7 @@ class Recount:
         self._forwards = share.forwards
         self._priced = share.priced
         self._step = step
+        self._too_old = too_old
 
     async def partition(self, partition: int, priced_range: tuple[int, int]) -> None:
         """Read one partition up to the cut; `priced_range` are the offsets of its priced records."""
@@ -61,7 +65,7 @@ class Recount:
         batches = self._log.read(Topic.PRICED, partition, *priced_range)
         beside = PricedPartition(partition, batches, end, self._priced)
         await beside.begin(priced_range[0] > 0)
-        judge = Judge(partition, len(self._cut.begins))
+        judge = self._judge_of(partition)
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):
             await beside.fill(batch[-1].offset)
             self._read(partition, batch, judge, identities, beside)
@@ -69,6 +73,9 @@ class Recount:
         await beside.finish()
         self._share.priced_found += beside.found
         await self._put_right(partition, identities, priced_range)
+
+    def _judge_of(self, partition: int) -> Judge:
+        return Judge(partition, len(self._cut.begins), self._too_old.get(partition, ()))
 
     async def _first(self, partition: int, begin: int, end: int) -> ConsumerRecord | None:
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):
@@ -139,7 +146,7 @@ class Recount:
         recorded = await self._costs_of(
             partition, {at for at, (claim, _, _) in wrong.items() if claim is Claim.COUNTED}, priced_range
         )
-        judge = Judge(partition, len(self._cut.begins))
+        judge = self._judge_of(partition)
         async for record in self._again(partition, sorted(wrong)):
             claim, _, held = wrong[record.offset]
             verdict = judge.judge(record)
@@ -170,7 +177,7 @@ class Recount:
         beside = PricedPartition(
             partition, self._log.read(Topic.PRICED, partition, *priced_range), self._cut.usage[partition], again
         )
-        judge = Judge(partition, len(self._cut.begins))
+        judge = self._judge_of(partition)
         async for record in self._again(partition, sorted(offsets)):
             await beside.fill(record.offset)
             priced, verdict = beside.of(record.offset), judge.judge(record)

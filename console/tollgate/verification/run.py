@@ -189,18 +189,28 @@ class _Verification:
         priced_begins, priced_ends = await log.begins(Topic.PRICED), await log.tips(Topic.PRICED)
         priced = {partition: (priced_begins[partition], priced_ends[partition]) for partition in sizes}
         letter_begins, letter_ends = await log.begins(Topic.DEAD_LETTERS), await log.tips(Topic.DEAD_LETTERS)
+        letters_range = {partition: (letter_begins[partition], end) for partition, end in letter_ends.items()}
         step(0)
         hands = dealt(sizes, self._processes or processes_for(total, len(sizes)))
         share = await shared_out(
             [
-                Job(self._settings, cut, prices, self._directory / f"share-{n}", self._rows.buckets, hand, priced)
+                Job(
+                    self._settings,
+                    cut,
+                    prices,
+                    self._directory / f"share-{n}",
+                    self._rows.buckets,
+                    hand,
+                    priced,
+                    letters_range,
+                )
                 for n, hand in enumerate(hands)
             ],
             step,
         )
         self._progress("looking at dead letters", 0, 0)
-        for partition, end in letter_ends.items():
-            async for batch in log.read(Topic.DEAD_LETTERS, partition, letter_begins[partition], end):
+        for partition, (begin, end) in letters_range.items():
+            async for batch in log.read(Topic.DEAD_LETTERS, partition, begin, end):
                 for record in batch:
                     share.letters.letter(record)
         for partition, end in tips.items():
@@ -237,7 +247,7 @@ class _Verification:
             flags.compare(view, cut.now_ms)
             if tables is not None:
                 compare_months(months, recounted.user_months, view.months)
-                compare_table(table, view)
+                compare_table(table, recounted.windows, view, range_)
         if moved:
             spend.note = (
                 f"{moved} windows moved on since the cut: their records were compared with the state's rows since"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.verification.calendar import KINDS, NESTED, end_of, instant, is_held, milliseconds, start_of, text
 from tollgate.verification.report import Check, FirstDifference
 from tollgate.verification.snapshot import Cut
@@ -27,7 +28,11 @@ class Spent:
 
 
 def read_spend(value: bytes) -> Spent:
-    """Decode a record of the spend topic. ValueError, KeyError or TypeError when it is none."""
+    """Decode a record of the spend topic. UnreadableError when it is none."""
+    return read_record(_spent, value)
+
+
+def _spent(value: bytes) -> Spent:
     record: dict[str, Any] = _decode(value)
     usage = {dimension: scaled(amount, AMOUNT_DECIMALS) for dimension, amount in record["usage"].items()}
     cost, retail = scaled(record["spent_usd"], USD_DECIMALS), scaled(record["retail_usd"], USD_DECIMALS)
@@ -147,7 +152,7 @@ def compare_spend(check: WindowsCheck, windows: dict[str, Sum] | None, view: Vie
     """Every window has its record and every record its window. Returns how many windows moved on since the cut.
 
     A record must say what the state said at the cut or after a later transaction; of windows that the state has
-    forgotten, what the recount says (they are left out while `windows` is None).
+    forgotten, what the recount says (they are left out while `windows` is None), or be removed as they were.
     """
     moved = 0
     known = windows or {}
@@ -158,7 +163,9 @@ def compare_spend(check: WindowsCheck, windows: dict[str, Sum] | None, view: Vie
         since = view.moved.get(key, [])
         moved += bool(since)
         expected = view.state.get(key)
-        if expected is None and not since:
+        if key not in view.spend and _is_forgotten(key, view, range_):
+            right = True
+        elif expected is None and not since:
             right = range_.admits(key, expected := known.get(key), found)
         else:
             right = found is not None and any(found == version for version in (expected, *since))
@@ -169,22 +176,30 @@ def compare_spend(check: WindowsCheck, windows: dict[str, Sum] | None, view: Vie
     return moved
 
 
+def _is_forgotten(key: str, view: View, range_: Range) -> bool:
+    """Whether the worker has given the window up, and has removed its record with it."""
+    return key in view.forgotten or (key not in view.state and not range_.must_hold(key))
+
+
 def _read(check: Check, key: str, view: View) -> Sum | None:
     record = view.spend.get(key)
     if record is None:
         return None
     try:
         spent = read_spend(record[1])
-    except (ValueError, KeyError, TypeError) as error:
-        check.differs(f"spend record {key}", "a readable one", type(error).__name__)
+    except UnreadableError as error:
+        check.differs(f"spend record {key}", "a readable one", str(error))
         return None
     if spent.faults != [key]:
         check.differs(f"spend record {key}", "its own scope and window", ", ".join(spent.faults))
     return spent.sum
 
 
-def compare_table(check: WindowsCheck, view: View) -> None:
-    """ClickHouse's rows against the topic: each must be the record of its window at the cut, or a later one."""
+def compare_table(check: WindowsCheck, windows: dict[str, Sum], view: View, range_: Range) -> None:
+    """ClickHouse's rows against the topic: each must be the record of its window at the cut, or a later one.
+
+    ClickHouse keeps windows whose records were removed. They must say what the state said last, or else the recount.
+    """
     for key in view.spend.keys() | view.table.keys():
         check.windows += 1
         row = view.table.get(key)
@@ -194,6 +209,12 @@ def compare_table(check: WindowsCheck, view: View) -> None:
             check.agreed += 1
         elif row is None:
             check.window_differs(key, said[0][0] if said else "a row", "no row")
+        elif not said and key not in view.spend and _is_forgotten(key, view, range_):
+            versions = [*view.moved.get(key, ()), view.state.get(key)]
+            if row[0] in versions or range_.admits(key, windows.get(key), row[0]):
+                check.agreed += 1
+            else:
+                check.window_differs(key, windows.get(key) or "no row", row[0])
         elif not said:
             check.window_differs(key, "no row", row[0])
         else:
@@ -205,8 +226,8 @@ def _sums(records: Iterable[tuple[Place, bytes]]) -> Iterable[tuple[Sum, Place]]
     for place, value in records:
         try:
             yield read_spend(value).sum, place
-        except (ValueError, KeyError, TypeError):
-            # The check of the spend topic reports it.
+        except UnreadableError:
+            # The topic's own check tells it.
             continue
 
 

@@ -25,13 +25,15 @@ def encode_sum(amount: Sum) -> bytes:
 @dataclass(slots=True)
 class View:
     """`state` is every window at the cut. `since` has, scope by scope, the sums of each row written after it, in order;
-    `moved` the same by window. `spend` is the latest record of each window when the state was last read beside it,
-    with its place; `spend_since` what was written later. `table` is ClickHouse's.
+    `moved` the same by window; `forgotten` are windows that were given up after the cut. `spend` is the latest record
+    of each window when the state was last read beside it, with its place. `spend_since` is what was written later.
+    `table` is ClickHouse's.
     """
 
     state: dict[str, Sum] = field(default_factory=dict)
     since: dict[str, list[list[tuple[str, Sum | None]]]] = field(default_factory=dict)
     moved: dict[str, list[Sum]] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
     spend: dict[str, tuple[Place, bytes]] = field(default_factory=dict)
     spend_since: dict[str, list[tuple[Place, bytes]]] = field(default_factory=dict)
     flags: dict[str, bytes] = field(default_factory=dict)
@@ -95,7 +97,9 @@ def _take_state(view: View, row: Row, cut: Cut) -> None:
     assert scope is not None, "rows of other things are not kept"
     view.since.setdefault(scope, []).append(windows)
     for key, amount in windows:
-        if amount is not None:
+        if amount is None:
+            view.forgotten.add(key)
+        else:
             seen = view.moved.setdefault(key, [])
             before = seen[-1] if seen else view.state.get(key)
             if amount != before:

@@ -8,10 +8,11 @@ from tollgate.ledger.faults import fault_points
 from tollgate.ledger.kafka_log import KafkaLog
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, fatal, partitions_of_lane
-from tollgate.ledger.policy import Policy
+from tollgate.ledger.policy import ANY_AGE_MS, Policy
 from tollgate.ledger.source import Source
 
 __all__ = [
+    "ANY_AGE_MS",
     "Core",
     "CoreMissingError",
     "Counters",

@@ -12,6 +12,7 @@ from tollgate.ledger._native import Identities
 from tollgate.ledger._native import Tally as NativeTally
 from tollgate.ledger.fetched import FetchedBatch
 from tollgate.ledger.packed import PackablePriced
+from tollgate.ledger.policy import ANY_AGE_MS
 from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
 from tollgate.schemas.conventions import INCLUSIVE
@@ -41,13 +42,15 @@ class CompiledTally:
         """The records of one partition in the form that `count` takes."""
         return FetchedBatch.of(records)
 
-    def count(self, records: FetchedBatch, first: int, horizon: Horizon) -> tuple[int, str]:
-        """Count records from `first` on, up to the first one that is not ordinary.
+    def count(
+        self, records: FetchedBatch, first: int, horizon: Horizon, age_ms_max: int = ANY_AGE_MS
+    ) -> tuple[int, str]:
+        """Count records from `first` on until one is not ordinary; its position, or how many there are, and why.
 
         Returns its position (the number of records when all were counted) and why it is not ordinary. That record has
         changed nothing. The horizon's clock has moved with the records that were counted.
         """
-        at, why, clock_ms = self._core.count(records.core, first, horizon)
+        at, why, clock_ms = self._core.count(records.core, first, horizon, age_ms_max)
         horizon.advance(clock_ms)
         return at, why
 

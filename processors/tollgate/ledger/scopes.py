@@ -19,6 +19,7 @@ from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend, Wind
 from tollgate.domain.windows import Horizon
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
@@ -60,7 +61,8 @@ class Scopes:
         self._budgets = budgets
         self.horizon = horizon
         self.spend = ScopeTable()
-        # Kept encoded, as in the state topic: they are read seldom, and a million objects would take much memory.
+        self._resolved = ResolvedAlerts(partition, state)
+        # As their state rows: decisions are few, and a million objects would be many.
         self._standings: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
         self._dirty_closed: dict[tuple[str, WindowKey], bool] = {}
@@ -133,16 +135,18 @@ class Scopes:
             if self._due_at.get(scope) == due_ms:
                 del self._due_at[scope]
                 self._undecided[scope] = None
+        self._resolved.tick(now_ms)
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
-        late = self._unsaid or self._unsaid_closed or self._expired
+        late = self._unsaid or self._unsaid_closed or self._expired or self._resolved.has_pending()
         return bool(self._dirty or self._undecided or self._swept or late)
 
     def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
         """Move everything pending into the outbox; returns what the offset row must remember for recovery."""
         self._sequence += 1
         self._write_decisions(outbox, now_ms)
+        self._resolved.write(outbox, now_ms)
         self._write_state(outbox)
         self._write_spend(outbox, max(SPEND_RECORDS_MIN, events // SPEND_RECORDS_SHARE), now_ms)
         oldest = (next(iter(unsaid.values()), self._sequence + 1) for unsaid in (self._unsaid, self._unsaid_closed))
@@ -176,13 +180,17 @@ class Scopes:
             outbox.to(Topic.FLAGS, self._partition).append((scope.encode(), _encode(decision.flag), NO_HEADERS))
         for alert in decision.alerts:
             outbox.to(Topic.ALERTS, 0).append((alert["key"].encode(), _encode(alert), NO_HEADERS))
+            self._resolved.note(alert, outbox, now_ms)
 
     def _write_state(self, outbox: Outbox) -> None:
         expired, self._expired[-SWEPT_MAX:] = self._expired[-SWEPT_MAX:], ()
         if not (self._dirty or expired):
             return
         rows = outbox.to(self._state, self._partition)
-        rows += [(key, None, NO_HEADERS) for key in expired]
+        for expired_key in expired:
+            rows.append((expired_key, None, NO_HEADERS))
+            kind_text, start_text, name = expired_key.decode()[2:].split("|", 2)
+            self._forget(outbox, name, (WindowKind(kind_text), int(start_text)))
         sequence = self._sequence
         for scope in self._dirty:
             spend = self.spend.take(scope)
@@ -193,10 +201,16 @@ class Scopes:
             spend = self.spend.take(scope)
             packed = spend.closed.get(window) if kept and spend is not None else None
             row = with_sequence(sequence, packed) if packed is not None else None
+            if row is None:
+                self._forget(outbox, scope, window)
             rows.append((f"w|{kind.value}|{start}|{scope}".encode(), row, NO_HEADERS))
         self.spend.settle(self._dirty)
         self._dirty = {}
         self._dirty_closed = {}
+
+    def _forget(self, outbox: Outbox, scope: str, window: WindowKey) -> None:
+        """Remove the record of a window that is not held any more, so that the compacted topic stays bounded."""
+        outbox.to(Topic.SPEND, self._partition).append((_spend_key(scope, window), None, NO_HEADERS))
 
     def _write_spend(self, outbox: Outbox, most: int, now_ms: int) -> None:
         if not (self._unsaid or self._unsaid_closed):
@@ -207,8 +221,8 @@ class Scopes:
         def say(scope: str, spend: ScopeSpend, window: WindowKey) -> None:
             held = spend.window(*window)
             if held is not None:
-                key = f"{scope}|{_written(window)[0]}".encode()
-                records.append((key, _encode(_spend_value(scope, window, held, updated_at)), NO_HEADERS))
+                value = _encode(_spend_value(scope, window, held, updated_at))
+                records.append((_spend_key(scope, window), value, NO_HEADERS))
 
         end = len(records) + most
         for scope, window in list(islice(self._unsaid_closed, most)):
@@ -229,6 +243,7 @@ class Scopes:
         Nothing is decoded, so that a million scopes take a second. Rows of windows past the horizon are left out, and
         deleted from the topic little by little.
         """
+        self._resolved.restore(rows)
         self._sequence = offsets["sequence"]
         self.horizon.advance(offsets["clock_ms"])
         said = offsets["said"]
@@ -286,6 +301,10 @@ class SpendValue(msgspec.Struct, gc=False):
     usage: dict[str, str]
     events: int
     updated_at: str
+
+
+def _spend_key(scope: str, window: WindowKey) -> bytes:
+    return f"{scope}|{_written(window)[0]}".encode()
 
 
 def _spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) -> SpendValue:

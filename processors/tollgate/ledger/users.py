@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
-from tollgate.domain.windows import HOUR_MS, Horizon
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon
 from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.counters import Counters
@@ -80,6 +80,7 @@ class UserStage:
         self._delta_partitions = delta_partitions
         self._counters = counters
         self._pricer = policy.new_pricer()
+        self._age_ms_max = policy.event_age_ms_max
         self.horizon = Horizon()
         self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets, counters)
         self._unpriced = UnpricedModels(partition, self.state)
@@ -116,6 +117,7 @@ class UserStage:
 
     def set_policy(self, policy: Policy) -> None:
         self._pricer = policy.new_pricer()
+        self._age_ms_max = policy.event_age_ms_max
         self._unpriced.is_stale = True
         if self._compiled is not None:
             self._compiled.forget_prices()
@@ -147,7 +149,7 @@ class UserStage:
         batch = tally.batch(records)
         at = 0
         while True:
-            at, why = tally.count(batch, at, self.horizon)
+            at, why = tally.count(batch, at, self.horizon, self._age_ms_max)
             if at == len(batch):
                 break
             record = batch[at]
@@ -199,8 +201,13 @@ class UserStage:
         if time_ms > now_ms + FUTURE_MS_MAX:
             self._refuse_future(record, time_ms - now_ms)
             return
-        # By a clock that does not jump ahead: else an identity of yesterday could be taken for one past the horizon.
-        now_s = min(now_ms, self.horizon.limit_ms) // 1000
+        # By a clock that does not jump ahead: else today's event could be too old, or an identity of yesterday past the
+        # horizon.
+        now_ms = min(now_ms, self.horizon.limit_ms)
+        if time_ms < now_ms - self._age_ms_max:
+            self._refuse_old(record, now_ms - time_ms)
+            return
+        now_s = now_ms // 1000
         said = fingerprint(event)
         if seen is not None and self._identities.is_remembered(seen, now_s):
             self._repeated(record, said == seen[0])
@@ -249,6 +256,10 @@ class UserStage:
     def _refuse_future(self, record: ConsumerRecord, ahead_ms: int) -> None:
         text = f"time: {ahead_ms // 1000} s ahead of the broker's clock; {FUTURE_MS_MAX // 1000} s are allowed"
         self._refuse(record, Refusal(RefusalReason.FUTURE, text))
+
+    def _refuse_old(self, record: ConsumerRecord, age_ms: int) -> None:
+        text = f"time: {age_ms // DAY_MS} days before the broker's clock; {self._age_ms_max // DAY_MS} are allowed"
+        self._refuse(record, Refusal(RefusalReason.TOO_OLD, text))
 
     def _belongs_here(self, record: ConsumerRecord, user: str) -> bool:
         """Whether the user's events live in this partition; else the record is forwarded to where they do."""

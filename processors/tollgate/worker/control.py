@@ -6,17 +6,21 @@ from collections.abc import Callable
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import PriceBook, Pricer
-from tollgate.ledger import Policy
+from tollgate.ledger import ANY_AGE_MS, Policy
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BudgetRecord, PriceRecord
-from tollgate.schemas.topics import Topic
+from tollgate.schemas.record_reading import UnreadableError, read_record
+from tollgate.schemas.topics import DAY_MS, Topic
 
 log = structlog.get_logger("tollgate.worker")
+
+
+def _budget(value: bytes) -> Budget:
+    return Budget.from_record(BudgetRecord.model_validate_json(value))
 
 
 class ControlReader:
@@ -81,18 +85,20 @@ class ControlReader:
                 if value is None:
                     self._budgets.pop(name, None)
                 else:
-                    self._budgets[name] = Budget.from_record(BudgetRecord.model_validate_json(value))
+                    self._budgets[name] = read_record(_budget, value)
             elif kind == "price":
                 if value is None:
                     self._prices.pop(name, None)
                 else:
-                    self._prices[name] = PriceRecord.model_validate_json(value)
+                    self._prices[name] = read_record(PriceRecord.model_validate_json, value)
             else:
                 log.info("a control record of a kind this version does not know is ignored", kind=kind[:32])
-        except ValidationError as error:
-            # The former record stays in force: a mistake in one record must not remove a limit.
-            log.error("a control record is invalid and ignored", key=key[:128], errors=error.error_count())
+        except UnreadableError as error:
+            # The record in force stays in force: a slip in one record must not lift a limit.
+            log.error("a control record is invalid and ignored", key=key[:128], why=str(error))
 
     def _policy(self) -> Policy:
         book = self._shipped.with_prices(self._prices.values())
-        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book))
+        days = self._settings.event_age_days_max
+        age_ms_max = ANY_AGE_MS if days is None else days * DAY_MS
+        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book), age_ms_max)

@@ -45,6 +45,11 @@ class HeldFlag:
         """Parse the end once."""
         return cls(flag, None if flag.until is None else parse_instant(flag.until))
 
+    @classmethod
+    def read(cls, value: bytes) -> "HeldFlag":
+        """From a record of the flags topic. ValueError when it is no flag, or its end is no instant."""
+        return cls.of(Flag.model_validate_json(value))
+
     def in_force(self, now_ms: int) -> bool:
         """Whether the flag says anything at this instant: at `until` exactly it does not any more."""
         return self.flag.state is not FlagState.OK and (self.until_ms is None or now_ms < self.until_ms)

@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from tollgate.schemas.outputs import Flag
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.topics import Topic, topic_name
 from tollgate.sdk.decision import Decision, HeldFlag, decide
@@ -164,13 +164,13 @@ class FlagReader:
             self._flags.pop(scope, None)
             return
         try:
-            flag = Flag.model_validate_json(value)
-        except ValidationError:
-            log.warning("ignored a record of the flags topic that is no flag")
+            taken = read_record(HeldFlag.read, value)
+        except UnreadableError as error:
+            log.warning("ignored a record of the flags topic that is no flag: %s", error)
             return
         held = self._flags.get(scope)
-        if held is not None and held.flag.revision > flag.revision:
+        if held is not None and held.flag.revision > taken.flag.revision:
             return
-        self._flags[scope] = HeldFlag.of(flag)
+        self._flags[scope] = taken
         for watcher in self._watchers:
-            watcher.put_nowait(flag)
+            watcher.put_nowait(taken.flag)

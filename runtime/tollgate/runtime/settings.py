@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         le=1024,
         description="groups of usage partitions that share transactions; at most this many workers count users",
     )
+    event_age_days_max: int | None = Field(
+        None, ge=1, description="events older than this are refused as `too_old`; without it all are counted"
+    )
     core: Literal["auto", "compiled", "python"] = Field(
         "auto", description="which code counts usage events; `auto` takes the compiled core where it was built"
     )

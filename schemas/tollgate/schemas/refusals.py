@@ -23,6 +23,8 @@ class RefusalReason(StrEnum):
     """`time` is not an instant with an offset in the years 1970 to 9999."""
     FUTURE = "future"
     """`time` is more than 5 minutes ahead of the broker's clock."""
+    TOO_OLD = "too_old"
+    """`time` is further before the broker's clock than the installation's own limit; there is none by default."""
     NULL_VALUE = "null_value"
     """The record has no value."""
     CONFLICT = "conflict"

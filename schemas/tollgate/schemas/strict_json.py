@@ -17,12 +17,13 @@ _INT_MAX: Final[int] = 10**_DIGITS_MAX
 
 # A string without its closing quote is taken to the end, so that the search never starts twice in the same text.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{[]}"))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def read_json(value: bytes) -> Any | Refusal:
     """The document as Python's objects, or why it is none. Floats may be infinite (1e400); NaN is no JSON."""
-    if depth(value) > DEPTH_MAX:
+    if is_too_deep(value):
         return Refusal(RefusalReason.INVALID, f"value: nested deeper than {DEPTH_MAX} levels")
     try:
         text = value.decode()
@@ -42,18 +43,16 @@ def read_json(value: bytes) -> Any | Refusal:
     return document
 
 
-def depth(value: bytes) -> int:
-    """How deep objects and arrays are nested, strings aside; of text that is no JSON, an upper bound."""
+def is_too_deep(value: bytes) -> bool:
+    """Whether objects and arrays are nested deeper than DEPTH_MAX, strings aside; of text that is no JSON, perhaps."""
     if value.count(b"{") + value.count(b"[") <= DEPTH_MAX:
-        return 0
-    deepest = level = 0
-    for byte in _STRING.sub(b"", value):
-        if byte in b"{[":
-            level += 1
-            deepest = max(deepest, level)
-        elif byte in b"}]":
-            level -= 1
-    return deepest
+        return False
+    level = 0
+    for byte in _STRING.sub(b"", value).translate(None, _NO_BRACKETS):
+        level += 1 if byte in b"{[" else -1
+        if level > DEPTH_MAX:
+            return True
+    return False
 
 
 class _NoJsonError(ValueError):

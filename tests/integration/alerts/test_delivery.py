@@ -13,6 +13,7 @@ from tests.support.alert_sink import (
     committed,
     notifications,
     publish,
+    remove,
     rewind,
     sink_process,
     sinking,
@@ -247,3 +248,27 @@ async def test_a_deleted_message_is_replaced_at_the_next_level(settings: Setting
         await publish(settings, [budget_record("critical", 2)])
         await all_sent(settings, [budget_record("critical", 2)])
     assert [message.body["text"].split(":")[0] for message in slack.messages] == ["CRITICAL"]
+
+
+async def test_a_removed_alert_takes_its_notification_with_it_and_is_never_posted_again(
+    settings: Settings, slack: SlackServer
+) -> None:
+    record = budget_record("critical", 1)
+    configured = with_slack(settings, slack)
+    async with sinking(configured, QUICK):
+        await publish(settings, [record])
+        await all_sent(settings, [record])
+        await publish(settings, [budget_record("resolved", 2)])
+        await all_sent(settings, [budget_record("resolved", 2)])
+        await remove(settings, record["key"])
+
+        async def gone() -> bool:
+            return await notifications(settings) == {}
+
+        await eventually(gone)
+    await rewind(settings)
+    async with sinking(configured, QUICK):
+        other = budget_record("critical", 1, "user/other")
+        await publish(settings, [other])
+        await all_sent(settings, [other])
+    assert slack.accepted("chat.postMessage") == 2

@@ -54,6 +54,46 @@ def test_letters_are_listed_newest_first_and_by_reason(tollgate: Tollgate, setti
     assert "owned" not in shown
 
 
+def test_older_letters_are_listed_from_where_the_last_list_ended(tollgate: Tollgate, settings: Settings) -> None:
+    write(
+        settings, Topic.DEAD_LETTERS, *(letter("future" if n % 50 else "conflict", b"{}", offset=n) for n in range(300))
+    )
+    first = tollgate("dead-letters", "list", "--limit", "2", "--json")
+    assert [f["place"] for f in first.json] == ["0:299", "0:298"]
+    assert first.err == "About 298 older records: `tollgate dead-letters list --before 0:298`.\n"
+    assert [
+        f["place"] for f in tollgate("dead-letters", "list", "--limit", "2", "--before", "0:298", "--json").json
+    ] == [
+        "0:297",
+        "0:296",
+    ]
+    # Fewer than asked for, and in blocks from the end to the beginning.
+    rare = tollgate("dead-letters", "list", "--reason", "conflict", "--json")
+    assert [f["place"] for f in rare.json] == ["0:250", "0:200", "0:150", "0:100", "0:50", "0:0"]
+    assert rare.err == ""
+    last = tollgate("dead-letters", "list", "--reason", "conflict", "--before", "0:0")
+    assert (last.status, last.out) == (0, "")
+    assert last.err == "There are no older dead letters with the reason conflict.\n"
+    for limit in ("0", "10001"):
+        assert tollgate("dead-letters", "list", "--limit", limit).status == 2
+
+
+def test_long_keys_errors_and_values_are_cut_where_they_would_fill_a_screen(
+    tollgate: Tollgate, settings: Settings
+) -> None:
+    key, value = b"k" * 500_000, b"v" * 300_000
+    long = letter("not_json", value, key)
+    write(settings, Topic.DEAD_LETTERS, (long[0], long[1], long[2], [("error", b"e" * 100_000), *long[3][:1]]))
+    assert len(tollgate("dead-letters", "list").out) < 3_000
+    (listed,) = tollgate("dead-letters", "list", "--json").json
+    assert (listed["bytes"], listed["key"], listed["error"]) == (300_000, "k" * 1024, "e" * 1024)
+    shown = tollgate("dead-letters", "show", "0:0")
+    assert len(shown.out) < 700_000
+    assert "v" * 65_536 in shown.out
+    assert "v" * 65_537 not in shown.out
+    assert shown.err == "The first 65,536 bytes are shown: --raw writes all of them.\n"
+
+
 def test_a_letter_is_shown_without_controlling_the_terminal(tollgate: Tollgate, settings: Settings) -> None:
     write(settings, Topic.DEAD_LETTERS, letter("not_json", NASTY, ce_id=b"e\x1b1"))
     ran = tollgate("dead-letters", "show", "0:0")

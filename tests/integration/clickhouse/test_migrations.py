@@ -24,6 +24,7 @@ NAMES = [
     "006_daily_partitions.sql",
     "007_columns_of_dimensions.sql",
     "008_estimated_prices.sql",
+    "009_old_days_together.sql",
 ]
 PUBLIC = ["alerts", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
 
@@ -112,12 +113,22 @@ def named(name: str) -> Migration:
     return migration
 
 
-def by_day() -> Migration:
-    """The migration to daily partitions, without its wait for inserts that are under way: here are none."""
-    migration = named("006_daily_partitions.sql")
+def in_a_hurry(name: str) -> Migration:
+    """A migration that copies, without its wait for inserts that are under way: here are none."""
+    migration = named(name)
     statements = [statement.replace("numbers(35)", "numbers(1)") for statement in migration.statements]
     assert statements != list(migration.statements)
     return Migration(migration.name, migration.checksum, tuple(statements))
+
+
+def by_day() -> Migration:
+    """The migration to daily partitions."""
+    return in_a_hurry("006_daily_partitions.sql")
+
+
+def by_age() -> Migration:
+    """The migration that puts old days together."""
+    return in_a_hurry("009_old_days_together.sql")
 
 
 def command(settings: Settings, *statements: str) -> None:
@@ -148,6 +159,64 @@ def test_events_of_monthly_partitions_stay_as_they_are_each_once(empty: Settings
     assert query(empty, TOTAL) == [(2, Decimal("0.75"), True)]
     tables = "SELECT name, partition_key FROM system.tables WHERE database = currentDatabase() AND name LIKE 'usage%'"
     assert query(empty, f"{tables} AND engine != 'View'") == [("usage_events", "toDate(time)")]
+
+
+# Of the first year, of a year that is one partition, of both sides of each border, and of two days that have their own.
+AGES = """INSERT INTO usage_events (event_id, source, time, user, usage, cost_usd, version) VALUES
+    ('e1', 's', '1970-01-01 00:00:00', 'u-1', {'images': 1}, 1, 1),
+    ('e2', 's', '2019-01-02 00:00:00', 'u-1', {'images': 2}, 2, 1),
+    ('e3', 's', '2019-12-31 23:59:59.999', 'u-1', {'images': 3}, 4, 1),
+    ('e4', 's', '2020-01-01 00:00:00', 'u-1', {'images': 4}, 8, 1),
+    ('e5', 's', '2025-12-01 00:00:00', 'u-1', {'images': 5}, 16, 1),
+    ('e6', 's', '2025-12-31 23:59:59.999', 'u-1', {'images': 6}, 32, 1),
+    ('e7', 's', '2026-01-01 00:00:00', 'u-1', {'images': 7}, 64, 1),
+    ('e8', 's', '2026-11-21 12:00:00', 'u-1', {'images': 8}, 128, 1)"""
+OF_AGES = "SELECT arraySort(groupArray(event_id)), sum(cost_usd), sum(images), max(ingested_at) < now64(3) FROM usage"
+BY_PARTITION = """SELECT partition, sum(rows) FROM system.parts WHERE active AND database = currentDatabase()
+    AND table = 'usage_events' GROUP BY partition ORDER BY partition"""
+LATE = "INSERT INTO usage_events_by_day (event_id, time, cost_usd, version) VALUES ('e9', '2026-11-22', 256, 1)"
+
+
+@pytest.mark.parametrize("done", range(len(by_age().statements) + 1))
+def test_events_of_old_days_stay_as_they_are_each_once(empty: Settings, done: int) -> None:
+    old = [m for m in migrations() if m.name < "008"]
+    migrate(empty, known=old)
+    command(empty, AGES)
+    before = query(empty, OF_AGES)
+    assert before == [([f"e{n}" for n in range(1, 9)], Decimal(255), Decimal(36), True)]
+    # A server or a process that was killed after so many statements, the conditions of which held.
+    with pytest.raises(MigrationError):
+        migrate(empty, known=[*old, Migration("008_killed.sql", "", (*by_age().statements[:done], "SELECT nonsense"))])
+    assert query(empty, OF_AGES) == before
+    assert migrate(empty, known=[*old, by_age()]) == ["009_old_days_together.sql"]
+    command(empty, REPEAT)
+    assert query(empty, OF_AGES) == before
+    assert {partition for partition, _ in query(empty, BY_PARTITION)} == {
+        *("1970-01-01", "2019-01-01", "2020-01-01", "2025-12-01", "2026-01-01", "2026-11-21")
+    }
+    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'usage%'"
+    assert query(empty, f"{tables} ORDER BY name") == [("usage",), ("usage_events",)]
+
+
+def test_events_that_arrive_while_old_days_are_copied_are_kept(empty: Settings) -> None:
+    old = [m for m in migrations() if m.name < "008"]
+    migrate(empty, known=old)
+    command(empty, AGES)
+    statements = by_age().statements
+    renamed = next(n for n, statement in enumerate(statements) if "RENAME" in statement) + 1
+    meanwhile = Migration("009_old_days_together.sql", "", (*statements[:renamed], LATE, *statements[renamed:]))
+    migrate(empty, known=[*old, meanwhile])
+    assert query(empty, "SELECT count(), sum(cost_usd) FROM usage") == [(9, Decimal(511))]
+
+
+def test_twenty_thousand_days_make_few_parts(empty: Settings) -> None:
+    migrate(empty)
+    days = "toDateTime64('2026-11-28', 3, 'UTC') - toIntervalDay(number)"
+    insert = f"INSERT INTO usage_events (event_id, time) SELECT toString(number), {days} FROM numbers(20000)"
+    command(empty, f"{insert} SETTINGS max_partitions_per_insert_block = 0")
+    # 331 days of 2026, the months of 2020 to 2025, and the years from 1972 to 2019.
+    count = "SELECT count(), sum(rows) FROM system.parts WHERE active AND database = currentDatabase()"
+    assert query(empty, f"{count} AND table = 'usage_events'") == [(332 + 72 + 48, 20_000)]
 
 
 # Every dimension that has a column, each with another amount, and one that has none; the second event has two of them.
@@ -181,7 +250,7 @@ def test_events_that_are_there_get_the_columns_of_their_dimensions(empty: Settin
     command(empty, AMOUNTS, *COLUMNS.statements[:done])
     if done > 1:
         wait_until(lambda: query(empty, COMPUTED) == [(0,)], 30, "the columns of the parts")
-    migrate(empty)
+    migrate(empty, known=[*old, COLUMNS])
     assert query(empty, SUMS) == [RIGHT]
     wait_until(lambda: query(empty, COMPUTED) == [(0,)], 30, "the columns of the parts")
     command(empty, "INSERT INTO usage_events SELECT * FROM usage_events WHERE event_id = 'a1'")

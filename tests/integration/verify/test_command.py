@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,3 +82,22 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing_behind(settings: Settings, tm
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, "", "")
     assert not list((tmp_path / "space").iterdir())
+
+
+def test_events_that_were_too_old_are_no_difference_and_the_setting_may_change(
+    settings: Settings, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    old = [event(f"old-{n}", time=(now - timedelta(days=n)).isoformat()) for n in (1, 2, 4, 400)]
+    command = tollgate(settings, tmp_path)
+    bounded = settings.model_copy(update={"event_age_days_max": 3})
+    bounded.model_fields_set.add("event_age_days_max")
+    with working(bounded, tmp_path / "worker.log"):
+        asyncio.run(send(settings, old))
+        assert "Everything is equal: 2 events, 0.007 USD." in command.ok("verify", "--no-clickhouse").out
+    # Without the bound what was refused may come again, and is counted then.
+    with working(settings, tmp_path / "worker.log"):
+        asyncio.run(send(settings, old))
+        told = command.ok("verify", "--no-clickhouse").out
+    assert "Everything is equal: 4 events, 0.014 USD." in told
+    assert "8 usage records: 4 counted, 2 duplicate, 2 refused, 0 forwarded" in told

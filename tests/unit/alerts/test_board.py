@@ -39,6 +39,19 @@ def act(told: Notification | None, level: str, revision: int = 2, via: Via = "bo
     return found, due_ms - NOW_MS
 
 
+def test_an_alert_that_the_worker_removes_is_told_no_more_and_its_notification_goes() -> None:
+    board = Board("bot", True, POLICY)
+    key = budget_record()["key"]
+    board.offer(decoded(budget_record("critical")), 4)
+    assert not board.forget(key, 5)
+    assert board.waiting() == 0
+    assert board.committable() == 6
+    board.restore([notification("resolved", revision=3)])
+    assert board.forget(key, 7)
+    assert not board.forget(key, 8)
+    assert board.take(Lane.POSTS, NOW_MS) == (None, None)
+
+
 def test_the_first_record_is_posted_at_once() -> None:
     assert act(None, "warning") == (Act.POST, 0)
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tollgate.cli.exits import UsageError
 from tollgate.cli.letters import safe_lines
-from tollgate.cli.output import is_colourful, print_json, print_line, print_table, safe
+from tollgate.cli.output import first, is_colourful, print_json, print_line, print_table, safe
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,20 @@ def test_lines_and_tables_are_escaped_and_aligned(capsys: pytest.CaptureFixture[
     print_line("a\x1bb")
     print_table(("NAME", "USD"), [("u1", "10"), ("u\n2", "0.5")], right=(1,))
     assert capsys.readouterr().out == "a\\x1bb\nNAME  USD\nu1     10\nu\\n2  0.5\n"
+
+
+def test_a_cell_of_a_table_is_cut_after_1000_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("NAME",), [("x" * 1000,), ("y" * 1001,)])
+    assert capsys.readouterr().out == "NAME\n" + "x" * 1000 + "\n" + "y" * 999 + "…\n"
+
+
+def test_a_list_is_cut_and_says_how_long_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert first(range(3), 3) == range(3)
+    assert capsys.readouterr().err == ""
+    assert first(range(1234), 3) == range(3)
+    assert capsys.readouterr().err == "The first 3 of 1,234 are shown: a larger --limit shows more.\n"
+    with pytest.raises(UsageError):
+        first([], 0)
 
 
 def test_json_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The first stage, record by record: what is counted, refused, forwarded and written."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tollgate.ledger.users import UserStage
 from tollgate.schemas.control import BudgetRecord, PriceRecord
 from tollgate.schemas.outputs import Alert, PricedEvent, SpendRecord
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.topics import Topic
+from tollgate.schemas.topics import DAY_MS, Topic
 
 BOOK = load_price_book("default")
 USERS = [u for u in (f"u{n}" for n in range(200)) if partition_of(u.encode(), 8) == 0]
@@ -251,6 +252,38 @@ def test_the_alert_for_an_unknown_model_resolves_when_its_price_arrives() -> Non
     (priced,) = values(bench.write(), Topic.PRICED)
     # 1,000 + 100 tokens at 1 USD per million.
     assert (priced["price_status"], priced["cost_usd"]) == ("priced", "0.0011")
+
+
+# Ten in the morning of 21 November less two days.
+@pytest.mark.parametrize(("time", "counted"), [("2026-11-19T10:00:00Z", 1), ("2026-11-19T09:59:59.999Z", 0)])
+def test_an_event_may_be_as_old_as_the_setting_says_and_no_older(time: str, counted: int) -> None:
+    bench = Bench()
+    bench.stage.set_policy(replace(policy(), event_age_ms_max=2 * DAY_MS))
+    bench.send(event("e1", USER, time=time))
+    outbox = bench.write()
+    assert len(values(outbox, Topic.PRICED)) == len(bench.identities) == counted
+    letters = outbox.records.get((Topic.DEAD_LETTERS, 0), [])
+    assert [dict(headers)["reason"] for _, _, headers in letters] == [b"too_old"] * (1 - counted)
+
+
+def test_without_the_setting_events_of_any_age_are_counted_and_one_that_was_too_old_may_come_again() -> None:
+    bench = Bench()
+    first = event("e1", USER, time="1970-01-01T00:00:00Z")
+    bench.stage.set_policy(replace(policy(), event_age_ms_max=3650 * DAY_MS))
+    bench.send(first)
+    assert values(bench.write(), Topic.PRICED) == []
+    bench.stage.set_policy(policy())
+    bench.send(first)
+    assert [priced["time"] for priced in values(bench.write(), Topic.PRICED)] == ["1970-01-01T00:00:00Z"]
+
+
+def test_a_record_that_the_broker_stamps_100_days_ahead_does_not_make_its_event_too_old() -> None:
+    bench = Bench()
+    bench.stage.bound_clock(TIME_MS)
+    bench.stage.set_policy(replace(policy(), event_age_ms_max=30 * DAY_MS))
+    bench.send(event("e1", USER), timestamp=TIME_MS + 100 * DAY_MS)
+    bench.send(event("e2", USER))
+    assert len(values(bench.write(), Topic.PRICED)) == 2
 
 
 def test_a_budget_blocks_in_the_batch_that_crosses_it() -> None:

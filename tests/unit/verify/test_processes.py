@@ -71,7 +71,7 @@ class Full(Job):
 
 def jobs(kind: Callable[..., Job], directory: Path) -> list[Job]:
     prices = Prices("default", [], [])
-    return [kind(load_settings(), CUT, prices, directory / f"{n}", 3, (n,), {0: (0, 0), 1: (0, 0)}) for n in (0, 1)]
+    return [kind(load_settings(), CUT, prices, directory / f"{n}", 3, (n,), {0: (0, 0), 1: (0, 0)}, {}) for n in (0, 1)]
 
 
 def test_what_two_processes_counted_and_found_joins(tmp_path: Path) -> None:

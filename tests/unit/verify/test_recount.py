@@ -29,6 +29,20 @@ def test_five_minutes_ahead_of_the_broker_are_allowed_and_a_millisecond_more_is_
     assert judge(record(event(), timestamp=TIME_MS - 300_001)) == [Refused("future")]
 
 
+def test_events_are_too_old_where_a_dead_letter_says_so_and_they_are_over_a_day_old() -> None:
+    old = event(time="2026-11-20T10:00:00Z")
+
+    def at(offset: int, *letters: int, later_ms: int = 1) -> Candidate | Refused | Forwarded:
+        return Judge(0, 1, letters).judge(record(old, offset, timestamp=TIME_MS + later_ms))
+
+    assert at(7, 3, 7, 9) == Refused("too_old")
+    assert isinstance(at(8, 3, 7, 9), Candidate)
+    assert isinstance(at(10, 3, 7, 9), Candidate)
+    assert isinstance(at(7), Candidate)
+    # No setting refuses an event of a day.
+    assert isinstance(at(7, 7, later_ms=0), Candidate)
+
+
 def test_a_record_of_another_partitions_user_is_forwarded_once() -> None:
     away = next(user for user in map("u{}".format, range(100)) if partition_of(user.encode(), 8) == 5)
     one = Judge(0, 8)

@@ -5,6 +5,7 @@ from typing import Final, Literal
 import msgspec
 
 from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.record_reading import read_record
 
 Level = Literal["warning", "critical", "emergency", "resolved"]
 
@@ -71,5 +72,5 @@ _decoder = msgspec.json.Decoder(Alert)
 
 
 def decode_alert(value: bytes) -> Alert:
-    """Raises msgspec.MsgspecError (or UnicodeDecodeError) when the value is not an alert record."""
-    return _decoder.decode(value)
+    """Raises UnreadableError when the value is not an alert record."""
+    return read_record(_decoder.decode, value)

@@ -122,6 +122,13 @@ class Board:
         """A record that holds no alert was read."""
         self._next_offset = offset + 1
 
+    def forget(self, key: str, offset: int) -> bool:
+        """The worker has removed an alert that is long over: nothing is told of it any more. Whether it ever was."""
+        self._next_offset = offset + 1
+        self._pending.pop(key, None)
+        entry = self._entries.pop(key, None)
+        return entry is not None and entry.notification is not None
+
     def take(self, lane: Lane, now_ms: int) -> tuple[Work | None, int | None]:
         """The most urgent work of the lane that is due, else the instant at which some will be (None: none waits).
 

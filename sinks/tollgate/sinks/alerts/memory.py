@@ -7,12 +7,12 @@ The producer is transactional for one reason: its identity fences. A process tha
 import asyncio
 from collections.abc import Iterable
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 
 from tollgate.runtime.kafka import client_options, read_compacted
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.record_reading import UnreadableError
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.alerts.notification import Notification, decode_notification, encode_notification
 
@@ -43,7 +43,7 @@ class Memory:
         for key, value in (await read_compacted(self._settings, self._topic)).items():
             try:
                 found.append(decode_notification(value))
-            except msgspec.MsgspecError as error:
+            except UnreadableError as error:
                 _log.error("a notification record cannot be read and is ignored", key=key, error=str(error))
         return found
 
@@ -53,6 +53,11 @@ class Memory:
             await self._producer.send_and_wait(
                 self._topic, encode_notification(notification), key=notification.key.encode()
             )
+
+    async def forget(self, key: str) -> None:
+        """Remove what was written about an alert key. Returns once that is committed."""
+        async with self._lock, self._producer.transaction():
+            await self._producer.send_and_wait(self._topic, None, key=key.encode())
 
     async def close(self) -> None:
         await self._producer.stop()

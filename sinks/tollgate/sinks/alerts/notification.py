@@ -5,6 +5,9 @@ from typing import Literal
 
 import msgspec
 
+from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.record_reading import read_record
+
 Via = Literal["bot", "webhook", "log"]
 
 
@@ -30,6 +33,11 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     # The channel as the settings named it; `channel` is the identifier that Slack answered with.
     configured_channel: str = ""
 
+    def __post_init__(self) -> None:
+        for instant in (self.sending_at, self.posted_at, self.edited_at):
+            if instant:
+                parse_instant(instant)
+
 
 _decoder = msgspec.json.Decoder(Notification)
 
@@ -40,8 +48,8 @@ def encode_notification(notification: Notification) -> bytes:
 
 
 def decode_notification(value: bytes) -> Notification:
-    """Raises msgspec.MsgspecError when the value is not such a record."""
-    return _decoder.decode(value)
+    """Raises UnreadableError when the value is not such a record."""
+    return read_record(_decoder.decode, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError
 from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.record_reading import UnreadableError
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.alerts.alert import decode_alert
 from tollgate.sinks.alerts.board import Board, Lane
@@ -155,11 +155,11 @@ class AlertSink:
         # Everything already written is read before anything is posted: an alert that is over is not posted as firing.
         end = (await consumer.end_offsets([partition]))[partition]
         while await consumer.position(partition) < end and not self._stop.is_set():
-            await _read(consumer, partition, board)
+            await _read(consumer, partition, board, memory)
         _log.info("alerts restored", delivered=len(notifications), waiting=board.waiting())
         lanes = list(Lane) if can_edit else [Lane.POSTS]
         workers = [asyncio.create_task(delivery.run(lane)) for lane in lanes]
-        reader = asyncio.create_task(_follow(consumer, partition, board, delivery))
+        reader = asyncio.create_task(_follow(consumer, partition, board, memory, delivery))
         try:
             await _first_of(None, self._stop.wait(), ownership.lost.wait(), reader, *workers)
             delivery.stop()
@@ -182,29 +182,30 @@ async def _polling(consumer: AIOKafkaConsumer, ownership: _Ownership) -> None:
         await consumer.getmany(timeout_ms=200, max_records=1)
 
 
-async def _follow(consumer: AIOKafkaConsumer, partition: TopicPartition, board: Board, delivery: Delivery) -> None:
+async def _follow(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, board: Board, memory: Memory, delivery: Delivery
+) -> None:
     committed: int | None = None
     while True:
-        if await _read(consumer, partition, board):
+        if await _read(consumer, partition, board, memory):
             delivery.wake()
         committed = await _commit(consumer, partition, board, committed)
 
 
-async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition, board: Board) -> int:
+async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition, board: Board, memory: Memory) -> int:
     """Put what arrives within half a second on the board; how many records it was."""
     records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
     for record in records:
-        board_skip = record.value is None
-        if not board_skip:
-            try:
-                board.offer(decode_alert(record.value), record.offset)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                board_skip = True
-                _log.error(
-                    "a record of alerts cannot be read and is passed over", offset=record.offset, error=str(error)
-                )
-        if board_skip:
+        if record.value is None:
+            key = (record.key or b"").decode("utf-8", "replace")
+            if board.forget(key, record.offset):
+                await memory.forget(key)
+            continue
+        try:
+            board.offer(decode_alert(record.value), record.offset)
+        except UnreadableError as error:
             board.skip(record.offset)
+            _log.error("a record of alerts cannot be read and is passed over", offset=record.offset, error=str(error))
     return len(records)
 
 

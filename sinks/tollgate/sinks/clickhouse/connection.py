@@ -11,8 +11,9 @@ from clickhouse_connect.driver.exceptions import Error as DriverError
 from tollgate.runtime.settings import Settings
 from tollgate.sinks.clickhouse.errors import ADVICE, DATA_ERRORS, RefusedError, UnavailableError
 
-# The longest insert of a full batch takes well under a second; half a minute without an answer is a lost connection.
-ANSWER_SECONDS_MAX = 30
+# The longest insert of a full batch takes well under a second, and one of a hundred partitions a few. A busy disk may
+# take many times that, and a repeat of the same rows would only add to it; later than that, the connection is lost.
+ANSWER_SECONDS_MAX = 120
 CONNECT_SECONDS_MAX = 5
 
 

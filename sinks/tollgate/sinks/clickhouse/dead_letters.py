@@ -3,12 +3,14 @@
 Rows are tab separated, so that any bytes survive.
 """
 
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 from aiokafka import ConsumerRecord
 
-from tollgate.schemas.instants import format_instant
+from tollgate.schemas.instants import format_instant, to_ms
+from tollgate.schemas.topics import LETTER_BYTES_MAX
 from tollgate.sinks.clickhouse.tables import Rejection
 
 SINK_REJECTED: Final = "sink_rejected"
@@ -17,6 +19,14 @@ SINK_REJECTED: Final = "sink_rejected"
 _OWN_HEADERS: Final = frozenset({"reason", "error", "source_topic", "source_partition", "source_offset", "time"})
 
 _ABSENT: Final = -1
+
+# The worker's own dead letters fit. A record that was written by others may be larger when it was compressed.
+_VALUE_BYTES_MAX: Final = LETTER_BYTES_MAX
+_TEXT_BYTES_MAX: Final = 64 * 1024
+# The longest name of a topic has 249 characters.
+_NAME_BYTES_MAX: Final = 256
+# ClickHouse's times end in 2299; what is after this instant is no time at which a record was written.
+_WRITTEN_MS_MAX: Final = to_ms(datetime(2200, 1, 1, tzinfo=UTC))
 
 _ESCAPES: Final = (
     (b"\\", b"\\\\"),
@@ -73,16 +83,30 @@ def _line(
     partition: int,
     offset: int,
 ) -> bytes:
+    key, value = record.key or b"", record.value or b""
+    kept, headers_bytes = {}, 0
+    for name, text in headers.items():
+        headers_bytes += len(name) + len(text)
+        if headers_bytes <= _TEXT_BYTES_MAX:
+            kept[name] = text
+    said = [error[:_TEXT_BYTES_MAX]] if error else []
+    for what, size, most in (
+        ("key", len(key), _TEXT_BYTES_MAX),
+        ("value", len(value), _VALUE_BYTES_MAX),
+        ("headers", headers_bytes, _TEXT_BYTES_MAX),
+    ):
+        if size > most:
+            said.append(f"of {size} bytes of {what} at most {most} are kept")
     fields = (
-        time.encode(),
-        reason.encode(),
-        error.encode(),
-        source_topic.encode(),
+        time[:_NAME_BYTES_MAX].encode(),
+        reason[:_NAME_BYTES_MAX].encode(),
+        "; ".join(said).encode(),
+        source_topic[:_NAME_BYTES_MAX].encode(),
         b"%d" % source_partition,
         b"%d" % source_offset,
-        record.key or b"",
-        record.value or b"",
-        msgspec.json.encode(headers),
+        key[:_TEXT_BYTES_MAX],
+        value[:_VALUE_BYTES_MAX],
+        msgspec.json.encode(kept),
         b"%d" % partition,
         b"%d" % offset,
     )
@@ -90,11 +114,8 @@ def _line(
 
 
 def _written_at(record: ConsumerRecord) -> str:
-    try:
-        return format_instant(record.timestamp)
-    except (OverflowError, ValueError):
-        # A producer may write any 64-bit number as a timestamp; one outside the calendar is dropped.
-        return format_instant(0)
+    # A producer may write any 64-bit number; one outside the calendar says nothing.
+    return format_instant(record.timestamp if 0 <= record.timestamp < _WRITTEN_MS_MAX else 0)
 
 
 def _escape(field: bytes) -> bytes:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from aiokafka import ConsumerRecord
 
+from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import tables
 from tollgate.sinks.clickhouse.dead_letters import dead_letter_line
@@ -158,9 +159,13 @@ def _priced_rows(records: Sequence[ConsumerRecord]) -> Encoded:
 
 def _one_line(record: ConsumerRecord) -> bytes:
     if not record.value:
-        raise msgspec.DecodeError("the value is empty")
+        raise UnreadableError("the value is empty")
     value: bytes = record.value
-    return msgspec.json.format(value, indent=-1) if b"\n" in value else value
+    return read_record(_on_one_line, value) if b"\n" in value else value
+
+
+def _on_one_line(value: bytes) -> bytes:
+    return msgspec.json.format(value, indent=-1)
 
 
 def _spend_rows(records: Sequence[ConsumerRecord]) -> Encoded:
@@ -171,7 +176,7 @@ def _spend_rows(records: Sequence[ConsumerRecord]) -> Encoded:
 
 
 def _spend_line(record: ConsumerRecord) -> bytes:
-    spend = _spend.decode(record.value)
+    spend = read_record(_spend.decode, record.value)
     window = spend.window
     return _encode(
         SpendRow(
@@ -200,7 +205,7 @@ def _flag_line(record: ConsumerRecord) -> bytes:
         # A flag that was removed is a scope without a decision.
         flag = FlagRecord(scope=_key_text(record), state="ok", reason="removed")
     else:
-        flag = _flag.decode(record.value)
+        flag = read_record(_flag.decode, record.value)
     return _encode(msgspec.structs.asdict(flag) | _window_columns(flag.window) | _place(record))
 
 
@@ -210,7 +215,7 @@ def _alert_rows(records: Sequence[ConsumerRecord]) -> Encoded:
 
 
 def _alert_line(record: ConsumerRecord) -> bytes:
-    alert = _alert.decode(record.value)
+    alert = read_record(_alert.decode, record.value)
     return _encode(msgspec.structs.asdict(alert) | _window_columns(alert.window) | _place(record))
 
 
@@ -231,7 +236,7 @@ def _control_rows(records: Sequence[ConsumerRecord]) -> Encoded:
 def _budget_line(record: ConsumerRecord) -> bytes:
     if record.value is None:
         return _removal(record)
-    budget = _budget.decode(record.value)
+    budget = read_record(_budget.decode, record.value)
     row = msgspec.structs.asdict(budget)
     for level, threshold in row.pop("thresholds").items():
         if threshold is not None and level in ("warning", "critical", "emergency"):
@@ -243,7 +248,7 @@ def _budget_line(record: ConsumerRecord) -> bytes:
 def _price_line(record: ConsumerRecord) -> bytes:
     if record.value is None:
         return _removal(record)
-    price = _price.decode(record.value)
+    price = read_record(_price.decode, record.value)
     return _encode(msgspec.structs.asdict(price) | {"removed": False} | _identity(record))
 
 
@@ -286,8 +291,7 @@ def _each(records: Sequence[ConsumerRecord], table: Table, line_of: Callable[[Co
         try:
             lines.append(line_of(record))
             kept.append(record)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # msgspec names the path and the types, never the value.
+        except UnreadableError as error:
             rejected.append(Rejection(record, f"not a record for {table.name}: {error}"))
     return ([Rows(table, lines, kept)] if lines else []), rejected
 

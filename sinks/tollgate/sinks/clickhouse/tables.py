@@ -1,6 +1,6 @@
 """The storage tables that the sink fills and the rows on their way to one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +15,25 @@ class RowFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Partitioning:
+    """How to tell from a row which partition of its table it goes to: by the first ten characters of the time that
+    follows `time_after` in the row, `2026-11-21`. `partition_of` takes those.
+    """
+
+    time_after: bytes
+    partition_of: Callable[[bytes], bytes]
+
+
+def _by_month(day: bytes) -> bytes:
+    return day[:7]
+
+
+def _by_age(day: bytes) -> bytes:
+    """As migration 009 has it: days since 2026, before that months since 2020, before that years."""
+    return day if day >= b"2026" else day[:7] if day >= b"2020" else day[:4]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A storage table; `columns` is None where each row names its own.
 
@@ -25,6 +44,7 @@ class Table:
     row_format: RowFormat = RowFormat.JSON
     columns: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
+    partitioning: Partitioning | None = None
 
     @property
     def statement(self) -> str:
@@ -68,8 +88,13 @@ _USAGE_EVENT = {
     "metadata": "String",
 }
 
-USAGE_EVENTS = Table("usage_events", columns=tuple(_USAGE_EVENT), types=tuple(_USAGE_EVENT.values()))
-SPEND = Table("spend_records")
+USAGE_EVENTS = Table(
+    "usage_events",
+    columns=tuple(_USAGE_EVENT),
+    types=tuple(_USAGE_EVENT.values()),
+    partitioning=Partitioning(b'"time":"', _by_age),
+)
+SPEND = Table("spend_records", partitioning=Partitioning(b'"window_start":"', _by_month))
 FLAGS = Table("flag_records")
 ALERTS = Table("alert_records")
 BUDGETS = Table("budget_records")
@@ -91,6 +116,7 @@ DEAD_LETTERS = Table(
         "dead_letter_partition",
         "dead_letter_offset",
     ),
+    partitioning=Partitioning(b"", _by_month),
 )
 
 
@@ -109,3 +135,31 @@ class Rejection:
 
     record: ConsumerRecord
     error: str
+
+
+# ClickHouse writes a part for every partition that an insert touches, in some milliseconds each. So many is its own
+# default limit; more rows than a few partitions take are written by further inserts, each with an answer in time.
+PARTITIONS_PER_INSERT_MAX = 100
+
+
+def split_by_partition(rows: Rows) -> list[Rows]:
+    """The rows in as few inserts as touch at most 100 partitions each. The order within a partition stays.
+
+    A time that is not where it is looked for costs an insert of more partitions, and nothing else.
+    """
+    how = rows.table.partitioning
+    if how is None or len(rows.lines) <= PARTITIONS_PER_INSERT_MAX:
+        return [rows]
+    marker, skip = how.time_after, len(how.time_after)
+    days = [line[(at := line.find(marker) + skip) : at + 10] for line in rows.lines]
+    partitions = {day: how.partition_of(day) for day in set(days)}
+    names = sorted(set(partitions.values()))
+    if len(names) <= PARTITIONS_PER_INSERT_MAX:
+        return [rows]
+    insert_of = {name: number // PARTITIONS_PER_INSERT_MAX for number, name in enumerate(names)}
+    positions: list[list[int]] = [[] for _ in range(0, len(names), PARTITIONS_PER_INSERT_MAX)]
+    for position, day in enumerate(days):
+        positions[insert_of[partitions[day]]].append(position)
+    return [
+        Rows(rows.table, [rows.lines[at] for at in chosen], [rows.records[at] for at in chosen]) for chosen in positions
+    ]

@@ -15,7 +15,7 @@ from tollgate.sinks.clickhouse.connection import sorted_error
 from tollgate.sinks.clickhouse.dead_letters import rejection_line
 from tollgate.sinks.clickhouse.errors import RefusedError, SinkError, UnavailableError
 from tollgate.sinks.clickhouse.metrics import SinkMetrics
-from tollgate.sinks.clickhouse.tables import Rejection, Rows, Table
+from tollgate.sinks.clickhouse.tables import Rejection, Rows, Table, split_by_partition
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ INSERT_SETTINGS: Final = {
     # Repeats within one insert stay until a merge, as those of two inserts do, and the views take neither. To look for
     # them here took over a quarter of an insert's processor time.
     "optimize_on_insert": 0,
-    # A replay of history touches more than the default hundred months at once.
+    # Rows are divided by partition before, by what the sink can see of them. What it cannot see must not fail.
     "max_partitions_per_insert_block": 0,
 }
 
@@ -87,6 +87,12 @@ class Writer:
         Waits for as long as ClickHouse is unavailable. Raises GaveUpError when that is so after `stop` was set.
         A refused batch is halved until the bad rows are alone: one bad row of 50,000 costs 32 inserts.
         """
+        rejected: list[Rejection] = []
+        for some in split_by_partition(rows):
+            rejected += await self._write(some)
+        return rejected
+
+    async def _write(self, rows: Rows) -> list[Rejection]:
         rejected: list[Rejection] = []
         ranges = [(0, len(rows.lines))]
         while ranges:
