@@ -75,7 +75,12 @@ async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlRead
     await wait_for_topics(settings, needed)
     # Kafka may go away again at any moment.
     report = await once_kafka_answers(settings, lambda: apply_topics(settings, dry_run=True))
-    wrong = [outcome for outcome in report.topics if outcome.action == "mismatch"]
+    for topic in report.named("grown"):
+        log.warning("a topic has more partitions than specified", topic=topic.topic, detail=topic.detail)
+    for broker in report.brokers:
+        if broker.stops:
+            log.warning("the broker's configuration may stop the ledger", detail=broker.sentence)
+    wrong = report.named("mismatch")
     for outcome in wrong:
         log.error("a topic is not as specified; the worker does not start", topic=outcome.topic, detail=outcome.detail)
     if wrong:

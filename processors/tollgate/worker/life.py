@@ -8,6 +8,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from tollgate.ledger import Engine, FileEndings, KafkaLog, Link, choose_core, fatal, fault_points
+from tollgate.runtime.broker_limits import SESSION_MS
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
@@ -20,7 +21,7 @@ TICK_SECONDS: Final = 0.25
 REPORT_SECONDS: Final = 1.0
 
 # The group replaces a member whose heartbeats are missing for this long.
-SESSION_SECONDS: Final = 10.0
+SESSION_SECONDS: Final = SESSION_MS / 1000
 
 # A worker that has no assignment for this long, or reads its state for this long, is stuck, whatever the reason.
 # Reading the state takes half a minute with fifty million identities.
