@@ -61,7 +61,7 @@ class Recount:
         batches = self._log.read(Topic.PRICED, partition, *priced_range)
         beside = PricedPartition(partition, batches, end, self._priced)
         await beside.begin(priced_range[0] > 0)
-        judge = Judge(partition, len(self._cut.begins))
+        judge = Judge(partition, self._cut.homes)
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):
             await beside.fill(batch[-1].offset)
             self._read(partition, batch, judge, identities, beside)
@@ -139,7 +139,7 @@ class Recount:
         recorded = await self._costs_of(
             partition, {at for at, (claim, _, _) in wrong.items() if claim is Claim.COUNTED}, priced_range
         )
-        judge = Judge(partition, len(self._cut.begins))
+        judge = Judge(partition, self._cut.homes)
         async for record in self._again(partition, sorted(wrong)):
             claim, _, held = wrong[record.offset]
             verdict = judge.judge(record)
@@ -170,7 +170,7 @@ class Recount:
         beside = PricedPartition(
             partition, self._log.read(Topic.PRICED, partition, *priced_range), self._cut.usage[partition], again
         )
-        judge = Judge(partition, len(self._cut.begins))
+        judge = Judge(partition, self._cut.homes)
         async for record in self._again(partition, sorted(offsets)):
             await beside.fill(record.offset)
             priced, verdict = beside.of(record.offset), judge.judge(record)
