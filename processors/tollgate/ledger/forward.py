@@ -55,6 +55,9 @@ class ForwardStage:
         self._counters.refuse(refusal.reason)
         self._letters.append(dead_letter(record, refusal))
 
+    def bound_clock(self, now_ms: int) -> None:
+        """No clock is kept: a record's time is judged where it is counted."""
+
     def set_policy(self, policy: Policy) -> None:
         """Budgets and prices are for those who count."""
 

@@ -9,16 +9,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.topics import TopicSpec
+from tollgate.schemas.topics import BATCH_BYTES_MAX, TopicSpec
 
 # A transaction of a worker that died is aborted after this time, unless its successor does so before.
 TRANSACTION_TIMEOUT_MS: Final = 30_000
 
 # A worker that its group has not heard of for so long is replaced.
 SESSION_MS: Final = 10_000
-
-# A batch that is not full is sent together with the largest record.
-_BATCH_BYTES: Final = 1 << 20
 
 # Kafka's own topics, which the first transaction and the first group make, and how many copies they are given.
 _OWN_TOPICS: Final = {
@@ -96,7 +93,8 @@ def judge_broker(
     def tell(name: str, detail: str, value: object, *, stops: bool) -> None:
         found.append(BrokerFinding(broker, f"{name} is {configs[name]}: {detail}", f"set it to {value}", stops))
 
-    request_bytes = largest_bytes + _BATCH_BYTES
+    # A batch that is not full is sent together with the largest record.
+    request_bytes = largest_bytes + BATCH_BYTES_MAX
     if number("socket.request.max.bytes", request_bytes) < request_bytes:
         tell("socket.request.max.bytes", "it refuses our largest requests", f"{request_bytes} or more", stops=True)
     if number("transaction.max.timeout.ms", TRANSACTION_TIMEOUT_MS) < TRANSACTION_TIMEOUT_MS:

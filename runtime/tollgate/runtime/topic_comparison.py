@@ -14,9 +14,6 @@ Configs = Mapping[str, tuple[str, int]]
 # What every topic of ours takes for granted and most clusters have by default. It is written on a topic only where the
 # cluster's own default differs, because some hosted clusters refuse to have these set.
 _TAKEN_FOR_GRANTED: Final = {
-    # A broker that compresses anew changes the size of records and batches that were made to fit, and may choose a
-    # codec that a reader lacks.
-    "compression.type": "producer",
     # A replica that was not in step would become leader without records that were acknowledged.
     "unclean.leader.election.enable": "false",
 }

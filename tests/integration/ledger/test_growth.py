@@ -30,7 +30,7 @@ async def grow(settings: Settings, topic: Topic, partitions: int) -> None:
 
     async def led() -> bool:
         (found,) = await admin.describe_topics([name])
-        return sum(partition["leader"] >= 0 for partition in found["partitions"]) == partitions
+        return sum(int(partition["leader"]) >= 0 for partition in found["partitions"]) == partitions
 
     await eventually(led, 30, f"{partitions} partitions of {name}")
     await admin.close()

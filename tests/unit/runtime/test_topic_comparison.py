@@ -3,7 +3,9 @@
 from tollgate.runtime.topic_comparison import Configs, FoundTopic, compare, differing
 from tollgate.schemas.topics import Topic, TopicSpec
 
-USAGE = TopicSpec(Topic.USAGE, 8, {"cleanup.policy": "delete", "max.message.bytes": "4194304"})
+USAGE = TopicSpec(
+    Topic.USAGE, 8, {"cleanup.policy": "delete", "max.message.bytes": "4194304", "compression.type": "producer"}
+)
 CONTROL = TopicSpec(Topic.CONTROL, 1, {"cleanup.policy": "compact"})
 
 # As a cluster with Kafka's own defaults describes them; 5 is a default and 1 was set on the topic.
