@@ -18,6 +18,7 @@ from tollgate.cli.output import print_json, print_line
 from tollgate.cli.stack import data_directory, stack_settings_or_environment
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.open_transactions import OWN_SECONDS_MAX, open_transactions
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import TopicsReport, apply_topics
 
@@ -66,6 +67,7 @@ def _all_checks(data_dir: Path, settings: Settings) -> Iterator[Check]:
     if broker.ok:
         yield from _topics(settings)
         yield _lag(settings)
+        yield from _transactions(settings)
     yield _clickhouse(settings)
     yield _slack(settings)
 
@@ -202,6 +204,20 @@ def _lag(settings: Settings) -> Check:
         return Check("lag", False, detail, "see that its process runs (`tollgate status`), or start more workers")
 
     return _or_failed("lag", "cannot be read", "check the broker's access rules", look)
+
+
+def _transactions(settings: Settings) -> Iterator[Check]:
+    try:
+        found = asyncio.run(asyncio.wait_for(open_transactions(settings), TIMEOUT_SECONDS))
+    except (KafkaError, OSError, TimeoutError) as error:
+        detail = f"cannot be looked for ({type(error).__name__})"
+        yield Check("waiting", False, detail, "check the broker's access rules")
+        return
+    for held_up in found:
+        passes = held_up.ours and held_up.seconds is not None and held_up.seconds <= OWN_SECONDS_MAX
+        yield Check("waiting", passes, held_up.sentence, held_up.fix(settings.kafka_bootstrap_servers))
+    if not found:
+        yield Check("waiting", True, "no partition waits for the end of a transaction")
 
 
 def _clickhouse(settings: Settings) -> Check:

@@ -50,6 +50,8 @@ _PROPERTIES = {
     "broker.heartbeat.interval.ms": "1000",
     # A dead worker's open transaction holds up every read_committed reader until it is aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # So does one of a service that hangs. A minute is what Kafka's clients ask for unless told otherwise.
+    "transaction.max.timeout.ms": "60000",
     # The stack may stand still for weeks and must then go on where it was: the largest value that is an int.
     "transactional.id.expiration.ms": "2147483647",
     "offsets.retention.minutes": str(90 * DAY_MINUTES),

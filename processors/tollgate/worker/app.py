@@ -170,7 +170,7 @@ def _add_pages(app: LedgerApp) -> None:
         return view.json({"status": "ready" if engine.sources else "standby", "partitions": len(engine.sources)})
 
     async def metrics(view: View, _request: Request) -> Response:
-        body = render(app.engine) if app.engine is not None else b""
+        body = render(app.engine, app.consumer._thread.waiting()) if app.engine is not None else b""  # noqa: SLF001 # the thread is ours
         return view.bytes(body, content_type="text/plain; version=0.0.4")
 
     for path, page in (("/live", live), ("/ready", ready), ("/metrics", metrics)):
