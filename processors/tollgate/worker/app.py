@@ -131,6 +131,9 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
 def _security(settings: Settings) -> dict[str, Any]:
     options = client_options(settings)
     context = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        tokens = faust.OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
+        return {"broker_credentials": tokens}
     if "sasl_mechanism" in options:
         credentials: Any = faust.SASLCredentials(
             mechanism=options["sasl_mechanism"],
