@@ -10,6 +10,11 @@ from tests.tidy import repository
 from tests.tidy.repository import ROOT, listing
 
 PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+(?: ; .+)?")
+LOCKED = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\(?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+"
+    # The last lines of a block are the remark about tools of installation.
+    r"(?:\n\s*)*"
+)
 # Ourselves, and the tools that make an environment rather than being part of one.
 NOT_PINNED = {"tollgate", "pip", "setuptools", "wheel"}
 
@@ -65,3 +70,17 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert not names - set(pins("constraints.txt"))
     peers = repository.text(ROOT / "tests/bench/requirements.txt").split()
     assert not {canonicalize_name(name) for name in peers} - set(pins("tests/bench/constraints.txt"))
+
+
+def test_the_lock_has_the_hashes_of_exactly_what_is_pinned_and_no_address() -> None:
+    text = repository.text(ROOT / "requirements.lock")
+    assert "://" not in text
+    locked: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", text):
+        if block.startswith("#"):
+            continue
+        found = LOCKED.fullmatch(block.rstrip())
+        assert found is not None, block[:200]
+        locked[canonicalize_name(found["name"])] = found["version"]
+    tools = {name: version for name, version in locked.items() if name in NOT_PINNED}
+    assert {name: version for name, version in locked.items() if name not in tools} == pins("constraints.txt")

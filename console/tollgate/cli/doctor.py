@@ -119,7 +119,7 @@ def _embedded_parts(data_dir: Path) -> Iterator[Check]:
         yield Check("jars", False, detail, "run `tollgate up` with a network: it downloads them")
     elif damaged:
         names = ", ".join(jar.filename for jar in damaged)
-        yield Check("jars", False, f"damaged: {names}", f"delete {jar_directory()} and run `tollgate up`")
+        yield Check("jars", False, f"damaged: {names}", "run `tollgate up` with a network: it fetches them again")
     else:
         yield Check("jars", True, f"complete in {jar_directory()}")
 
