@@ -43,12 +43,17 @@ async def main():
 asyncio.run(main())
 """
 
+# What means something to Java, to Kafka's configuration, to ClickHouse, to a shell, or to a terminal.
+NAME = "dä tü'q\" $HOME %s %41,a:b #c !d =e \\x 日本 🎉 ;&|<>*?[z]"
+
 ROLES = ["kafka", "clickhouse", "worker-0", "sink-clickhouse", "sink-alerts"]
 
 
 def tollgate(*arguments: str, status: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run the command without the developer's own settings; it must end with this status."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    # Where nothing says in which encoding names are.
+    environment["LC_ALL"] = "C"
     argv = [sys.executable, "-m", "tollgate.cli.main", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=180, env=environment, check=False)
     assert done.returncode == status, (done.stdout, done.stderr)
@@ -76,7 +81,7 @@ def any_behind(topics: dict[str, int]) -> bool:
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of a stack that is up; the tests leave it up."""
-    directory = tmp_path_factory.mktemp("stack")
+    directory = tmp_path_factory.mktemp("stack") / NAME
     ready = json.loads(tollgate("up", "--data-dir", str(directory), "--detach", "--json").stdout)
     assert ready["ready"] is True
     assert list(ready["pids"]) == ROLES
@@ -96,6 +101,12 @@ def test_status_shows_every_role_its_port_and_no_lag(data_dir: Path) -> None:
     # On a busy machine the sink still reads the first alerts and prices.
     wait_until(lambda: not any(map(any_behind, status_of(data_dir)["lag"].values())), seconds=60, what="no lag")
     assert sorted(found["lag"]) == ["tollgate", "tollgate-sink-alerts", "tollgate-sink-clickhouse"]
+
+
+def test_everything_is_kept_in_the_directory_whatever_its_name(data_dir: Path) -> None:
+    assert list(data_dir.parent.iterdir()) == [data_dir]
+    assert (data_dir / "clickhouse" / "data" / "store").is_dir()
+    assert (data_dir / "kafka" / "log" / "tollgate.usage-7").is_dir()
 
 
 def test_doctor_finds_nothing_wrong(data_dir: Path) -> None:

@@ -18,7 +18,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization as pem
 
 from tollgate.embedded.children import start_child, stop_child, wait_for
-from tollgate.embedded.kafka import BrokerAddress, is_ready, prepare
+from tollgate.embedded.kafka import BrokerAddress, is_ready, java_environment, prepare
 from tollgate.embedded.ports import HOST, accepts_connections, free_ports
 
 KEY_PASSWORD = "für den Schlüssel"
@@ -113,7 +113,7 @@ def secure_broker(certificates: Certificates, tmp_path_factory: pytest.TempPathF
         properties.writelines(f"{name}={value}\n" for name, value in added.items())
     log = directory / "broker.log"
     with log.open("wb") as output:
-        process = start_child(command, output)
+        process = start_child(command, output, java_environment(), directory / "data")
     try:
         ready = wait_for(process, lambda: accepts_connections(oauth) and asyncio.run(is_ready(f"{HOST}:{plain}")), 90)
         assert ready, log.read_text(errors="replace")
