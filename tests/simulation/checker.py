@@ -96,6 +96,13 @@ def scopes_of(data: dict[str, Any]) -> Iterable[str]:
             yield f"{name}/{data[name]}"
 
 
+def _is_event(value: bytes) -> bool:
+    try:
+        return len(value) <= EVENT_BYTES_MAX and "subject" in json.loads(value)
+    except ValueError:
+        return False
+
+
 class Checker:
     """Hears of every transaction. `homes` says in which partition a user's events are counted."""
 
@@ -212,9 +219,7 @@ class Checker:
         fold = self.forwarders[partition]
         expect(end >= fold.next, "the offset row of a forwarder went back", partition, end, fold.next)
         for record in self._between("usage", partition, fold.next, end):
-            try:
-                json.loads(record.value)
-            except ValueError:
+            if is_poison_to_read(record) or not _is_event(record.value):
                 fold.letters += 1
                 continue
             expect(f"{partition}:{record.offset}".encode() in self.forwarded, "not forwarded", partition, record.offset)

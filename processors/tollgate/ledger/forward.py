@@ -12,10 +12,10 @@ from tollgate.ledger.counters import Counters
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded
 from tollgate.ledger.outbox import Outbox, OutRecord
 from tollgate.ledger.policy import Policy
+from tollgate.ledger.users import decoded
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.usage_codec import decode_usage_event
 
 
 class ForwardStage:
@@ -41,7 +41,7 @@ class ForwardStage:
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
         for record in records:
-            event = decode_usage_event(record.value, record.headers)
+            event = decoded(record)
             if isinstance(event, Refusal):
                 self._refuse(record, event)
             elif is_forwarded(record):

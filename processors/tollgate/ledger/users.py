@@ -324,6 +324,7 @@ class UserStage:
 
 
 def decoded(record: ConsumerRecord) -> EventRecord | Refusal:
+    """The event in a record of usage, or why there is none."""
     return _UNREADABLE if is_unreadable(record) else decode_usage_event(record.value, record.headers)
 
 
