@@ -77,8 +77,7 @@ def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
 
 
 def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """Show which processes run, how far they are behind, and what holds them up. Exit 1 when no stack runs, 3 when Kafka
-    is away.
+    """Show which processes run, how far behind they are, and what holds them up. Exit 1 without a stack, 3 without Kafka.
 
     Lag counts what a reader of committed records can see. Behind a transaction that a service left open there may be
     more: it is shown with the partition, how long it waits and for whom.
