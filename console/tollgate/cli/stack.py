@@ -77,7 +77,7 @@ def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
 
 
 def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """Show which processes run, how far behind they are, and what holds them up. Exit 1 without a stack, 3 without Kafka.
+    """Show what runs, how far behind it is, and what holds it up. Exit 1 without a stack, 3 when Kafka is away.
 
     Lag counts what a reader of committed records can see. Behind a transaction that a service left open there may be
     more: it is shown with the partition, how long it waits and for whom.
