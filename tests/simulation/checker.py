@@ -23,6 +23,7 @@ IDENTITY_BYTES = 28
 # What the contract promises.
 EVENT_BYTES_MAX = 64 * 1024
 DIMENSIONS_MAX = 128
+FORWARDED_FROM = "tollgate-forwarded-from"
 
 
 def windows(time_ms: int) -> Iterable[tuple[str, int]]:
@@ -95,6 +96,13 @@ def scopes_of(data: dict[str, Any]) -> Iterable[str]:
             yield f"{name}/{data[name]}"
 
 
+def _is_event(value: bytes) -> bool:
+    try:
+        return len(value) <= EVENT_BYTES_MAX and "subject" in json.loads(value)
+    except ValueError:
+        return False
+
+
 class Checker:
     """Hears of every transaction. `homes` says in which partition a user's events are counted."""
 
@@ -106,6 +114,9 @@ class Checker:
         self.priced: dict[tuple[str, str], Decimal] = {}
         self._priced_of = [0] * partitions
         self._identities_of = [0] * partitions
+        # Partitions in which no user lives, and where each forwarded record came from.
+        self.forwarders: dict[int, Fold] = defaultdict(Fold)
+        self.forwarded: set[bytes] = set()
         # Per source partition who recovered it last, and its writer.
         self.owners: dict[Place, tuple[Any, object]] = {}
         self.transactions = 0
@@ -123,8 +134,18 @@ class Checker:
             elif topic == "internal.deltas":
                 deltas = (delta for r in records for delta in json.loads(r.value)[1])
                 added += sum((delta[3] for delta in deltas if delta[0] == "global"), Decimal(0))
+            elif topic == "usage":
+                for record in records:
+                    origin = dict(record.headers)[FORWARDED_FROM]
+                    expect(origin not in self.forwarded, "forwarded twice", origin)
+                    self.forwarded.add(origin)
         expect(added == cost, "global's deltas are not the sum of the priced events", added, cost)
         for (topic, partition), records in written.items():
+            for record in records:
+                if topic == "internal.user-state" and record.key[:2] == b"f|" and record.key[-2:] == b"|o":
+                    source = int(record.key.split(b"|")[1])
+                    expect(self._is_owner(("usage", source), owner), "a former owner forwarded", transactional_id)
+                    self._forward(source, json.loads(record.value)["next"])
             if not any(r.key == b"o" for r in records):
                 continue
             if topic == "internal.user-state":
@@ -194,6 +215,16 @@ class Checker:
                 _add(fold.sums[f"user/{event['subject']}", kind, start], cost, 1, usage)
         fold.next = end
 
+    def _forward(self, partition: int, end: int) -> None:
+        fold = self.forwarders[partition]
+        expect(end >= fold.next, "the offset row of a forwarder went back", partition, end, fold.next)
+        for record in self._between("usage", partition, fold.next, end):
+            if is_poison_to_read(record) or not _is_event(record.value):
+                fold.letters += 1
+                continue
+            expect(f"{partition}:{record.offset}".encode() in self.forwarded, "not forwarded", partition, record.offset)
+        fold.next = end
+
     def _between(self, topic: str, partition: int, start: int, end: int) -> Iterable[ConsumerRecord]:
         assert self.broker is not None
         return (r for r in self.broker.fetch((topic, partition), start, 1 << 60)[0] if r.offset < end)
@@ -252,7 +283,8 @@ class Checker:
                     for kind, start in windows(time_ms):
                         _add(right[scope, kind, start], fold.costs[identity], 1, event["data"]["usage"])
         letters = sum(1 for _ in self.broker.committed(("dead-letters", 0)))
-        expect(letters == sum(fold.letters for fold in self.folds), "dead letters", letters)
+        refused = sum(fold.letters for fold in (*self.folds, *self.forwarders.values()))
+        expect(letters == refused, "dead letters", letters, refused)
         self._said(right)
         self._flags(right, limits)
 

@@ -9,7 +9,7 @@ from tests.simulation.log import SimulatedLog, SimulatedReader, SimulatedWriter
 from tollgate.ledger import lane
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.outbox import OutRecord
-from tollgate.ledger.source import Source
+from tollgate.ledger.source import FORWARDER_ROWS, Source
 from tollgate.ledger.users import UserStage
 
 Replaced = tuple[Any, str, Callable[..., Any]]
@@ -36,6 +36,10 @@ async def _restore_without_the_offset(self: Source, reader: Any) -> None:
     await _restore(self, reader)
     # As a group's offset would be: committed after the transaction, so behind it.
     self.next_offset = max(self.next_offset - 1, 0)
+
+
+def _rows_of_whoever_is_counted(self: Source, key: str) -> str | None:
+    return None if key.startswith(FORWARDER_ROWS) else key
 
 
 async def _writer_of_its_own(self: SimulatedLog, transactional_id: str) -> SimulatedWriter:
@@ -71,6 +75,7 @@ MUTATIONS: Final[dict[str, Replaced]] = {
     "commit without waiting for what was sent": (SimulatedWriter, "send", _send_without_waiting),
     "read the state to one record before its end": (SimulatedReader, "end", _end_one_short),
     "go on from an offset behind the state": (Source, "restore", _restore_without_the_offset),
+    "go on forwarding from the offset of the partition that is counted": (Source, "_own", _rows_of_whoever_is_counted),
     "a transactional id of each process's own": (SimulatedLog, "writer", _writer_of_its_own),
     "read the state before fencing": (Lane, "acquire", _state_before_fencing),
     "forget identities on restore": (UserStage, "remember", lambda *_: None),

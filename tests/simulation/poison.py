@@ -8,7 +8,7 @@ from unittest.mock import patch
 from aiokafka import ConsumerRecord
 from tests.simulation.broker import POISON_TO_WRITE
 
-from tollgate.ledger import users
+from tollgate.ledger import forward, users
 
 HEADER = ("poison", b"to read")
 
@@ -25,13 +25,13 @@ def is_poison_to_write(record: ConsumerRecord) -> bool:
 
 @contextmanager
 def poisonous() -> Iterator[None]:
-    """Within it, the first stage fails at records that are poison to read."""
-    decoded = users._decoded
+    """Within it, those who read usage fail at records that are poison to read."""
+    decoded = users.decoded
 
     def failing(record: ConsumerRecord) -> Any:
         if is_poison_to_read(record):
             raise ValueError("a defect that this record meets")
         return decoded(record)
 
-    with patch.object(users, "_decoded", failing):
+    with patch.object(users, "decoded", failing), patch.object(forward, "decoded", failing):
         yield

@@ -33,10 +33,10 @@ class Services:
         self._published: deque[dict[str, Any]] = deque(maxlen=40)
         self.identities: set[tuple[str, str]] = set()
 
-    def publish(self, random: Random, now_ms: int) -> None:
-        """Send one record."""
+    def publish(self, random: Random, now_ms: int, partitions: int) -> None:
+        """Send one record to a usage topic that has so many partitions now."""
         self._random, self._now_ms = random, now_ms
-        partition = random.randrange(PARTITIONS)
+        partition = random.randrange(partitions)
         kind = random.randrange(20)
         if kind == 0:
             self._publish_refused(partition)
@@ -52,7 +52,7 @@ class Services:
         self._published.append(event)
         self.identities.add((event["source"], event["id"]))
         user = str(event["subject"])
-        home = HOMES[user] if random.randrange(12) else partition
+        home = partition_of(user.encode(), partitions) if random.randrange(12) else partition
         ahead_ms = 0
         if random.randrange(100) == 0:
             self._did("clock jump")

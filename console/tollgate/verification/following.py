@@ -10,7 +10,7 @@ from typing import Final
 from tollgate.schemas.topics import Topic
 from tollgate.verification.log import Log, Offsets
 from tollgate.verification.spill import Spill
-from tollgate.verification.state import OFFSET_ROW, Counted, read_counted
+from tollgate.verification.state import OFFSET_ROW, Counted, forwarder_of, read_counted, read_forwarded
 
 _READERS_MAX: Final = 8
 
@@ -61,7 +61,8 @@ def rows_of(spill: Spill, bucket: int) -> Iterator[Row]:
 
 
 class Follower:
-    """One topic. `next` is where each partition is read on; `counted` its latest offset row, for topics of state.
+    """One topic. `next` is where each partition is read on; `counted` the latest offset row of each source partition,
+    for topics of state.
 
     `scope_of` names the scope of a key, None for records that are not looked at.
     """
@@ -107,6 +108,9 @@ class Follower:
                 try:
                     if key == OFFSET_ROW and self._kind in (Kind.USER_STATE, Kind.SHARED_STATE):
                         self.counted[partition] = read_counted(record.value)
+                        continue
+                    if self._kind is Kind.USER_STATE and (forwarder := forwarder_of(key)) is not None:
+                        self.counted[forwarder] = read_forwarded(record.value)
                         continue
                     scope = self._scope_of(key)
                 except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -75,7 +75,7 @@ class Recount:
         await self._put_right(partition, identities, priced_range)
 
     def _judge_of(self, partition: int) -> Judge:
-        return Judge(partition, len(self._cut.begins), self._too_old.get(partition, ()))
+        return Judge(partition, self._cut.homes, self._too_old.get(partition, ()))
 
     async def _first(self, partition: int, begin: int, end: int) -> ConsumerRecord | None:
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):

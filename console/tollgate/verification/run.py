@@ -187,7 +187,8 @@ class _Verification:
         # What the cut counts was written in the same transactions as the state, so it lies before these.
         tips = await log.tips(Topic.USAGE)
         priced_begins, priced_ends = await log.begins(Topic.PRICED), await log.tips(Topic.PRICED)
-        priced = {partition: (priced_begins[partition], priced_ends[partition]) for partition in sizes}
+        # What was added to the usage topic has no priced records of its own.
+        priced = {partition: (priced_begins.get(partition, 0), priced_ends.get(partition, 0)) for partition in sizes}
         letter_begins, letter_ends = await log.begins(Topic.DEAD_LETTERS), await log.tips(Topic.DEAD_LETTERS)
         letters_range = {partition: (letter_begins[partition], end) for partition, end in letter_ends.items()}
         step(0)

@@ -29,15 +29,19 @@ COUNTED_HEADER: Final = "tollgate-counted-to"
 
 _POLL_SECONDS: Final = 0.3
 
+_AS_MANY: Final = (Topic.USER_STATE, Topic.PRICED, Topic.IDENTITIES)
+
 
 @dataclass(slots=True)
 class Cut:
-    """Where everything is compared. `users` is, by usage partition, the first offset that its users' state does not
-    count; `shared` the same by partition of shared scopes and usage partition; `usage` is beyond all of them.
+    """Where everything is compared. Users live in the first `homes` partitions of usage; what arrives in others, which
+    were added to the topic, is forwarded to these. `users` is, by usage partition, the first offset that its users'
+    state does not count; `shared` the same by partition of shared scopes and usage partition; `usage` is beyond all.
 
     `user_rows` and `shared_rows` are the ends of the state topics at the cut.
     """
 
+    homes: int
     begins: Offsets = field(default_factory=dict)
     usage: Offsets = field(default_factory=dict)
     users: Offsets = field(default_factory=dict)
@@ -71,7 +75,7 @@ class Snapshot:
         self._progress = progress
         self._read = 0
         self._phase = "reading"
-        self.cut = Cut()
+        self.cut = Cut(0)
         self.checks: list[Check] = []
         self.users = Follower(log, Topic.USER_STATE, Kind.USER_STATE, spill, scope_of, self._step)
         self.shared = Follower(log, Topic.SHARED_STATE, Kind.SHARED_STATE, spill, scope_of, self._step)
@@ -82,6 +86,8 @@ class Snapshot:
         """Read both stages' state when they count all that was published before; False when one did not in time."""
         cut = self.cut
         cut.begins = await self._log.begins(Topic.USAGE)
+        # Of all topics that have as many partitions as are counted, none need have been given more but usage.
+        cut.homes = min([len(cut.begins), *[len(await self._log.partitions(topic)) for topic in _AS_MANY]])
         published = await self._log.ends(Topic.USAGE)
         if not await self._counts(self.users, Topic.USAGE, published, "the worker"):
             return False

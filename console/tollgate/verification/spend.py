@@ -121,7 +121,7 @@ class Range:
         scope, kind, start = split_window(key)
         cut = self._cut
         if scope.startswith("user/"):
-            clock_ms = cut.user_clocks.get(partition_of(scope[5:].encode(), len(cut.users)), 0)
+            clock_ms = cut.user_clocks.get(partition_of(scope[5:].encode(), cut.homes), 0)
         else:
             clock_ms = cut.shared_clocks.get(partition_of(scope.encode(), len(cut.shared)), 0)
         return is_held(kind, datetime.fromisoformat(start), clock_ms)

@@ -1,7 +1,8 @@
 """Decodes the sums in the worker's state topics. It does so without the ledger's code, to check that code.
 
 `s|scope` holds lifetime and the newest hour, day and month of a scope, `w|kind|start|scope` a window that a newer one
-has replaced, and `o` of which usage (or deltas) the rows of the partition are the sum.
+has replaced, and `o` of which usage (or deltas) the rows of the partition are the sum. `f|9|o` says how far partition 9
+of usage was forwarded, which was added to those that are counted.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,18 @@ class Counted:
     sequence: int = 0
     said: int = 0
     clock_ms: int = 0
+
+
+def forwarder_of(key: bytes) -> int | None:
+    """The partition that is only forwarded, of whose offset this is the key; None for any other key."""
+    tag, _, rest = key.partition(b"|")
+    number, _, row = rest.partition(b"|")
+    return int(number) if tag == b"f" and row == OFFSET_ROW and number.isdigit() else None
+
+
+def read_forwarded(value: bytes) -> Counted:
+    """Decode the offset row of a partition that is only forwarded. Raises what `read_counted` raises."""
+    return Counted(int(_decode_numbers(value)["next"]))
 
 
 def read_counted(value: bytes) -> Counted:

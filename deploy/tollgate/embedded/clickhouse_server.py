@@ -296,7 +296,10 @@ def serve(data_dir: Path, port: int) -> int:
         except OSError:
             logger.error("data directory is in use by another server", data_dir=str(data_dir))
             return 3
-        engine = Engine(data_dir / "data", Inbox(data_dir / "inbox"))
+        # The engine reads a path as an address, in which `?` and others mean something; a directory of the user's may
+        # have any name.
+        os.chdir(data_dir)
+        engine = Engine(Path("data"), Inbox(data_dir / "inbox"))
         try:
             server = ClickHouseServer(engine, port)
         except OSError as error:

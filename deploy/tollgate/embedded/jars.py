@@ -1,7 +1,8 @@
 """The broker's jars: fetched once from Maven Central with jgo, checked against a lock file, kept in the user's cache.
 
-Only jars whose SHA-256 is in `kafka_jars.lock` are ever put on a class path. A download lands in a staging directory
-and is moved into place after the check, so that an interrupted one leaves nothing that looks whole.
+Only jars whose SHA-256 is in `kafka_jars.lock` are ever put on a class path: all are read and compared at every start,
+in a third of a second, and one that was changed since it was fetched is fetched again. A download lands in a staging
+directory and is moved into place after the check, so that an interrupted one leaves nothing that looks whole.
 """
 
 import hashlib
@@ -15,7 +16,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import structlog
+
 from tollgate.embedded.errors import MissingPartError
+
+logger = structlog.get_logger(__name__)
 
 LOCK_FILE = "kafka_jars.lock"
 
@@ -68,7 +73,7 @@ def missing_jars(directory: Path | None = None, locked: Sequence[LockedJar] | No
 
 
 def damaged_jars(directory: Path | None = None, locked: Sequence[LockedJar] | None = None) -> list[LockedJar]:
-    """Jars whose content is not what the lock file says; reads all 45 MB."""
+    """Jars that are absent or whose content is not what the lock file says; reads all 45 MB."""
     where = directory or jar_directory()
     return [
         jar
@@ -81,14 +86,16 @@ def damaged_jars(directory: Path | None = None, locked: Sequence[LockedJar] | No
 def ensure_jars(
     progress: Progress | None = None, directory: Path | None = None, locked: Sequence[LockedJar] | None = None
 ) -> list[Path]:
-    """The broker's class path; downloads what is missing and blocks until it is there.
+    """The broker's class path; downloads what is missing or not as locked, and blocks until it is there.
 
-    Without missing jars it touches no network. Raises MissingPartError when a jar cannot be fetched or is not the
-    locked one; what arrived whole stays, so a second call goes on from there.
+    When all are there and as locked it touches no network. Raises MissingPartError when a jar cannot be fetched or is
+    not the locked one; what arrived whole stays, so a second call goes on from there.
     """
     where = directory or jar_directory()
     locked = locked or locked_jars()
-    missing = missing_jars(where, locked)
+    missing = damaged_jars(where, locked)
+    if changed := [jar.filename for jar in missing if (where / jar.filename).exists()]:
+        logger.warning("jars are not what the lock file says and are fetched again", jars=changed, directory=str(where))
     if missing:
         where.mkdir(parents=True, exist_ok=True)
         with (progress or _silent)(len(missing), sum(jar.size_bytes for jar in missing)) as advance:

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,8 @@ _PROPERTIES = {
     "broker.heartbeat.interval.ms": "1000",
     # A dead worker's open transaction holds up every read_committed reader until it is aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # So does one of a service that hangs. A minute is what Kafka's clients ask for unless told otherwise.
+    "transaction.max.timeout.ms": "60000",
     # The stack may stand still for weeks and must then go on where it was: the largest value that is an int.
     "transactional.id.expiration.ms": "2147483647",
     "offsets.retention.minutes": str(90 * DAY_MINUTES),
@@ -76,6 +79,8 @@ _IN_SYNC_PROPERTIES = (
     "transaction.state.log.min.isr",
     "share.coordinator.state.topic.min.isr",
 )
+
+_LOG_DIRECTORY = "log"
 
 _JVM_FLAGS = (
     "-server",
@@ -152,7 +157,9 @@ def write_properties(address: BrokerAddress) -> Path:
         "listeners": f"PLAINTEXT://{HOST}:{address.port},CONTROLLER://{HOST}:{address.controller_port}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{address.port}",
         "controller.quorum.voters": ",".join(member.voters) or f"{member.node_id}@{HOST}:{address.controller_port}",
-        "log.dirs": str(address.data_dir / "log"),
+        # Seen from the data directory, in which the broker runs. Kafka splits this at commas, and a directory of the
+        # user's may have any name.
+        "log.dirs": _LOG_DIRECTORY,
         **dict.fromkeys(_REPLICATION_PROPERTIES, str(replicas)),
         **dict.fromkeys(_IN_SYNC_PROPERTIES, str(max(1, replicas - 1))),
     }
@@ -170,7 +177,7 @@ def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -
     Raises NotReadyError when the broker could not read it, or the tool cannot format it.
     """
     formatted_by = address.data_dir / "kafka-version"
-    if (address.data_dir / "log" / "meta.properties").exists():
+    if (address.data_dir / _LOG_DIRECTORY / "meta.properties").exists():
         if not formatted_by.exists():
             # Releases that did not write this file yet always had Kafka 4.3.1.
             raise NotReadyError(
@@ -189,25 +196,39 @@ def format_storage(address: BrokerAddress, properties: Path, jars: list[Path]) -
             "kafka.tools.StorageTool",
             "format",
             f"--cluster-id={address.membership.cluster_id or new_cluster_id()}",
-            f"--config={properties}",
+            f"--config={properties.name}",
         ],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
+        cwd=address.data_dir,
+        env=java_environment(),
     )
     if done.returncode != 0:
         raise NotReadyError(f"Kafka cannot format {address.data_dir}: {(done.stderr or done.stdout).strip()}")
 
 
 def prepare(address: BrokerAddress) -> list[str]:
-    """Make everything ready and return the broker's command. Blocks; downloads jars that are missing."""
+    """Make everything ready and return the broker's command, which must run in the data directory with
+    `java_environment`. Blocks; downloads jars that are missing.
+    """
     jars = ensure_jars()
     properties = write_properties(address)
     format_storage(address, properties, jars)
-    return [str(java()), *_JVM_FLAGS, "-cp", _class_path(jars), "kafka.Kafka", str(properties)]
+    return [str(java()), *_JVM_FLAGS, "-cp", _class_path(jars), "kafka.Kafka", properties.name]
+
+
+def java_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment for Java: in another locale it cannot open files whose names are not ASCII."""
+    return {**inherited, "LC_ALL": "C.UTF-8"}
 
 
 def _class_path(jars: list[Path]) -> str:
+    if any(os.pathsep in str(jar) for jar in jars):
+        raise MissingPartError(
+            f"Java cannot use jars in {jars[0].parent}: set XDG_CACHE_HOME to a path without a colon."
+        )
     return os.pathsep.join(map(str, jars))
 
 
@@ -253,8 +274,10 @@ def main(arguments: list[str] | None = None) -> int:
     voters = tuple(filter(None, given.voters.split(",")))
     member = Membership(given.node_id, voters, given.cluster_id)
     try:
-        command = prepare(BrokerAddress(given.data_dir.absolute(), given.port, given.controller_port, member))
-        os.execv(command[0], command)  # noqa: S606 # a shell would stand between the broker and its signals
+        data_dir = given.data_dir.absolute()
+        command = prepare(BrokerAddress(data_dir, given.port, given.controller_port, member))
+        os.chdir(data_dir)
+        os.execve(command[0], command, java_environment())  # noqa: S606 # a shell would stand between the broker and its signals
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
     return 3

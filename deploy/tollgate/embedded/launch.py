@@ -130,7 +130,7 @@ def _refuse_second(data_dir: Path) -> None:
 async def _prepare(settings: Settings, data_dir: Path, ports: dict[str, int]) -> None:
     """Topics and tables, before anything reads or writes them."""
     report = await apply_topics(settings)
-    wrong = [f"{topic.topic} {topic.detail}" for topic in report.topics if topic.action == "mismatch"]
+    wrong = [f"{topic.topic} {topic.detail}" for topic in report.named("mismatch")]
     if wrong:
         raise NotReadyError(f"Topics are not as this release needs them: {'; '.join(wrong)}.")
     with open_log(data_dir, "migrate") as log:

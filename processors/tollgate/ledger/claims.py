@@ -16,7 +16,7 @@ import msgspec
 
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Reader, Writer
-from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.source import OFFSET_ROW, Source
 
 OWNER_ROW: Final = "a"
@@ -58,8 +58,8 @@ async def _owners(source: Source, reader: Reader) -> set[str]:
 async def _write(writer: Writer, sources: Iterable[Source], rows: dict[str, str | None], link: Link) -> None:
     outbox = Outbox()
     for source in sources:
-        records = outbox.to(source.stage.state, source.partition)
-        records += [(key.encode(), name.encode() if name else None, NO_HEADERS) for key, name in rows.items()]
+        for key, name in rows.items():
+            source.put_row(outbox, key, name.encode() if name else None)
     await writer.begin()
     sent = []
     for (topic, partition), written in outbox.records.items():

@@ -8,6 +8,7 @@ from contextlib import suppress
 from aiokafka import TopicPartition
 
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.forward import ForwardStage
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
 from tollgate.ledger.policy import Policy
@@ -81,16 +82,19 @@ class Engine:
     def _by_lane(self, assignment: Iterable[TopicPartition]) -> dict[LaneKey, set[TopicPartition]]:
         """The assigned partitions of our topics by the lane that they are in."""
         lanes: dict[LaneKey, set[TopicPartition]] = defaultdict(set)
-        for topic, partition in assignment:
-            if topic in self._topics:
-                lanes[self._topics[topic], partition % self._link.lanes].add(TopicPartition(topic, partition))
+        for name, partition in assignment:
+            topic = self._topics.get(name)
+            # Nobody writes to deltas but us, so what was added to them stays empty.
+            if topic is Topic.USAGE or (topic is not None and partition < self._link.counted_partitions(topic)):
+                lanes[topic, partition % self._link.lanes].add(TopicPartition(name, partition))
         return lanes
 
     def _new_lane(self, key: LaneKey, partitions: Iterable[TopicPartition]) -> Lane:
         topic, number = key
         link = self._link
-        count = link.usage_partitions if topic is Topic.USAGE else link.delta_partitions
         numbers = sorted(tp.partition for tp in partitions)
+        # The topic may have been given more partitions; how many, only who deals them out must know.
+        count = max(link.counted_partitions(topic), numbers[-1] + 1)
         if numbers != list(partitions_of_lane(number, link.lanes, count)):
             link.fatal(
                 f"the group assigned partitions {numbers} of {topic} without the rest of lane {number}: "
@@ -102,6 +106,8 @@ class Engine:
 
     def _new_stage(self, topic: Topic, partition: int) -> Stage:
         link = self._link
+        if topic is Topic.USAGE and partition >= link.usage_partitions:
+            return ForwardStage(link.usage_partitions, self.counters)
         if topic is Topic.USAGE:
             return UserStage(
                 partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions, link.core

@@ -12,12 +12,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from tollgate.ledger.core import Core
 from tollgate.ledger.log import Reader
 from tollgate.ledger.outbox import OutRecord
+from tollgate.runtime.broker_limits import TRANSACTION_TIMEOUT_MS
 from tollgate.schemas.topics import BATCH_BYTES_MAX, LETTER_BYTES_MAX
 
 log = structlog.get_logger("tollgate.ledger")
-
-# A transaction that its process left open is aborted after this time even if nobody fences it.
-_TRANSACTION_TIMEOUT_MS: Final = 30_000
 
 # Makes what `send_batch` takes out of records and the most bytes of one batch.
 Pack = Callable[[Sequence[OutRecord], int], list[Any]]
@@ -26,7 +24,7 @@ Pack = Callable[[Sequence[OutRecord], int], list[Any]]
 _STABLE_SECONDS: Final = 20 / 1000
 
 # No transaction of a ledger is open for so long, unless Kafka has lost track of it. How often a reader says so.
-_HANGING_SECONDS: Final = _TRANSACTION_TIMEOUT_MS * 3 // 2000
+_HANGING_SECONDS: Final = TRANSACTION_TIMEOUT_MS * 3 // 2000
 
 
 class KafkaLog:
@@ -50,7 +48,7 @@ class KafkaLog:
             acks="all",
             # The default of 100 ms is waited for at each commit that meets its predecessor's markers.
             retry_backoff_ms=20,
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_batch_size=BATCH_BYTES_MAX,
             max_request_size=LETTER_BYTES_MAX + BATCH_BYTES_MAX,
             linger_ms=0,

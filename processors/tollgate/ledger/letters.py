@@ -17,6 +17,8 @@ from tollgate.schemas.topics import LETTER_BYTES_MAX, Topic
 # Marks a record that a worker has already forwarded once.
 FORWARDED_HEADER: Final = "tollgate-forwarded-from"
 
+FORWARDED_TWICE: Final = Refusal(RefusalReason.MISROUTED, "subject: forwarded once and again in a wrong partition")
+
 # In place of a timestamp's type, which is 0 or 1 and which no producer can set: see `native/src/fetched.rs`.
 _UNREADABLE_TYPE: Final = 255
 
@@ -110,6 +112,11 @@ def write_poison(outbox: Outbox, record: ConsumerRecord, ending: Ending, now_ms:
         "revision": now_ms,
     }
     outbox.to(Topic.ALERTS, 0).append((key.encode(), _encode(alert), NO_HEADERS))
+
+
+def is_forwarded(record: ConsumerRecord) -> bool:
+    """Whether the record was sent home before, or says so."""
+    return any(name == FORWARDED_HEADER for name, _ in record.headers)
 
 
 def forwarded(record: ConsumerRecord, key: bytes) -> OutRecord:

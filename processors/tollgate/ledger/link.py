@@ -49,6 +49,10 @@ class Link:
     reached: Reached = nothing_happens
     fatal: Fatal = fatal
 
+    def counted_partitions(self, topic: Topic) -> int:
+        """How many partitions of a source topic are counted. A usage topic may have more, which only forward."""
+        return self.usage_partitions if topic is Topic.USAGE else self.delta_partitions
+
 
 def partitions_of_lane(lane: int, lanes: int, partitions: int) -> range:
     """Partitions are dealt to lanes in turn: lane 1 of 8 has 1, 9, 17, …, 57 of 64, and of 8 partitions 1 alone."""

@@ -19,6 +19,10 @@ OFFSET_ROW: Final = "o"
 
 log = structlog.get_logger("tollgate.ledger")
 
+# The keys of the rows of a partition that is not counted begin with this and its number, for they stand among those of
+# a partition that is: `f|9|o`.
+FORWARDER_ROWS: Final = "f|"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,6 +33,10 @@ class Source:
         self.stage = stage
         self.partition = partition
         self.tp = TopicPartition(link.topic_name(stage.source), partition)
+        counted = link.counted_partitions(stage.source)
+        # State has as many partitions as are counted.
+        self._state_partition = partition % counted
+        self._prefix = "" if partition < counted else f"{FORWARDER_ROWS}{partition}|"
         self.next_offset = 0
         # The offset at which a new owner would continue, -1 when nothing was ever committed. Never ahead of the log.
         self.committed_offset = -1
@@ -47,13 +55,25 @@ class Source:
         rows: dict[str, bytes] = {}
         async for records in self._committed(reader, self.stage.state):
             for record in records:
-                key = record.key.decode()
+                key = self._own(record.key.decode())
+                if key is None:
+                    continue
                 if record.value is None:
                     rows.pop(key, None)
                 else:
                     rows[key] = record.value
         self._rows = rows
         return rows
+
+    def _own(self, key: str) -> str | None:
+        """The key without the prefix of this source's rows; None for a row of another that shares the partition."""
+        if self._prefix:
+            return key.removeprefix(self._prefix) if key.startswith(self._prefix) else None
+        return None if key.startswith(FORWARDER_ROWS) else key
+
+    def put_row(self, outbox: Outbox, key: str, value: bytes | None) -> None:
+        """Write a row of this source's own, which is none of its stage's."""
+        outbox.to(self.stage.state, self._state_partition).append(((self._prefix + key).encode(), value, NO_HEADERS))
 
     async def restore(self, reader: Reader) -> None:
         """Take back the state that was read, and read what else the stage remembers."""
@@ -75,8 +95,8 @@ class Source:
 
     async def _committed(self, reader: Reader, topic: Topic) -> AsyncIterator[Sequence[ConsumerRecord]]:
         name = self._link.topic_name(topic)
-        end = await reader.end(name, self.partition)
-        async for records in reader.read(name, self.partition, end):
+        end = await reader.end(name, self._state_partition)
+        async for records in reader.read(name, self._state_partition, end):
             yield records
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
@@ -127,5 +147,5 @@ class Source:
         if outbox.count() == before and self.next_offset == self.committed_offset:
             return False
         row = _encode({"next": self.next_offset, **numbers, "writer": writer})
-        outbox.to(self.stage.state, self.partition).append((OFFSET_ROW.encode(), row, NO_HEADERS))
+        self.put_row(outbox, OFFSET_ROW, row)
         return True

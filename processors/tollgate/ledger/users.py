@@ -16,7 +16,7 @@ from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
-from tollgate.ledger.letters import FORWARDED_HEADER, dead_letter, forwarded, is_unreadable
+from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded, is_unreadable
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
@@ -156,7 +156,7 @@ class UserStage:
             if why == HOUR_BEGINS and record.timestamp <= self.horizon.limit_ms:
                 self.horizon.advance(record.timestamp)
                 continue
-            event = _decoded(record)
+            event = decoded(record)
             if isinstance(event, Refusal):
                 self._refuse(record, event)
             else:
@@ -177,7 +177,7 @@ class UserStage:
             tally.teach(event.data, price)
 
     def _apply_chunk(self, records: Sequence[ConsumerRecord]) -> None:
-        events = [_decoded(record) for record in records]
+        events = [decoded(record) for record in records]
         digests = [identity_digest(event.source, event.id) for event in events if isinstance(event, EventRecord)]
         identities = self._identities
         assert isinstance(identities, IdentityIndex)
@@ -268,10 +268,8 @@ class UserStage:
         if home == self._partition:
             self._routed.add(user)
             return True
-        if any(name == FORWARDED_HEADER for name, _ in record.headers):
-            self._refuse(
-                record, Refusal(RefusalReason.MISROUTED, "subject: forwarded once and again in a wrong partition")
-            )
+        if is_forwarded(record):
+            self._refuse(record, FORWARDED_TWICE)
         else:
             self._counters.forwarded += 1
             self._forwards.append((home, forwarded(record, key)))
@@ -337,7 +335,8 @@ class UserStage:
         return owner
 
 
-def _decoded(record: ConsumerRecord) -> EventRecord | Refusal:
+def decoded(record: ConsumerRecord) -> EventRecord | Refusal:
+    """The event in a record of usage, or why there is none."""
     return _UNREADABLE if is_unreadable(record) else decode_usage_event(record.value, record.headers)
 
 

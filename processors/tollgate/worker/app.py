@@ -75,7 +75,12 @@ async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlRead
     await wait_for_topics(settings, needed)
     # Kafka may go away again at any moment.
     report = await once_kafka_answers(settings, lambda: apply_topics(settings, dry_run=True))
-    wrong = [outcome for outcome in report.topics if outcome.action == "mismatch"]
+    for topic in report.named("grown"):
+        log.warning("a topic has more partitions than specified", topic=topic.topic, detail=topic.detail)
+    for broker in report.brokers:
+        if broker.stops:
+            log.warning("the broker's configuration may stop the ledger", detail=broker.sentence)
+    wrong = report.named("mismatch")
     for outcome in wrong:
         log.error("a topic is not as specified; the worker does not start", topic=outcome.topic, detail=outcome.detail)
     if wrong:
@@ -126,6 +131,9 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
 def _security(settings: Settings) -> dict[str, Any]:
     options = client_options(settings)
     context = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        tokens = faust.OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
+        return {"broker_credentials": tokens}
     if "sasl_mechanism" in options:
         credentials: Any = faust.SASLCredentials(
             mechanism=options["sasl_mechanism"],
@@ -165,7 +173,7 @@ def _add_pages(app: LedgerApp) -> None:
         return view.json({"status": "ready" if engine.sources else "standby", "partitions": len(engine.sources)})
 
     async def metrics(view: View, _request: Request) -> Response:
-        body = render(app.engine) if app.engine is not None else b""
+        body = render(app.engine, app.consumer._thread.waiting()) if app.engine is not None else b""  # noqa: SLF001 # the thread is ours
         return view.bytes(body, content_type="text/plain; version=0.0.4")
 
     for path, page in (("/live", live), ("/ready", ready), ("/metrics", metrics)):

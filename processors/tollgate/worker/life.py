@@ -8,8 +8,10 @@ import structlog
 from aiokafka import TopicPartition
 
 from tollgate.ledger import Engine, FileEndings, KafkaLog, Link, choose_core, fatal, fault_points
+from tollgate.runtime.broker_limits import SESSION_MS
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.topics import Topic
 from tollgate.worker.control import ControlReader
 from tollgate.worker.transport import LedgerApp
 
@@ -20,7 +22,7 @@ TICK_SECONDS: Final = 0.25
 REPORT_SECONDS: Final = 1.0
 
 # The group replaces a member whose heartbeats are missing for this long.
-SESSION_SECONDS: Final = 10.0
+SESSION_SECONDS: Final = SESSION_MS / 1000
 
 # A worker that has no assignment for this long, or reads its state for this long, is stuck, whatever the reason.
 # Reading the state takes half a minute with fifty million identities.
@@ -45,10 +47,21 @@ class Life:
             assignment = [TopicPartition(tp.topic, tp.partition) for tp in self._app.consumer.assignment()]
             if not assignment:
                 log.info("standing by: the others have all lanes", lanes=self._settings.lanes)
+            self._tell_growth(assignment)
             await engine.acquire(assignment, self._app.consumer.resume_recovered)
         except BaseException as error:  # noqa: BLE001 # a partition that is assigned but not recovered must not be read
             fatal("the assigned partitions could not be recovered", error)
         self._assigned_at = time.monotonic()
+
+    def _tell_growth(self, assignment: list[TopicPartition]) -> None:
+        usage, counted = self._settings.topic(Topic.USAGE), self._settings.usage_partitions
+        added = sorted(tp.partition for tp in assignment if tp.topic == usage and tp.partition >= counted)
+        if added:
+            log.warning(
+                "partitions of the usage topic beyond those that are counted: their events are forwarded, exactly once",
+                partitions=added,
+                counted=counted,
+            )
 
     async def _start_engine(self) -> Engine:
         """Read every budget and price before the first record, and follow them from then on."""

@@ -1,7 +1,8 @@
 """The worker's Prometheus metrics, read from the ledger's counters when they are scraped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,8 +13,9 @@ from tollgate.ledger import Engine
 class LedgerCollector(Collector):
     """Reads plain numbers at scrape time, so that counting an event costs no metric call."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, waiting: Mapping[TopicPartition, int]) -> None:
         self._engine = engine
+        self._waiting = waiting
 
     def collect(self) -> Iterator[Metric]:
         c = self._engine.counters
@@ -51,10 +53,18 @@ class LedgerCollector(Collector):
         for tp, offset in self._engine.committed_offsets().items():
             offsets.add_metric([tp.topic, str(tp.partition)], offset)
         yield offsets
+        waiting = GaugeMetricFamily(
+            "tollgate_offsets_waiting",
+            "Offsets that cannot be read before an open transaction ends",
+            labels=["topic", "partition"],
+        )
+        for tp, count in self._waiting.items():
+            waiting.add_metric([tp.topic, str(tp.partition)], count)
+        yield waiting
 
 
-def render(engine: Engine) -> bytes:
-    """The metrics in Prometheus' text format."""
+def render(engine: Engine, waiting: Mapping[TopicPartition, int]) -> bytes:
+    """The metrics in Prometheus' text format. `waiting` has the offsets behind the last stable one, by partition."""
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(engine))
+    registry.register(LedgerCollector(engine, waiting))
     return generate_latest(registry)

@@ -55,6 +55,19 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
             except KafkaError as error:
                 log.debug("the group's offsets were not updated", error=repr(error))
 
+    def waiting(self) -> dict[TopicPartition, int]:
+        """Offsets between the last stable one and the end, by partition, as of the last fetch.
+
+        They are of transactions that are open, and of what was written after the first of these began.
+        """
+        consumer = self._consumer
+        found: dict[TopicPartition, int] = {}
+        for tp in consumer.assignment() if consumer is not None else ():
+            end, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
+            if end is not None and stable is not None:
+                found[tp] = max(0, end - stable)
+        return found
+
     def group_error(self) -> BaseException | None:
         """The error that keeps this member out of the group for good, or None. aiokafka raises it only in a fetch."""
         coordinator = self._consumer._coordinator if self._consumer is not None else None  # noqa: SLF001 # no public way

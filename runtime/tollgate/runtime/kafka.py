@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from tollgate.runtime.consumer_stop import stop_without_kafka
 from tollgate.runtime.header_names import read_any_header_name
+from tollgate.runtime.kafka_security import security_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
@@ -40,19 +40,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     """
     read_any_header_name()
     stop_without_kafka()
-    options: dict[str, Any] = {
-        "bootstrap_servers": settings.kafka_bootstrap_servers,
-        "security_protocol": settings.kafka_security_protocol,
-    }
-    if "SSL" in settings.kafka_security_protocol:
-        cafile = str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None
-        options["ssl_context"] = ssl.create_default_context(cafile=cafile)
-    if settings.kafka_security_protocol.startswith("SASL"):
-        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = settings.kafka_sasl_username
-        password = settings.kafka_sasl_password
-        options["sasl_plain_password"] = password.get_secret_value() if password else None
-    return options
+    return {"bootstrap_servers": settings.kafka_bootstrap_servers, **security_options(settings)}
 
 
 async def read_to_end(

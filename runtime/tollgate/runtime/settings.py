@@ -7,9 +7,9 @@ A secret may be given as a file instead: `TOLLGATE_SLACK_BOT_TOKEN_FILE=/run/sec
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from tollgate.schemas.topics import DELTA_PARTITIONS, LANES, USAGE_PARTITIONS, Topic, topic_name
@@ -20,14 +20,26 @@ PREFIX = "TOLLGATE_"
 class Settings(BaseSettings):
     """One field per setting; the variable is the field's name in capitals after `TOLLGATE_`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
 
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, `host:port` separated by commas")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_cafile: Path | None = None
+    kafka_oauth_token_url: str | None = Field(
+        None, pattern=r"^https?://", description="token endpoint for OAUTHBEARER, with the client's id and secret"
+    )
+    kafka_oauth_client_id: str | None = None
+    kafka_oauth_client_secret: SecretStr | None = None
+    kafka_oauth_scope: str | None = None
+    kafka_oauth_token_file: Path | None = Field(
+        None, description="file with the token for OAUTHBEARER, read at each connection, instead of an endpoint"
+    )
+    kafka_ssl_cafile: Path | None = Field(None, description="PEM file of the authorities that Kafka is trusted by")
+    kafka_ssl_certfile: Path | None = Field(None, description="PEM file of this client's certificate and its chain")
+    kafka_ssl_keyfile: Path | None = Field(None, description="PEM file of its key, where that is a file of its own")
+    kafka_ssl_key_password: SecretStr | None = None
     kafka_replication_factor: int = Field(1, ge=1, description="replication factor of topics that Tollgate creates")
     topic_prefix: str = Field("tollgate.", description="prefix of every topic, its final dot included")
     usage_partitions: int = Field(
@@ -57,6 +69,9 @@ class Settings(BaseSettings):
     clickhouse_database: str = Field("tollgate", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr = SecretStr("")
+    clickhouse_cafile: Path | None = Field(
+        None, description="PEM file of the authorities that ClickHouse is trusted by, for https://"
+    )
 
     slack_bot_token: SecretStr | None = Field(None, description="without it alerts are printed as text")
     slack_channel: str | None = None
@@ -73,6 +88,19 @@ class Settings(BaseSettings):
     fault_points: str = Field("", description="for tests: where a worker kills itself, see `tollgate.ledger.faults`")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
+
+    @model_validator(mode="after")
+    def _security_is_complete(self) -> Self:
+        if (self.kafka_ssl_keyfile or self.kafka_ssl_key_password) and self.kafka_ssl_certfile is None:
+            raise ValueError("TOLLGATE_KAFKA_SSL_KEYFILE and _KEY_PASSWORD need TOLLGATE_KAFKA_SSL_CERTFILE")
+        if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_mechanism == "OAUTHBEARER":
+            client = self.kafka_oauth_token_url and self.kafka_oauth_client_id and self.kafka_oauth_client_secret
+            if not client and self.kafka_oauth_token_file is None:
+                raise ValueError(
+                    "OAUTHBEARER needs TOLLGATE_KAFKA_OAUTH_TOKEN_FILE, or TOLLGATE_KAFKA_OAUTH_TOKEN_URL with "
+                    "_CLIENT_ID and _CLIENT_SECRET"
+                )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -4,18 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
+from tollgate.runtime.broker_limits import BrokerFinding, broker_findings
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_comparison import Action, FoundTopic, TopicOutcome, compare, differing
 from tollgate.schemas.topics import TOPIC_SPECS, TopicSpec, topic_specs
-
-Action = Literal["created", "altered", "unchanged", "mismatch"]
 
 # Kafka's number for a configuration that somebody set on the topic itself, as opposed to a default.
 _SET_ON_TOPIC = 1
@@ -24,26 +24,22 @@ _VISIBLE_SECONDS_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
-class TopicOutcome:
-    """One topic: what was (or in a dry run would be) done, and why. `mismatch`: only a person can correct it."""
-
-    topic: str
-    action: Action
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class TopicsReport:
-    """The outcome of every topic, in the order of the specifications."""
+    """The outcome of every topic, in the order of the specifications, and what of the brokers needs attention."""
 
     topics: tuple[TopicOutcome, ...]
     dry_run: bool
+    brokers: tuple[BrokerFinding, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether all topics are as specified; a dry run that would change something is not."""
-        done: set[Action] = {"unchanged"} if self.dry_run else {"unchanged", "created", "altered"}
-        return all(topic.action in done for topic in self.topics)
+        """Whether all topics are as specified and no broker stops us; a dry run that would change something is not."""
+        done: set[Action] = {"unchanged", "grown"} if self.dry_run else {"unchanged", "grown", "created", "altered"}
+        return all(topic.action in done for topic in self.topics) and not any(found.stops for found in self.brokers)
+
+    def named(self, action: Action) -> list[TopicOutcome]:
+        """The topics with this outcome."""
+        return [topic for topic in self.topics if topic.action == action]
 
 
 async def apply_topics(
@@ -53,49 +49,41 @@ async def apply_topics(
 
     `specs` are `topic_specs` of the settings when they are not given.
 
-    More partitions would move users away from their state. Configurations that the specification does not name are
-    left as they are. Returns once every created topic can be written to. Raises aiokafka's KafkaError when the cluster
+    More partitions would move users away from their state. Configurations that neither the specification nor
+    `topic_comparison` names are left as they are. What the brokers' own configuration forbids is found as well, and
+    never changed. Returns once every created topic can be written to. Raises aiokafka's KafkaError when the cluster
     cannot be reached or refuses.
     """
     if specs is None:
         specs = topic_specs(settings.usage_partitions)
-    async with _admin(settings) as admin:
-        durable = _durable(settings.kafka_replication_factor)
-        wanted = {settings.topic(spec.topic): replace(spec, configs=spec.configs | durable) for spec in specs}
-        partitions = await _partition_counts(admin, list(wanted))
-        present = [name for name in wanted if name in partitions]
-        configs = await _configs(admin, present)
-        outcomes = {
-            name: _compare(name, spec, partitions.get(name), configs.get(name, {})) for name, spec in wanted.items()
-        }
+    wanted = {settings.topic(spec.topic): spec for spec in specs}
+    async with admin_client(settings) as admin:
+        found = await _found(admin, list(wanted))
+        outcomes = {name: compare(name, spec, found.get(name)) for name, spec in wanted.items()}
         if not dry_run:
-            created = [name for name, outcome in outcomes.items() if outcome.action == "created"]
-            await _create(admin, {name: wanted[name] for name in created}, settings.kafka_replication_factor)
-            for name, outcome in outcomes.items():
-                if outcome.action == "altered":
-                    await _alter(admin, name, _set_on_topic(configs[name]) | wanted[name].configs)
-            await _wait_until_writable(admin, {name: wanted[name].partitions for name in created})
-    return TopicsReport(tuple(outcomes.values()), dry_run)
+            created = {name: wanted[name] for name, outcome in outcomes.items() if outcome.action == "created"}
+            await _create(admin, created, settings.kafka_replication_factor)
+            await _wait_until_writable(admin, {name: spec.partitions for name, spec in created.items()})
+            # The cluster's defaults, which a new topic has, may not be what we take for granted.
+            found |= await _found(admin, list(created))
+            for name, spec in wanted.items():
+                if name in found and (changes := differing(spec, found[name])):
+                    await _alter(admin, name, _set_on_topic(found[name]) | changes)
+        brokers = await broker_findings(admin, settings, specs, set(found))
+    return TopicsReport(tuple(outcomes.values()), dry_run, brokers)
 
 
 async def delete_topics(settings: Settings, specs: Sequence[TopicSpec] = TOPIC_SPECS) -> None:
     """Delete this installation's topics with everything in them; absent ones are ignored."""
-    async with _admin(settings) as admin:
-        present = await _partition_counts(admin, [settings.topic(spec.topic) for spec in specs])
+    async with admin_client(settings) as admin:
+        present = await _found(admin, [settings.topic(spec.topic) for spec in specs])
         if present:
             await admin.delete_topics(list(present))
 
 
-def _durable(replication_factor: int) -> dict[str, str]:
-    """With three replicas or more, a record is acknowledged once all but one have it, so any one broker may be lost.
-
-    With Kafka's default of 1, a record may be on a single broker when it is acknowledged, and be lost with it.
-    """
-    return {"min.insync.replicas": str(replication_factor - 1)} if replication_factor >= 3 else {}
-
-
 @asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected client, closed at the end of the block."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         await admin.start()
@@ -104,9 +92,17 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    listed = await admin.describe_topics(names)
-    return {topic["topic"]: len(topic["partitions"]) for topic in listed if topic["error_code"] == 0}
+async def _found(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, FoundTopic]:
+    """Those of the topics that exist."""
+    described = await admin.describe_topics(names) if names else []
+    present = {topic["topic"]: topic["partitions"] for topic in described if topic["error_code"] == 0}
+    configs = await _configs(admin, list(present))
+    return {
+        name: FoundTopic(
+            len(partitions), min((len(p["replicas"]) for p in partitions), default=0), configs.get(name, {})
+        )
+        for name, partitions in present.items()
+    }
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, tuple[str, int]]]:
@@ -122,26 +118,8 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     return found
 
 
-def _set_on_topic(configs: dict[str, tuple[str, int]]) -> dict[str, str]:
-    return {name: value for name, (value, source) in configs.items() if source == _SET_ON_TOPIC}
-
-
-def _compare(name: str, spec: TopicSpec, partitions: int | None, configs: dict[str, tuple[str, int]]) -> TopicOutcome:
-    if partitions is None:
-        return TopicOutcome(name, "created", f"{spec.partitions} partitions")
-    if partitions != spec.partitions:
-        return TopicOutcome(
-            name,
-            "mismatch",
-            f"has {partitions} partitions instead of {spec.partitions}: this cannot be changed while it holds state; "
-            "use another TOLLGATE_TOPIC_PREFIX, or delete the topic if its content is not needed",
-        )
-    differing = [
-        f"{key} {configs[key][0] if key in configs else 'unset'} → {value}"
-        for key, value in spec.configs.items()
-        if configs.get(key, ("", 0))[0] != value
-    ]
-    return TopicOutcome(name, "altered", ", ".join(differing)) if differing else TopicOutcome(name, "unchanged")
+def _set_on_topic(topic: FoundTopic) -> dict[str, str]:
+    return {name: value for name, (value, source) in topic.configs.items() if source == _SET_ON_TOPIC}
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: dict[str, TopicSpec], replication_factor: int) -> None:

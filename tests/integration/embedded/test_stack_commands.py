@@ -17,12 +17,43 @@ from tollgate.embedded.stack_state import StackState, read_state, running_state
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
+# Sends one event in a transaction and ends without a word.
+DYING_SERVICE = """
+import asyncio, os, sys
+from aiokafka import AIOKafkaProducer
+async def main():
+    producer = AIOKafkaProducer(
+        bootstrap_servers=sys.argv[1], transactional_id="orders", transaction_timeout_ms=20_000
+    )
+    await producer.start()
+    await producer.begin_transaction()
+    await producer.send_and_wait("tollgate.usage", b"{}", b"u1", partition=3)
+    os._exit(9)
+asyncio.run(main())
+"""
+
+GROWTH = """
+import asyncio, sys
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+async def main():
+    admin = AIOKafkaAdminClient(bootstrap_servers=sys.argv[1])
+    await admin.start()
+    await admin.create_partitions({"tollgate.usage": NewPartitions(12)})
+    await admin.close()
+asyncio.run(main())
+"""
+
+# What means something to Java, to Kafka's configuration, to ClickHouse, to a shell, or to a terminal.
+NAME = "dä tü'q\" $HOME %s %41,a:b #c !d =e \\x 日本 🎉 ;&|<>*?[z]"
+
 ROLES = ["kafka", "clickhouse", "worker-0", "sink-clickhouse", "sink-alerts"]
 
 
 def tollgate(*arguments: str, status: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run the command without the developer's own settings; it must end with this status."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    # Where nothing says in which encoding names are.
+    environment["LC_ALL"] = "C"
     argv = [sys.executable, "-m", "tollgate.cli.main", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=180, env=environment, check=False)
     assert done.returncode == status, (done.stdout, done.stderr)
@@ -42,10 +73,15 @@ def status_of(data_dir: Path) -> dict[str, Any]:
     return found
 
 
+def any_behind(topics: dict[str, int]) -> bool:
+    """Whether a group has something left to read."""
+    return any(topics.values())
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of a stack that is up; the tests leave it up."""
-    directory = tmp_path_factory.mktemp("stack")
+    directory = tmp_path_factory.mktemp("stack") / NAME
     ready = json.loads(tollgate("up", "--data-dir", str(directory), "--detach", "--json").stdout)
     assert ready["ready"] is True
     assert list(ready["pids"]) == ROLES
@@ -62,8 +98,15 @@ def test_status_shows_every_role_its_port_and_no_lag(data_dir: Path) -> None:
     assert [role["role"] for role in found["processes"]] == ROLES
     assert {role["state"] for role in found["processes"]} == {"running"}
     assert {"kafka", "clickhouse", "worker-0"} <= set(found["ports"])
-    assert sum(sum(topics.values()) for topics in found["lag"].values()) == 0
+    # On a busy machine the sink still reads the first alerts and prices.
+    wait_until(lambda: not any(map(any_behind, status_of(data_dir)["lag"].values())), seconds=60, what="no lag")
     assert sorted(found["lag"]) == ["tollgate", "tollgate-sink-alerts", "tollgate-sink-clickhouse"]
+
+
+def test_everything_is_kept_in_the_directory_whatever_its_name(data_dir: Path) -> None:
+    assert list(data_dir.parent.iterdir()) == [data_dir]
+    assert (data_dir / "clickhouse" / "data" / "store").is_dir()
+    assert (data_dir / "kafka" / "log" / "tollgate.usage-7").is_dir()
 
 
 def test_doctor_finds_nothing_wrong(data_dir: Path) -> None:
@@ -71,8 +114,43 @@ def test_doctor_finds_nothing_wrong(data_dir: Path) -> None:
     assert found["ok"] is True
     names = [check["name"] for check in found["checks"]]
     assert names == [
-        *("python", "core", "disk", "java", "jars", "stack", "ports", "kafka", "topics", "lag", "clickhouse", "slack"),
+        *("python", "core", "disk", "java", "jars", "stack", "ports", "kafka", "topics"),
+        *("brokers", "lag", "waiting", "clickhouse", "slack"),
     ]
+
+
+def test_status_and_doctor_name_the_transaction_that_a_dead_service_left_open(data_dir: Path) -> None:
+    address = f"127.0.0.1:{state_of(data_dir).ports['kafka']}"
+    service = subprocess.run(
+        [sys.executable, "-c", DYING_SERVICE, address], capture_output=True, text=True, check=False
+    )
+    assert service.returncode == 9, service.stderr
+    (waiting,) = status_of(data_dir)["open_transactions"]
+    assert (waiting["topic"], waiting["partition"], waiting["records"]) == ("tollgate.usage", 3, 1)
+    assert (waiting["transactional_id"], waiting["timeout_seconds"]) == ("orders", 20)
+    found = json.loads(tollgate("doctor", "--data-dir", str(data_dir), "--json", status=1).stdout)
+    (failed,) = [check for check in found["checks"] if not check["ok"]]
+    assert failed["name"] == "waiting"
+    assert "tollgate.usage partition 3" in failed["detail"]
+    assert "transaction 'orders'" in failed["detail"]
+    assert "kafka-transactions.sh" in failed["fix"]
+    wait_until(lambda: not status_of(data_dir)["open_transactions"], seconds=60, what="the end of the transaction")
+    tollgate("doctor", "--data-dir", str(data_dir))
+
+
+def test_status_and_doctor_say_what_more_partitions_of_usage_mean(data_dir: Path) -> None:
+    address = f"127.0.0.1:{state_of(data_dir).ports['kafka']}"
+    subprocess.run([sys.executable, "-c", GROWTH, address], check=True)
+    (told,) = status_of(data_dir)["topics"]
+    assert (told["topic"], told["action"]) == ("tollgate.usage", "grown")
+    assert "has 12 partitions, of which the first 8 are counted" in told["detail"]
+    found = json.loads(tollgate("doctor", "--data-dir", str(data_dir), "--json").stdout)
+    (topics,) = [check for check in found["checks"] if check["name"] == "topics"]
+    assert "has 12 partitions" in topics["detail"]
+    assert topics["fix"].startswith("nothing must be done")
+    shown = tollgate("status", "--data-dir", str(data_dir)).stdout
+    assert "tollgate.usage has 12 partitions" in shown
+    assert "mismatch" not in tollgate("topics", "apply", "--data-dir", str(data_dir)).stdout
 
 
 def test_a_second_stack_in_the_directory_is_refused(data_dir: Path) -> None:

@@ -72,3 +72,30 @@ async def test_another_number_of_partitions_is_reported_and_left_alone(settings:
 async def test_deleting_topics_twice_is_no_error(settings: Settings) -> None:
     await delete_topics(settings)
     await delete_topics(settings)
+
+
+async def test_what_a_foreign_cluster_does_to_records_is_told_and_set_right(settings: Settings) -> None:
+    usage, priced = settings.topic(Topic.USAGE), settings.topic(Topic.PRICED)
+    await set_on_topic(settings, usage, {"compression.type": "gzip", "max.message.bytes": "1000"})
+    await set_on_topic(settings, priced, {"retention.bytes": "1000000", "unclean.leader.election.enable": "true"})
+
+    async def told() -> bool:
+        return len((await apply_topics(settings, dry_run=True)).named("altered")) == 2
+
+    await eventually(told)
+    assert (await apply_topics(settings)).ok
+
+    async def mended() -> bool:
+        return (await apply_topics(settings, dry_run=True)).ok
+
+    await eventually(mended)
+    assert await config(settings, usage, "compression.type") == "producer"
+    assert await config(settings, priced, "retention.bytes") == "-1"
+
+
+async def test_the_embedded_broker_has_nothing_that_stops(settings: Settings) -> None:
+    assert (await apply_topics(settings)).brokers == ()
+    three = settings.model_copy(update={"kafka_replication_factor": 3})
+    (few,) = (await apply_topics(three)).brokers
+    assert "fewer copies than TOLLGATE_KAFKA_REPLICATION_FACTOR=3" in few.detail
+    assert not few.stops

@@ -1,6 +1,7 @@
 """`docker-compose.yml` has the structure of the Compose specification, and names only what exists."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ SERVICE = {
     "additionalProperties": False,
     "required": ["image"],
     "properties": {
-        "image": {"type": "string", "pattern": r"^[a-z0-9./-]+:[A-Za-z0-9._-]+$"},
+        "image": {
+            "type": "string",
+            "pattern": r"^(\$\{TOLLGATE_[A-Z]+_IMAGE:-)?[a-z0-9./-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})\}?$",
+        },
+        "cap_drop": STRINGS,
+        "security_opt": STRINGS,
+        "read_only": {"type": "boolean"},
+        "tmpfs": {"type": "array", "items": {"type": "string", "pattern": r"^/[a-z/]+(:[a-z0-9=,]+)?$"}},
+        "user": {"type": "string", "pattern": r"^[1-9]\d*:[1-9]\d*$"},
         "build": {
             "type": "object",
             "additionalProperties": False,
@@ -122,6 +131,49 @@ def test_a_service_that_must_be_healthy_has_a_check(compose: dict[str, Any]) -> 
 
 def test_the_broker_takes_records_as_large_as_a_topic_may_hold(compose: dict[str, Any]) -> None:
     assert int(compose["services"]["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"]) > RECORD_BYTES_MAX + 64 * 1024
+
+
+def test_no_container_has_a_right_of_root(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        if service["image"].startswith("tollgate:"):
+            assert service["read_only"] is True, name
+            assert any(directory.startswith("/var/lib/tollgate:uid=10001") for directory in service["tmpfs"])
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    assert "--uid 10001" in dockerfile
+
+
+def test_no_password_is_written_down_and_nobody_is_a_user_by_default(compose: dict[str, Any]) -> None:
+    clickhouse = compose["services"]["clickhouse"]["environment"]
+    assert clickhouse["CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT"] == "0"
+    assert clickhouse["CLICKHOUSE_USER"] != "default"
+    given = [
+        (name, value)
+        for service in compose["services"].values()
+        for name, value in service["environment"].items()
+        if re.search("PASSWORD|TOKEN|SECRET", name)
+    ]
+    assert given
+    # A file, or what whoever starts it has in the environment.
+    assert [name for name, value in given if not value.startswith(("/run/secrets/", "${"))] == []
+    holders = [name for name, service in compose["services"].items() if "secrets" in service]
+    assert sorted(holders) == ["clickhouse", "setup", "sink-clickhouse"]
+
+
+def test_the_broker_ends_a_transaction_that_hangs_after_a_minute(compose: dict[str, Any]) -> None:
+    assert compose["services"]["kafka"]["environment"]["KAFKA_TRANSACTION_MAX_TIMEOUT_MS"] == "60000"
+
+
+def test_the_image_has_the_compiled_core_and_what_was_hashed() -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    needed = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text(encoding="utf-8"))["package"]["rust-version"]
+    assert f"RUST_IMAGE=rust:{needed}-" in dockerfile
+    assert 'choose_core("compiled")' in dockerfile
+    assert "--require-hashes --requirement deploy/requirements.lock" in dockerfile
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    # A core that was built on the host is for another machine.
+    assert {"native/target", "**/*.so", ".venv", ".git"} <= set(ignored)
 
 
 def test_the_image_copies_every_folder_of_the_product() -> None:

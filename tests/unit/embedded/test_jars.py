@@ -53,6 +53,25 @@ def test_a_jar_of_the_right_size_and_another_content_is_damaged(tmp_path: Path) 
     assert [jar.filename for jar in damaged_jars(tmp_path, TWO_JARS)] == ["a-1.jar"]
 
 
+def test_a_jar_that_was_changed_is_not_put_on_the_class_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in CONTENT.items():
+        (tmp_path / name).write_bytes(content)
+    changed = b"x" + CONTENT["a-1.jar"][1:]
+    (tmp_path / "a-1.jar").write_bytes(changed)
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    # The way to a whole one is a network, and there is none.
+    with pytest.raises(MissingPartError, match=r"Cannot fetch a-1\.jar"):
+        ensure_jars(directory=tmp_path, locked=TWO_JARS)
+    assert "a-1.jar" in capsys.readouterr().out
+    (tmp_path / "a-1.jar").write_bytes(CONTENT["a-1.jar"])
+    assert ensure_jars(directory=tmp_path, locked=TWO_JARS) == [tmp_path / "a-1.jar", tmp_path / "b-2.jar"]
+
+
 def test_without_a_network_the_error_says_what_to_do_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from tollgate.verification.snapshot import Cut
 from tollgate.verification.spill import SpaceError
 from tollgate.verification.sums import Sum
 
-CUT = Cut(begins={0: 0, 1: 0}, usage={0: 2, 1: 1}, shared={0: {0: 2, 1: 1}})
+CUT = Cut(2, begins={0: 0, 1: 0}, usage={0: 2, 1: 1}, shared={0: {0: 2, 1: 1}})
 
 
 def counted(user: str) -> EventRecord:

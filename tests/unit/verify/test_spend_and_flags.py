@@ -27,6 +27,7 @@ def spend_record(**changes: Any) -> bytes:
 PLACE = (0, 7)
 # With one partition of everything; the clock is that of the test.
 CUT = Cut(
+    1,
     users={0: 100}, shared={0: {0: 100}}, user_rows={0: 50}, shared_rows={0: 50},
     user_clocks={0: NOW_MS}, shared_clocks={0: NOW_MS}, spend_rows={0: 50},
 )  # fmt: skip

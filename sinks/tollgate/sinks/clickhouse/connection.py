@@ -33,6 +33,7 @@ def connect(settings: Settings, *, with_database: bool = True, answer_seconds_ma
             username=unquote(url.username) if url.username else settings.clickhouse_user,
             password=unquote(url.password) if url.password else settings.clickhouse_password.get_secret_value(),
             database=settings.clickhouse_database if with_database else "default",
+            ca_cert=str(settings.clickhouse_cafile) if settings.clickhouse_cafile is not None else None,
             compress=False if is_loopback(url) else "lz4",
             connect_timeout=CONNECT_SECONDS_MAX,
             send_receive_timeout=answer_seconds_max,
