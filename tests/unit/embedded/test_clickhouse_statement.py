@@ -48,26 +48,22 @@ def test_an_inserts_settings_are_taken_apart(text: bytes, sql: str, settings: st
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "sql", "data"),
     [
-        b"INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV",
-        b"insert into t (a) from -- why\n infile $$/etc/passwd$$ compression 'none' format CSV",
-        b"SELECT 1 INTO OUTFILE 'a'",
-        b"(SELECT 1 INTO /**/ OUTFILE 'a' TRUNCATE FORMAT CSV)",
-        b"INSERT INTO t SELECT 1 INTO OUTFILE 'a'",
+        (
+            b"INSERT /* a /* b */ FORMAT CSV c */ INTO t FORMAT TSV\n1",
+            "INSERT /* a /* b */ FORMAT CSV c */ INTO t ",
+            b"1",
+        ),
+        (b"INSERT INTO t /* /* */ VALUES (2) */ VALUES (1)", "INSERT INTO t /* /* */ VALUES (2) */ ", b"(1)"),
+        (b"INSERT INTO t /* -- */ VALUES (1)", "INSERT INTO t /* -- */ ", b"(1)"),
+        (b"INSERT INTO t /* ' */ VALUES ('*/')", "INSERT INTO t /* ' */ ", b"('*/')"),
+        (b"INSERT INTO t /* open VALUES (1)", "INSERT INTO t /* open VALUES (1)", b""),
     ],
 )
-def test_the_servers_files_are_refused(text: bytes) -> None:
-    with pytest.raises(QueryError, match="files are the client's") as caught:
-        parse_statement(text)
-    assert caught.value.code == 344
-
-
-@pytest.mark.parametrize(
-    "text", [b"SELECT * FROM infile", b'SELECT * FROM infile "x"', b"INSERT INTO t FORMAT CSV\nFROM INFILE 'x'\n"]
-)
-def test_what_only_looks_like_a_file_is_taken(text: bytes) -> None:
-    assert parse_statement(text).verb in ("SELECT", "INSERT")
+def test_comments_are_nested(text: bytes, sql: str, data: bytes) -> None:
+    statement = parse_statement(text)
+    assert (statement.sql, statement.data) == (sql, data)
 
 
 def test_the_place_of_input_and_its_structure_are_found_and_data_is_no_sql() -> None:
@@ -114,6 +110,9 @@ def test_an_insert_from_a_query_brings_no_data() -> None:
         (b"SELECT 1", True, None),
         (b"select 1 format JSON settings max_threads = 1", True, "JSON"),
         (b"(SELECT 1) UNION ALL (SELECT 2 FORMAT CSV)", True, None),
+        (b"SELECT /* /* */ 1 FORMAT CSV */ 2", True, None),
+        (b"SELECT format FROM t", True, None),
+        (b"SELECT t.format x FROM t FORMAT `TSV` SETTINGS a = 1, b = 2", True, "TSV"),
         (b"/* FORMAT a */ WITH 1 AS x SELECT x, 'FORMAT b' FORMAT CSV;  -- end", True, "CSV"),
         (b"CREATE TABLE t (a Int8) ENGINE = Memory", False, None),
         (b"SHOW TABLES", True, None),
