@@ -50,7 +50,10 @@ class ExternalTable:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One statement and what surrounds it in a request. `reads_only`: it may change nothing."""
+    """One statement and what surrounds it in a request.
+
+    `reads_only`: it may change nothing. `begins_early`: a slow answer begins before there is anything of it.
+    """
 
     statement: Statement
     output_format: str = "TabSeparated"
@@ -60,6 +63,7 @@ class Query:
     tables: tuple[ExternalTable, ...] = ()
     session: SessionChoice | None = None
     reads_only: bool = False
+    begins_early: bool = False
 
 
 class Engine:
@@ -109,9 +113,12 @@ class Engine:
                 self._prepare(connection, query)
                 if streams:
                     with self._piped(connection, query) as piped:
-                        yield piped.result()
+                        yield piped.result(early=query.begins_early)
                 else:
-                    yield self._whole(connection, query)
+                    result = self._whole(connection, query)
+                    self._failed_writes.end_if_any()
+                    # It is acknowledged inside of the block.
+                    yield result
             finally:
                 self._leave_session(connection, query)
                 # Errors are held back too: one caused by damaged data would look like the client's mistake.
@@ -253,16 +260,20 @@ def _take_files_out_of_the_default_database(root: Any, data_dir: Path) -> None:
 
     Its tables stay, those of an earlier release too: they are found by the directory that `metadata/default` leads to.
     """
-    metadata = data_dir / "metadata"
+    definition = data_dir / "metadata" / "default.sql"
+    tables = data_dir / "metadata" / "default"
     root.query("USE system")
     root.query("DETACH DATABASE default")
-    if not (metadata / "default.sql").exists():
-        directory = metadata / "default"
-        identity = f"UUID '{directory.readlink().name}'" if directory.is_symlink() else ""
-        root.query(f"CREATE DATABASE default {identity} ENGINE = Atomic")
-        # Attaching reads the tables that are in the directory; creating takes it for empty.
-        root.query("DETACH DATABASE default")
-    root.query("ATTACH DATABASE default")
+    if not tables.is_symlink():
+        # No table was made yet, and the engine has forgotten the identity that an empty database had.
+        definition.unlink(missing_ok=True)
+        root.query("CREATE DATABASE default ENGINE = Atomic")
+    else:
+        # CREATE DATABASE refuses a directory with tables in it, so this is what it would have written.
+        staged = definition.with_suffix(".new")
+        staged.write_text(f"ATTACH DATABASE _ UUID '{tables.readlink().name}'\nENGINE = Atomic\n", encoding="ascii")
+        staged.replace(definition)
+        root.query("ATTACH DATABASE default")
     root.query("USE default")
 
 

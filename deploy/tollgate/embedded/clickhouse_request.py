@@ -98,6 +98,7 @@ def build_query(
         tables=tables,
         session=_session(parameters),
         reads_only=reads_only,
+        begins_early=parameters.get("wait_end_of_query") == "0",
     )
 
 

@@ -86,11 +86,11 @@ class PipedQuery:
         self._thread.join()
         os.close(self._reader)
 
-    def result(self) -> Result:
-        """Wait for the begin of the result. Raises what the query raised, when nothing of it left."""
+    def result(self, *, early: bool = False) -> Result:
+        """Wait for the begin of the result, a short time when `early`. Raises what the query raised meanwhile."""
         parts: list[bytes] = []
         size = 0
-        began_at: float | None = None
+        began_at = time.monotonic() if early else None
         while size < FIRST_BYTES_MAX:
             if began_at is not None:
                 left = began_at + FIRST_SECONDS_MAX - time.monotonic()
