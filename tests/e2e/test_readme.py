@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from tests.e2e.conftest import Stack
@@ -47,10 +46,10 @@ def test_the_service_is_counted_and_then_refused(stack: Stack) -> None:
 def test_the_analysts_query_has_an_answer(stack: Stack) -> None:
     run_service(stack)
     assert CLICKHOUSE in README
+    assert "tollgate clickhouse query < query.sql" in README
 
     def answer() -> str:
-        with urlopen(Request(stack.settings.clickhouse_url, block("sql").encode()), timeout=10) as found:
-            return str(found.read().decode())
+        return stack.tollgate.ok("clickhouse", "query", stdin=block("sql")).stdout
 
     wait_until(lambda: "gpt-4o" in answer(), 30, "the event in ClickHouse")
     assert "p95_seconds" in answer()
