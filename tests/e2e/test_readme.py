@@ -49,7 +49,7 @@ def test_the_analysts_query_has_an_answer(stack: Stack) -> None:
     assert "tollgate clickhouse query < query.sql" in README
 
     def answer() -> str:
-        return stack.tollgate.ok("clickhouse", "query", stdin=block("sql")).stdout
+        return stack.tollgate.ok("clickhouse", "query", stdin=block("sql")).out
 
     wait_until(lambda: "gpt-4o" in answer(), 30, "the event in ClickHouse")
     assert "p95_seconds" in answer()

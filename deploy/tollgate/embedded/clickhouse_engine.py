@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tollgate.embedded.clickhouse_guard import READING_VERBS, refuse_the_outside, verb_of
+from tollgate.embedded.clickhouse_guard import only_reads, refuse_the_outside, verb_of
 from tollgate.embedded.clickhouse_inbox import Inbox
 from tollgate.embedded.clickhouse_results import PipedQuery, Result, counters_of
 from tollgate.embedded.clickhouse_sessions import SessionChoice, Sessions
@@ -100,8 +100,9 @@ class Engine:
         refuse_deduplication_token(query.settings)
         formatted = self._format(query.statement)
         refuse_the_outside(formatted)
-        reads = verb_of(formatted) in READING_VERBS
-        if query.reads_only and not reads:
+        # Only without a session the engine's own mode of reading holds too, and lets nothing be run by EXPLAIN.
+        may_read = only_reads(formatted) or (query.session is None and verb_of(formatted) == "EXPLAIN")
+        if query.reads_only and not may_read:
             raise QueryError(
                 READONLY,
                 "Code: 164. DB::Exception: Cannot execute query in readonly mode. For queries over HTTP, method GET "

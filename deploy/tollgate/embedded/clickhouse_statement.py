@@ -70,9 +70,22 @@ def parse_statement(text: bytes) -> Statement:
     first = next((token for token in _tokens(text) if token.upper not in (b"(", b";")), None)
     if first is None:
         raise QueryError(SYNTAX_ERROR, "Code: 62. DB::Exception: Syntax error: Empty query. (SYNTAX_ERROR)")
-    if first.upper == b"INSERT":
-        return _parse_insert(text, first)
+    insert = _insert_after_with(text, first) if first.upper == b"WITH" else first
+    if insert is not None and insert.upper == b"INSERT":
+        return _parse_insert(text, insert)
     return _parse_other(text, first)
+
+
+def _insert_after_with(text: bytes, first: _Token) -> _Token | None:
+    """The INSERT of `WITH … INSERT INTO …`; None when the statement reads."""
+    before: _Token | None = None
+    for token in _tokens(text, first.end):
+        if token.depth == 0 and token.upper == b"SELECT":
+            return None
+        if token.upper == b"INTO" and before is not None and before.upper == b"INSERT" and before.depth == 0:
+            return before
+        before = token
+    return None
 
 
 def refuse_deduplication_token(settings: dict[str, str]) -> None:

@@ -103,10 +103,10 @@ def get(url: str, sql: str, more: str = "") -> tuple[int, str, str]:
         "SHOW TABLES INTO OUTFILE '{path}'",
         "INSERT INTO FUNCTION file('{path}', 'CSV', 'a Int8') VALUES (1)",
         "INSERT INTO FUNCTION file('{path}', 'CSV', 'a Int8') SELECT 1",
-        "INSERT INTO t FROM INFILE '/etc/hostname' FORMAT LineAsString",
-        "INSERT INTO t /* /* */ FORMAT CSV */ FROM INFILE '/etc/hostname' FORMAT LineAsString",
-        "INSERT INTO t SELECT a FROM input('a String') WHERE file('/etc/hostname') != '' FORMAT CSV\nx",
-        "INSERT INTO t SELECT a FROM input('a String DEFAULT file(''/etc/hostname'')') FORMAT CSV\nx",
+        "INSERT INTO within FROM INFILE '/etc/hostname' FORMAT LineAsString",
+        "INSERT INTO within /* /* */ FORMAT CSV */ FROM INFILE '/etc/hostname' FORMAT LineAsString",
+        "INSERT INTO within SELECT a FROM input('a String') WHERE file('/etc/hostname') != '' FORMAT CSV\nx",
+        "INSERT INTO within SELECT a FROM input('a String DEFAULT file(''/etc/hostname'')') FORMAT CSV\nx",
         "CREATE TABLE u (a String) ENGINE = File(CSV, '{path}')",
         "CREATE TABLE u (a String) ENGINE = URL('http://127.0.0.1:1/', CSV)",
         "CREATE TABLE u (a String) ENGINE = Executable('x', TSV)",
@@ -121,7 +121,7 @@ def get(url: str, sql: str, more: str = "") -> tuple[int, str, str]:
         "CREATE NAMED COLLECTION c AS url = 'http://127.0.0.1:1/'",
         "ATTACH TABLE u FROM '{path}' (a Int8) ENGINE = MergeTree ORDER BY a",
         "DROP TABLE IF EXISTS u PARALLEL WITH CREATE TABLE u (a String) ENGINE = Executable('x', TSV)",
-        "BACKUP TABLE t TO File('{path}')",
+        "BACKUP TABLE within TO File('{path}')",
         "SYSTEM SHUTDOWN",
         "SET dialect = 'prql'",
     ],
@@ -129,14 +129,14 @@ def get(url: str, sql: str, more: str = "") -> tuple[int, str, str]:
 def test_a_query_reaches_nothing_but_the_engines_own_data(clickhouse: str, tmp_path: Path, sql: str) -> None:
     path = tmp_path / "reached"
     host = Path("/etc/hostname").read_text(encoding="utf-8").strip()
-    ask(clickhouse, "CREATE TABLE IF NOT EXISTS t (a String) ENGINE = Memory")
+    ask(clickhouse, "CREATE TABLE IF NOT EXISTS within (a String) ENGINE = Memory")
     status, code, body = ask(clickhouse, sql.replace("{path}", str(path)))
     assert status >= 400
     # Refused, or not there at all: never tried.
     assert code in ("1", "36", "46", "60", "62", "344", "452", "497"), body
     assert host not in body.replace(sql, "")
     assert not path.exists()
-    assert ask(clickhouse, "SELECT count() FROM t") == (200, "", "0\n")
+    assert ask(clickhouse, "SELECT count() FROM within") == (200, "", "0\n")
 
 
 def test_the_default_database_stays_as_it_was_over_restarts(server: Server) -> None:
@@ -216,7 +216,7 @@ def test_get_only_reads_in_the_engine(clickhouse: str, sql: str, session: str) -
     ask(clickhouse, "CREATE TABLE IF NOT EXISTS only_read (a String) ENGINE = Memory")
     status, code, body = get(clickhouse, sql, session)
     assert status >= 400, body
-    assert code in ("62", "80", "164")
+    assert code in ("62", "80", "164", "497")
     assert ask(clickhouse, "SELECT count() FROM only_read") == (200, "", "0\n")
 
 

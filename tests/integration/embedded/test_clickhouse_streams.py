@@ -201,3 +201,16 @@ def test_parameters_may_have_a_dollar_and_queries_bytes_that_are_no_text(clickho
     assert ask(f"{clickhouse}/?param_$x=7", "SELECT {$x:UInt8}") == b"7\n"
     assert ask(clickhouse, b"SELECT hex('\xff\xfea')") == b"FFFE61\n"
     assert ask(clickhouse, b"SELECT 1 AS `\xc3\xa4` FORMAT CSVWithNames") == '"ä"\n1\n'.encode()
+
+
+def test_rows_may_follow_a_with_and_a_dictionary_may_copy_a_table(clickhouse: str) -> None:
+    ask(clickhouse, "CREATE DATABASE IF NOT EXISTS dictionaries")
+    url = f"{clickhouse}/?database=dictionaries"
+    ask(url, "CREATE TABLE names (id UInt64, name String) ENGINE = MergeTree ORDER BY id")
+    ask(
+        url,
+        "WITH 10 AS more INSERT INTO names SELECT id + more, name FROM input('id UInt64, name String') FORMAT CSV\n1,a",
+    )
+    source = "SOURCE(CLICKHOUSE(TABLE 'names' DB 'dictionaries'))"
+    ask(url, f"CREATE DICTIONARY known (id UInt64, name String) PRIMARY KEY id {source} LAYOUT(FLAT()) LIFETIME(0)")
+    assert ask(url, "SELECT dictGet('known', 'name', toUInt64(11))") == b"a\n"

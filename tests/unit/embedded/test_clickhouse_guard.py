@@ -1,8 +1,10 @@
 """What a formatted statement may not do; the texts are as the engine's formatter writes them."""
 
+from contextlib import nullcontext
+
 import pytest
 
-from tollgate.embedded.clickhouse_guard import refuse_the_outside, verb_of
+from tollgate.embedded.clickhouse_guard import only_reads, refuse_the_outside, verb_of
 from tollgate.embedded.errors import QueryError
 
 
@@ -34,6 +36,28 @@ def test_a_query_that_reaches_out_is_refused(formatted: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "is_taken"),
+    [
+        ("CLICKHOUSE(TABLE 't' DB 'd' USER 'default' PASSWORD '')", True),
+        ("NULL()", True),
+        ("HTTP(URL 'http://127.0.0.1/' FORMAT 'CSV')", False),
+        ("FILE(PATH '/etc/passwd' FORMAT 'CSV')", False),
+        ("EXECUTABLE(COMMAND 'id' FORMAT 'CSV')", False),
+        ("CLICKHOUSE(HOST 'x' PORT 9000 TABLE 't')", False),
+        ("CLICKHOUSE(TABLE 't' PORT tcpPort())", False),
+        ("CLICKHOUSE(QUERY 'SELECT file(1)')", False),
+        ("CLICKHOUSE(TABLE 't' WHERE 'file(1)')", False),
+        ("CLICKHOUSE(TABLE 't' INVALIDATE_QUERY 'SELECT 1')", False),
+        ("CLICKHOUSE(DB concat('a', 'b') TABLE 't')", False),
+    ],
+)
+def test_a_dictionary_copies_a_table_of_the_engine_alone(source: str, is_taken: bool) -> None:
+    formatted = f"CREATE DICTIONARY d (`a` UInt64) PRIMARY KEY a SOURCE({source}) LAYOUT(FLAT())"
+    with nullcontext() if is_taken else pytest.raises(QueryError, match=r"dictionary source|function file"):
+        refuse_the_outside(formatted)
+
+
+@pytest.mark.parametrize(
     "formatted",
     ["SELECT 1 INTO OUTFILE '/tmp/x' FORMAT CSV", "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV"],
 )
@@ -58,6 +82,24 @@ def test_the_servers_files_are_refused(formatted: str) -> None:
 )
 def test_what_only_looks_like_it_is_taken(formatted: str) -> None:
     refuse_the_outside(formatted)
+
+
+@pytest.mark.parametrize(
+    ("formatted", "reads"),
+    [
+        ("SELECT 1", True),
+        ("WITH 1 AS x SELECT x", True),
+        ("SHOW TABLES", True),
+        ("SET max_threads = 1", True),
+        ("SELECT 1 PARALLEL WITH DROP TABLE t", False),
+        ("INSERT INTO t WITH 1 AS x SELECT x", False),
+        ("EXPLAIN ANALYZE INSERT INTO t SELECT 1", False),
+        ("SYSTEM FLUSH LOGS", False),
+        ("", False),
+    ],
+)
+def test_reading_is_told_from_changing(formatted: str, reads: bool) -> None:
+    assert only_reads(formatted) is reads
 
 
 def test_the_verb_is_the_first_word() -> None:

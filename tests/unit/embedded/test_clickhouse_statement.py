@@ -18,6 +18,7 @@ from tollgate.embedded.errors import QueryError
         (b"INSERT INTO t FORMAT Native\n\x01\x00\xff--", "INSERT INTO t ", "Native", b"\x01\x00\xff--"),
         (b"-- why\nINSERT INTO `format` FORMAT CSV\n1", "-- why\nINSERT INTO `format` ", "CSV", b"1"),
         (b"INSERT INTO values VALUES (1)", "INSERT INTO values ", "Values", b"(1)"),
+        (b"WITH (SELECT 1) AS a INSERT INTO t FORMAT CSV\n1", "WITH (SELECT 1) AS a INSERT INTO t ", "CSV", b"1"),
         (
             b"INSERT INTO FUNCTION file('a.csv', 'CSV') FORMAT TSV\n1",
             "INSERT INTO FUNCTION file('a.csv', 'CSV') ",
@@ -76,6 +77,9 @@ def test_the_place_of_input_and_its_structure_are_found_and_data_is_no_sql() -> 
     assert statement.sql_after == " AS i WHERE a > (0) SETTINGS max_threads = 1 "
     assert (statement.data_format, statement.data) == ("RowBinary", b"\x01;\x02)")
     assert parse_statement(b"INSERT INTO t SELECT input FROM u").data is None
+    with_first = parse_statement(b"WITH 1 AS x INSERT INTO t SELECT a + x FROM input('a Int8') FORMAT CSV\n1")
+    assert (with_first.sql, with_first.data) == ("WITH 1 AS x INSERT INTO t SELECT a + x FROM ", b"1")
+    assert parse_statement(b"WITH 1 AS insert SELECT insert, 'INSERT INTO t VALUES (1)'").data is None
 
 
 @pytest.mark.parametrize("rest", [b")", b")\nFORMAT", b" FORMAT CSV\n1", b") SELECT (1 FORMAT CSV\n1)"])
