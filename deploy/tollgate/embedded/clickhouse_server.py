@@ -346,6 +346,8 @@ def serve(data_dir: Path, port: int, password: str) -> int:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # One that is there already may be an earlier release's.
     data_dir.chmod(0o700)
+    # The engine takes a `config.xml` of the directory in which it is loaded for its own.
+    os.chdir(data_dir)
     with (data_dir / "server.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

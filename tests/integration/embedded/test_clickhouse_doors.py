@@ -122,6 +122,12 @@ def get(url: str, sql: str, more: str = "") -> tuple[int, str, str]:
         "ATTACH TABLE u FROM '{path}' (a Int8) ENGINE = MergeTree ORDER BY a",
         "DROP TABLE IF EXISTS u PARALLEL WITH CREATE TABLE u (a String) ENGINE = Executable('x', TSV)",
         "BACKUP TABLE within TO File('{path}')",
+        "SELECT 1 AS a FORMAT Template SETTINGS format_template_resultset = '/etc/hostname'",
+        "SELECT 1 AS a FORMAT Template SETTINGS format_template_row = '/etc/hostname'",
+        "SELECT 1 AS a FORMAT Protobuf SETTINGS output_format_schema = '{path}.proto'",
+        "SELECT 1 AS a FORMAT Protobuf SETTINGS format_schema_source = 'file', format_schema = '/etc/hostname:M'",
+        "INSERT INTO within SETTINGS input_format_record_errors_file_path = '{path}' FORMAT CSV\nx",
+        "SELECT * FROM format(AvroConfluent, 'x') SETTINGS format_avro_schema_registry_url = 'http://127.0.0.1:1'",
         "SYSTEM SHUTDOWN",
         "SET dialect = 'prql'",
     ],
@@ -135,7 +141,7 @@ def test_a_query_reaches_nothing_but_the_engines_own_data(clickhouse: str, tmp_p
     # Refused, or not there at all: never tried.
     assert code in ("1", "36", "46", "60", "62", "344", "452", "497"), body
     assert host not in body.replace(sql, "")
-    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
     assert ask(clickhouse, "SELECT count() FROM within") == (200, "", "0\n")
 
 
@@ -173,6 +179,17 @@ def test_tables_that_an_earlier_release_made_in_the_default_database_stay(server
         server.start()
         assert ask(server.url, "SELECT a FROM old") == (200, "", "5\n")
         server.stop()
+
+
+def test_a_configuration_in_the_directory_of_the_start_is_not_taken(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "cloned"
+    elsewhere.mkdir()
+    (elsewhere / "config.xml").write_text("<clickhouse><users_config>/nowhere.xml</users_config></clickhouse>")
+    monkeypatch.chdir(elsewhere)
+    server.start()
+    assert ask(server.url, "SELECT 1") == (200, "", "1\n")
 
 
 def test_the_data_directory_is_the_users_alone(server: Server) -> None:
