@@ -17,10 +17,15 @@ $(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py native/build.py na
 demo: setup
 	$(BIN)/tollgate demo
 
-# The tests keep what they write in build/, and only of those that failed.
+# The tests keep what they write in build/, and only of those that failed. Those in a browser need Chromium.
+BROWSER := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+
 test: setup
 	mkdir -p build
-	PYTEST_DEBUG_TEMPROOT=build $(BIN)/python -m pytest
+ifeq ($(BROWSER),)
+	@echo 'Chromium is missing, so the tests in a browser are left out: install it, for example apt-get install chromium.'
+endif
+	PYTEST_DEBUG_TEMPROOT=build $(BIN)/python -m pytest $(if $(BROWSER),,-m 'not browser')
 
 check: setup
 	$(BIN)/ruff check .

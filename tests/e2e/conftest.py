@@ -13,6 +13,7 @@ import pytest
 from tests.support.slack_server import CHANNEL, TOKEN
 from tests.support.tollgate_cli import Tollgate
 
+from tollgate.embedded import stack_settings
 from tollgate.embedded.children import start_child, stop_child
 from tollgate.runtime.settings import Settings, load_settings
 
@@ -77,11 +78,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         ready = tollgate.ok("up", "--detach", "--json").json()
         ports = ready["ports"]
-        settings = load_settings(
-            kafka_bootstrap_servers=f"127.0.0.1:{ports['kafka']}",
-            clickhouse_url=f"http://127.0.0.1:{ports['clickhouse']}",
-            data_dir=directory / "data",
-        )
+        assert set(ports) >= {"kafka", "clickhouse"}
+        settings = load_settings(**stack_settings(directory / "data"))
         yield Stack(tollgate, settings, slack)
     finally:
         tollgate.run("down")

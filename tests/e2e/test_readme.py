@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from tests.e2e.conftest import Stack
@@ -13,7 +12,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-KAFKA, CLICKHOUSE = "127.0.0.1:9092", "http://127.0.0.1:8123"
+KAFKA = "127.0.0.1:9092"
 
 
 def block(language: str) -> str:
@@ -46,11 +45,10 @@ def test_the_service_is_counted_and_then_refused(stack: Stack) -> None:
 
 def test_the_analysts_query_has_an_answer(stack: Stack) -> None:
     run_service(stack)
-    assert CLICKHOUSE in README
+    assert "tollgate clickhouse query < query.sql" in README
 
     def answer() -> str:
-        with urlopen(Request(stack.settings.clickhouse_url, block("sql").encode()), timeout=10) as found:
-            return str(found.read().decode())
+        return stack.tollgate.ok("clickhouse", "query", stdin=block("sql")).out
 
     wait_until(lambda: "gpt-4o" in answer(), 30, "the event in ClickHouse")
     assert "p95_seconds" in answer()

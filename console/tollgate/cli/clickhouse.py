@@ -1,15 +1,23 @@
-"""`tollgate clickhouse migrate`: make ClickHouse's tables as this release needs them."""
+"""`tollgate clickhouse migrate` makes ClickHouse's tables as this release needs them; `query` asks them."""
 
+import sys
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir, examples
-from tollgate.cli.output import print_json, print_table, say_error
+from tollgate.cli.output import print_json, print_table, safe, say_error
 from tollgate.cli.services import find_settings
 from tollgate.runtime.settings import Settings
-from tollgate.sinks.clickhouse import MigrationError, UnavailableError, migrate, migration_states
+from tollgate.sinks.clickhouse import (
+    MigrationError,
+    QueryRefusedError,
+    UnavailableError,
+    ask,
+    migrate,
+    migration_states,
+)
 
 _EXAMPLES = examples("tollgate clickhouse migrate", "tollgate clickhouse migrate --status --json")
 
@@ -55,6 +63,47 @@ def migrate_command(
         say_error("the tables are not as this release needs them: run `tollgate clickhouse migrate`.")
         return Exit.NO
     return Exit.OK
+
+
+_QUERY_EXAMPLES = examples(
+    "tollgate clickhouse query 'SELECT model, sum(cost_usd) FROM usage GROUP BY model'",
+    "tollgate clickhouse query < query.sql > answer.txt",
+)
+
+
+@app.command(name="query", help_epilogue=_QUERY_EXAMPLES)
+def query_command(sql: str | None = None, /, *, data_dir: DataDir = None) -> Exit:
+    """Ask ClickHouse one question and print its answer as it comes.
+
+    Finds the stack of this machine and its password by itself. Exit 1 when ClickHouse refuses the question.
+
+    Parameters
+    ----------
+    sql
+        One statement in ClickHouse's SQL; from standard input when it is not given. Its FORMAT clause says how the
+        answer is written; a table without one.
+    """
+    settings = find_settings(data_dir)
+    text = sys.stdin.read() if sql is None else sql
+    if not text.strip():
+        raise UsageError("there is no question: give it as an argument, or on standard input.")
+    try:
+        for part in ask(settings, text):
+            _write(part)
+    except UnavailableError as error:
+        _unreachable(settings, error)
+    except QueryRefusedError as error:
+        raise AnswerIsNoError(f"ClickHouse refused the question: {error}.") from None
+    return Exit.OK
+
+
+def _write(part: bytes) -> None:
+    """Bytes for a file or a program as they are; for a terminal nothing that it would act on."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\n".join(safe(line) for line in part.decode("utf-8", "replace").split("\n")))
+    else:
+        sys.stdout.buffer.write(part)
+    sys.stdout.flush()
 
 
 def _print_status(settings: Settings, json: bool) -> Exit:

@@ -288,12 +288,18 @@ def _what_to_try(stage: Stage) -> None:
             stage.command("budget", "set", _OVERSPENDER_SCOPE, "--limit", "50", "--window", "day"),
             stage.command("spend", "global"),
             f"echo {shlex.quote(json.dumps(event, separators=(',', ':')))} | {stage.command('publish', '-')}",
-            f"curl -s {stage.settings.clickhouse_url} --data {shlex.quote(query)}",
+            f"curl -s -u {_clickhouse_login(stage)} {stage.settings.clickhouse_url} --data {shlex.quote(query)}",
             stage.command("verify"),
         ),
         "  ",
     )
     stage.screen.gap()
+
+
+def _clickhouse_login(stage: Stage) -> str:
+    """Name and password, for a command to copy."""
+    settings = stage.settings
+    return shlex.quote(f"{settings.clickhouse_user}:{settings.clickhouse_password.get_secret_value()}")
 
 
 async def _tell_changes(stage: Stage, flags: FlagReader) -> None:

@@ -47,8 +47,15 @@ def find_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
             where = settings.data_dir
             raise UnreachableError(f"no stack runs in {where}: start it with `tollgate up --data-dir {where}`.")
         return settings
-    found = {_KAFKA: f"127.0.0.1:{state.ports['kafka']}", _CLICKHOUSE: f"http://127.0.0.1:{state.ports['clickhouse']}"}
-    return _load(overrides | {name: found[name] for name in missing})
+    found = {_KAFKA: {_KAFKA: f"127.0.0.1:{state.ports['kafka']}"}}
+    found[_CLICKHOUSE] = {
+        _CLICKHOUSE: f"http://127.0.0.1:{state.ports['clickhouse']}",
+        "clickhouse_user": "default",
+        "clickhouse_password": state.clickhouse_password,
+    }
+    for name in missing:
+        overrides |= found[name]
+    return _load(overrides)
 
 
 def _stack(data_dir: Path) -> "StackState | None":

@@ -1,15 +1,16 @@
 """From an HTTP request to a query, by the rules of ClickHouse's HTTP interface. Pure."""
 
+import re
 from collections.abc import Mapping
 from email.parser import BytesParser
 from email.policy import HTTP
 from urllib.parse import parse_qsl
 
-from tollgate.embedded.clickhouse_engine import SESSION_SECONDS, SESSION_SECONDS_MAX, Query
+from tollgate.embedded.clickhouse_engine import ExternalTable, Query
+from tollgate.embedded.clickhouse_sessions import SESSION_SECONDS, SESSION_SECONDS_MAX, SessionChoice
 from tollgate.embedded.clickhouse_statement import parse_statement
 from tollgate.embedded.errors import QueryError
 
-READONLY = 164
 NOT_IMPLEMENTED = 48
 INVALID_SESSION_TIMEOUT = 374
 BAD_REQUEST_PARAMETER = 408
@@ -24,8 +25,8 @@ _RESERVED = frozenset(
         *("http_headers_progress_interval_ms", "cancel_http_readonly_queries_on_client_close"),
     }
 )
-_READING_VERBS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "SET", "USE"})
-_MAY_MODIFY = "For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries."
+# The engine takes `$` in names too, as its lexer does.
+_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
 def request_parameters(query_string: str) -> dict[str, str]:
@@ -33,27 +34,36 @@ def request_parameters(query_string: str) -> dict[str, str]:
     return dict(parse_qsl(query_string, keep_blank_values=True))
 
 
-def form_parameters(content_type: str, body: bytes) -> dict[str, str]:
-    """The parameters in a `multipart/form-data` body. Raises QueryError when it brings a file: no external tables."""
+def form_parts(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The parameters, and the files by name, in a `multipart/form-data` body."""
     message = BytesParser(policy=HTTP).parsebytes(
         b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + body
     )
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
+    files: dict[str, bytes] = {}
     for part in message.iter_parts():
-        if part.get_filename() is not None:
-            raise QueryError(
-                NOT_IMPLEMENTED,
-                "Code: 48. DB::Exception: The embedded server takes no external tables. (NOT_IMPLEMENTED)",
-            )
         name = part.get_param("name", header="content-disposition")
         content = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(content, bytes):
-            found[name] = content.decode("utf-8", "replace")
-    return found
+        if not isinstance(name, str) or not isinstance(content, bytes):
+            continue
+        if part.get_filename() is not None:
+            files[name] = content
+        else:
+            parameters[name] = content.decode("utf-8", "replace")
+    return parameters, files
 
 
-def build_query(method: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Query | None:
+def build_query(
+    parameters: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    files: Mapping[str, bytes] | None = None,
+    *,
+    reads_only: bool = False,
+) -> Query | None:
     """The query of a request, or None when it brings none. `headers` have lower-case names; `body` is unpacked.
+
+    `files` are external tables; their structure and format are in parameters that begin with their names.
 
     The query may be in the URL, in the body, or begin in the URL and go on, after a line end, in the body.
     Raises QueryError.
@@ -70,10 +80,8 @@ def build_query(method: str, parameters: Mapping[str, str], headers: Mapping[str
     if not text:
         return None
     statement = parse_statement(text)
-    if method == "GET" and statement.verb not in _READING_VERBS:
-        raise QueryError(
-            READONLY, f"Code: 164. DB::Exception: Cannot execute query in readonly mode. {_MAY_MODIFY} (READONLY)"
-        )
+    tables = tuple(_external_table(name, data, parameters) for name, data in (files or {}).items())
+    of_tables = {f"{table.name}_{what}" for table in tables for what in ("structure", "types", "format")}
     asked_for = headers.get("x-clickhouse-format") or parameters.get("default_format") or "TabSeparated"
     return Query(
         statement,
@@ -82,20 +90,41 @@ def build_query(method: str, parameters: Mapping[str, str], headers: Mapping[str
         settings={
             name: value
             for name, value in parameters.items()
-            if name not in _RESERVED and not name.startswith("param_") and _is_name(name)
+            if name not in _RESERVED | of_tables and not name.startswith("param_") and _is_name(name)
         },
         parameters={
             name[6:]: value for name, value in parameters.items() if name.startswith("param_") and _is_name(name)
         },
-        session=parameters.get("session_id") or None,
-        session_seconds=_session_seconds(parameters.get("session_timeout")),
-        session_must_exist=parameters.get("session_check") == "1",
+        tables=tables,
+        session=_session(parameters),
+        reads_only=reads_only,
+        begins_early=parameters.get("wait_end_of_query") == "0",
     )
+
+
+def _external_table(name: str, data: bytes, parameters: Mapping[str, str]) -> ExternalTable:
+    structure = parameters.get(f"{name}_structure", "")
+    if not structure:
+        types = parameters.get(f"{name}_types", "").split(",")
+        structure = ", ".join(f"_{number} {type_}" for number, type_ in enumerate(types, 1))
+    data_format = parameters.get(f"{name}_format") or "TabSeparated"
+    if not (name.isidentifier() and _is_name(data_format)):
+        raise QueryError(
+            BAD_REQUEST_PARAMETER,
+            f"Code: 408. DB::Exception: {name!r} is no name of an external table. (BAD_REQUEST_PARAMETER)",
+        )
+    return ExternalTable(name, structure, data_format, data)
+
+
+def _session(parameters: Mapping[str, str]) -> SessionChoice | None:
+    seconds = _session_seconds(parameters.get("session_timeout"))
+    name = parameters.get("session_id")
+    return SessionChoice(name, seconds, parameters.get("session_check") == "1") if name else None
 
 
 def _is_name(name: str) -> bool:
     """A setting's or a parameter's name goes into a statement as it is, so anything else is an error."""
-    if name.isascii() and name.isidentifier():
+    if _NAME.fullmatch(name):
         return True
     raise QueryError(
         BAD_REQUEST_PARAMETER, f"Code: 408. DB::Exception: {name!r} is no name of a setting. (BAD_REQUEST_PARAMETER)"

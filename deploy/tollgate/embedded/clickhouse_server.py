@@ -5,25 +5,38 @@
 
 import argparse
 import fcntl
-import json
 import os
+import secrets
 import signal
 import socket
 import threading
 import time
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 import structlog
 
-from tollgate.embedded.clickhouse_engine import Answer, Engine, Query
+from tollgate.embedded.clickhouse_answers import exception_block, result_headers, status_of
+from tollgate.embedded.clickhouse_engine import Engine
 from tollgate.embedded.clickhouse_inbox import Inbox
-from tollgate.embedded.clickhouse_request import build_query, form_parameters, request_parameters
+from tollgate.embedded.clickhouse_password import check_credentials, credentials_of
+from tollgate.embedded.clickhouse_request import build_query, form_parts, request_parameters
+from tollgate.embedded.clickhouse_results import Result
 from tollgate.embedded.errors import QueryError
-from tollgate.embedded.http_bodies import BadBodyError, BodyTooLargeError, compress, decompress, read_body
+from tollgate.embedded.http_bodies import BadBodyError, BodyTooLargeError, Packer, decompress, packer, read_body
+from tollgate.embedded.http_bounds import (
+    BODY_SECONDS_MAX,
+    HEAD_SECONDS_MAX,
+    IDLE_SECONDS_MAX,
+    SEND_SECONDS_MAX,
+    BoundedServer,
+)
+from tollgate.embedded.http_origin import ANSWER_HEADERS, refuse_web_page
 from tollgate.embedded.ports import HOST
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import load_settings
@@ -32,84 +45,46 @@ logger = structlog.get_logger(__name__)
 
 # The body, its rows and their copy for the engine are in memory together, so one insert may cost three times this.
 BODY_BYTES_MAX = 256 * 1024 * 1024
-# How long a connection may stand still, and how long running queries may take after SIGTERM.
-IDLE_SECONDS_MAX = 600
+# A body that is longer than this, or does not tell its length before it is read and unpacked, is large.
+SMALL_BODY_BYTES_MAX = 1024 * 1024
+# So many large bodies at a time; the others wait before they are read.
+LARGE_BODIES_MAX = 4
+LARGE_BODY_WAIT_SECONDS_MAX = 60
+# How long running queries may take after SIGTERM.
 DRAIN_SECONDS_MAX = 10
-# Below this head and body leave in one piece; above it a copy would cost more than a second call.
-ONE_PIECE_BYTES_MAX = 1024 * 1024
+# How much of a refused request's body is read, and for how long, so that its sender sees the answer.
+LINGER_BYTES_MAX = 16 * 1024 * 1024
+LINGER_SECONDS_MAX = 2
 
 TOO_MANY_BYTES = 307
+TOO_MANY_QUERIES = 202
 CANNOT_DECOMPRESS = 271
 UNKNOWN_EXCEPTION = 1002
 
-# ClickHouse's table from exception code to HTTP status (exceptionCodeToHTTPStatus.cpp); everything else is 500.
-_STATUS_BY_CODE = {
-    194: 401,  # REQUIRED_PASSWORD
-    **dict.fromkeys((192, 193, 497, 516), 403),  # users, passwords, access
-    # Arguments, things that cannot be parsed, syntax, types and values.
-    **dict.fromkeys((6, 15, 16, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376), 400),
-    **dict.fromkeys((408, 427, 441, 456, 457, 675, 676), 400),
-    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 372), 404),  # unknown names
-    159: 408,  # TIMEOUT_EXCEEDED
-    229: 413,  # QUERY_IS_TOO_LARGE
-    307: 413,  # TOO_MANY_BYTES, here: the body
-    271: 400,  # CANNOT_DECOMPRESS, here: the body
-    344: 400,  # SUPPORT_IS_DISABLED, here: what this server does not take
-    48: 501,  # NOT_IMPLEMENTED
-    **dict.fromkeys((76, 209, 439), 503),
-}
 
-_CONTENT_TYPES = {
-    "csv": "text/csv; charset=UTF-8; header=absent",
-    "csvwithnames": "text/csv; charset=UTF-8; header=present",
-    "csvwithnamesandtypes": "text/csv; charset=UTF-8; header=present",
-    "json": "application/json; charset=UTF-8",
-    "jsoncompact": "application/json; charset=UTF-8",
-    "jsonstrings": "application/json; charset=UTF-8",
-    "jsoneachrow": "application/x-ndjson; charset=UTF-8",
-    "tabseparated": "text/tab-separated-values; charset=UTF-8",
-    "tabseparatedwithnames": "text/tab-separated-values; charset=UTF-8",
-    "tabseparatedwithnamesandtypes": "text/tab-separated-values; charset=UTF-8",
-    "tsv": "text/tab-separated-values; charset=UTF-8",
-    "tsvwithnames": "text/tab-separated-values; charset=UTF-8",
-    "xml": "application/xml; charset=UTF-8",
-    "native": "application/octet-stream",
-    "rowbinary": "application/octet-stream",
-    "parquet": "application/octet-stream",
-    "arrow": "application/octet-stream",
-    "arrowstream": "application/octet-stream",
-}
+class ClickHouseServer(BoundedServer):
+    """The engine behind HTTP on one port."""
 
-
-class ClickHouseServer(ThreadingHTTPServer):
-    """One thread per connection; counts the requests under way so that a stop can wait for them."""
-
-    daemon_threads = True
-    request_queue_size = 256
-    allow_reuse_address = True
-
-    def __init__(self, engine: Engine, port: int) -> None:
+    def __init__(self, engine: Engine, port: int, password: str) -> None:
         super().__init__((HOST, port), Handler)
         self.engine = engine
+        self.password = password
         self.display_name = socket.gethostname()
-        self._active = 0
-        self._changed = threading.Condition()
+        self._large_bodies = threading.BoundedSemaphore(LARGE_BODIES_MAX)
 
-    def enter(self) -> None:
-        """A request began."""
-        with self._changed:
-            self._active += 1
-
-    def leave(self) -> None:
-        """A request was answered."""
-        with self._changed:
-            self._active -= 1
-            self._changed.notify_all()
-
-    def drain(self, seconds_max: float) -> bool:
-        """Wait until no request is under way; whether that was reached in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._active == 0, seconds_max)
+    @contextmanager
+    def large_body(self) -> Iterator[None]:
+        """A place for one large body, from before it is read until its query is done. Raises QueryError."""
+        if not self._large_bodies.acquire(timeout=LARGE_BODY_WAIT_SECONDS_MAX):
+            raise QueryError(
+                TOO_MANY_QUERIES,
+                f"Code: 202. DB::Exception: {LARGE_BODIES_MAX} large inserts are under way: try again later. "
+                "(TOO_MANY_SIMULTANEOUS_QUERIES)",
+            )
+        try:
+            yield
+        finally:
+            self._large_bodies.release()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -120,8 +95,29 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     # With Nagle's algorithm an answer in two pieces waits 40 ms for the client's delayed acknowledgement.
     disable_nagle_algorithm = True
-    timeout = IDLE_SECONDS_MAX
+    timeout = SEND_SECONDS_MAX
     server: ClickHouseServer
+    _head_end: AbstractContextManager[None] | None = None
+    _is_begun = False
+
+    def handle_one_request(self) -> None:
+        """Wait for a request's first byte, then for its head."""
+        self._is_begun = False
+        try:
+            with self.server.within(self.connection, IDLE_SECONDS_MAX):
+                begun = self.rfile.peek(1)  # type: ignore[attr-defined] # http.server makes a buffered reader
+            if not begun:
+                self.close_connection = True
+                return
+            end: AbstractContextManager[None] = self.server.within(self.connection, HEAD_SECONDS_MAX)
+            end.__enter__()
+            self._head_end = end
+            super().handle_one_request()
+        except (OSError, ValueError):
+            # The connection was cut, or closed under the reader.
+            self.close_connection = True
+        finally:
+            self._head_arrived()
 
     def do_GET(self) -> None:
         """A query that only reads, or a health check."""
@@ -132,53 +128,96 @@ class Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_HEAD(self) -> None:
-        """A health check without an answer's body."""
+        """A health check without an answer's body; never a query."""
         self._serve()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 # http.server's signature
+        """Say what is wrong with a request that is no HTTP, in plain text: http.server's own would be a page."""
+        self._head_arrived()
+        self.close_connection = True
+        self._send(int(code), b"The request is not understood.\n", {})
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is http.server's
         """Keep http.server's own lines out of the log: they hold the URL, and that holds the query."""
 
+    def _head_arrived(self) -> None:
+        """End the time of the head, once."""
+        end, self._head_end = self._head_end, None
+        if end is not None:
+            end.__exit__(None, None, None)
+
     def _serve(self) -> None:
-        self.server.enter()
-        try:
-            self._answer()
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
-        finally:
-            self.server.leave()
+        self._head_arrived()
+        with self.server.request():
+            try:
+                self._answer()
+            except (ConnectionError, TimeoutError):
+                self.close_connection = True
 
     def _answer(self) -> None:
-        url = urlsplit(self.path)
-        parameters = request_parameters(url.query)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        refusal = refuse_web_page(headers, self.server.server_port)
+        if refusal:
+            self._refuse(403, refusal)
+            return
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self._refuse(400, "The address is not understood.\n")
+            return
+        if url.path in ("/ping", "/replicas_status") or (url.path == "/" and self.command == "HEAD"):
+            self._refuse(200, "Ok.\n")
+        elif url.path != "/":
+            self._refuse(404, f"There is no handle {url.path}\nUse / or /ping for health checks.\n")
+        else:
+            self._answer_query(request_parameters(url.query), headers)
+
+    def _answer_query(self, parameters: dict[str, str], headers: dict[str, str]) -> None:
         query_id = parameters.get("query_id") or str(uuid.uuid4())
         try:
-            body = self._body()
-            refusal = self._refuse_other_sites()
-            if refusal:
-                self._send(403, refusal.encode(), {})
-            elif url.path in ("/ping", "/replicas_status"):
-                self._send(200, b"Ok.\n", {})
-            elif url.path != "/":
-                self._send(404, f"There is no handle {url.path}\nUse / or /ping for health checks.\n".encode(), {})
-            else:
-                self._run(parameters, body, query_id)
+            check_credentials(credentials_of(headers, parameters), self.server.password)
         except QueryError as error:
+            self._send_error(error, query_id, body_unread=True)
+            return
+        try:
+            with self._body(headers) as body:
+                self._run(parameters, headers, body, query_id)
+        except (ConnectionError, TimeoutError):
+            raise
+        except QueryError as error:
+            if self._is_begun:
+                # Its end is not what its head promised, and that is all that can still be told.
+                raise ConnectionError from error
             self._send_error(error, query_id)
         except Exception as error:
             # Our own bug must answer the client and stand in the log.
             logger.exception("request failed", query_id=query_id)
+            if self._is_begun:
+                raise ConnectionError from error
             text = f"Code: 1002. DB::Exception: {type(error).__name__} in the embedded server. (UNKNOWN_EXCEPTION)"
             self._send_error(QueryError(UNKNOWN_EXCEPTION, text), query_id)
 
-    def _body(self) -> bytes:
+    @contextmanager
+    def _body(self, headers: dict[str, str]) -> Iterator[bytes]:
+        """The request's body, unpacked. Large ones wait for a place before their first byte is read."""
+        length = headers.get("content-length", "0")
+        is_small = length.isdigit() and int(length) <= SMALL_BODY_BYTES_MAX and "transfer-encoding" not in headers
+        if is_small and "content-encoding" not in headers:
+            yield self._read_body(headers)
+            return
+        with self.server.large_body():
+            yield self._read_body(headers)
+
+    def _read_body(self, headers: dict[str, str]) -> bytes:
         try:
-            raw = read_body(
-                cast("BinaryIO", self.rfile),
-                self.headers["Content-Length"],
-                self.headers["Transfer-Encoding"],
-                BODY_BYTES_MAX,
-            )
-            return decompress(raw, self.headers["Content-Encoding"], BODY_BYTES_MAX)
+            with self.server.within(self.connection, BODY_SECONDS_MAX):
+                raw = read_body(
+                    cast("BinaryIO", self.rfile),
+                    headers.get("content-length"),
+                    headers.get("transfer-encoding"),
+                    BODY_BYTES_MAX,
+                )
+            return decompress(raw, headers.get("content-encoding"), BODY_BYTES_MAX)
         except BodyTooLargeError as error:
             # What is left of the body cannot be told from a next request.
             self.close_connection = True
@@ -193,41 +232,59 @@ class Handler(BaseHTTPRequestHandler):
                 CANNOT_DECOMPRESS, f"Code: 271. DB::Exception: Cannot read the request: {error}. (CANNOT_DECOMPRESS)"
             ) from error
 
-    def _refuse_other_sites(self) -> str | None:
-        """Why the request is refused, or None.
-
-        There are no passwords here, so a web page open in the user's browser must not be able to send queries: neither
-        directly (browsers then send its `Origin`) nor under a name that it points to 127.0.0.1.
-        """
-        host = urlsplit(f"//{self.headers['Host'] or HOST}").hostname
-        if host not in (HOST, "localhost", "::1"):
-            return "The embedded server answers to 127.0.0.1 and localhost only.\n"
-        origin = self.headers["Origin"]
-        if origin is not None and urlsplit(origin).netloc != self.headers["Host"]:
-            return "The embedded server takes no requests from web pages.\n"
-        return None
-
-    def _run(self, parameters: dict[str, str], body: bytes, query_id: str) -> None:
-        content_type = self.headers["Content-Type"] or ""
+    def _run(self, parameters: dict[str, str], headers: dict[str, str], body: bytes, query_id: str) -> None:
+        content_type = headers.get("content-type", "")
+        files: dict[str, bytes] = {}
         if content_type.lower().startswith("multipart/form-data"):
-            parameters = parameters | form_parameters(content_type, body)
+            in_form, files = form_parts(content_type, body)
+            parameters = parameters | in_form
             body = b""
-        query = build_query(
-            self.command, parameters, {name.lower(): value for name, value in self.headers.items()}, body
-        )
+        query = build_query(parameters, headers, body, files, reads_only=self.command == "GET")
         if query is None:
             self._send(200, b"Ok.\n", {})
             return
-        answer = self.server.engine.run(query)
-        headers = self._clickhouse_headers(query_id) | _result_headers(query, answer)
-        out = answer.body
+        pack: Packer | None = None
+        encoding: str | None = None
         if parameters.get("enable_http_compression", "0") not in ("", "0", "false"):
-            out, encoding = compress(
-                out, self.headers["Accept-Encoding"], _level(parameters.get("http_zlib_compression_level"))
-            )
+            level = _level(parameters.get("http_zlib_compression_level"))
+            pack, encoding = packer(headers.get("accept-encoding"), level)
+        with self.server.engine.run(query) as result:
+            answer_headers = self._clickhouse_headers(query_id) | result_headers(query, result)
             if encoding:
-                headers["Content-Encoding"] = encoding
-        self._send(200, out, headers)
+                answer_headers["Content-Encoding"] = encoding
+            if result.rest is None:
+                body = pack.compress(result.first) + pack.flush() if pack else result.first
+                self._send(200, body, answer_headers)
+            else:
+                self._stream(result, answer_headers, pack)
+
+    def _stream(self, result: Result, headers: dict[str, str], pack: Packer | None) -> None:
+        """Send an answer piece by piece. An error in its midst is told as ClickHouse tells it, at the answer's end."""
+        assert result.rest is not None
+        tag = secrets.token_hex(8)
+        chunked = self.request_version != "HTTP/1.0"
+        self.close_connection = self.close_connection or not chunked
+        framing = {"Transfer-Encoding": "chunked"} if chunked else {}
+        self.wfile.write(self._head(200, headers | framing | {"X-ClickHouse-Exception-Tag": tag}))
+
+        def send(piece: bytes) -> None:
+            if piece:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+
+        def write(part: bytes) -> None:
+            send(pack.compress(part) if pack else part)
+
+        write(result.first)
+        try:
+            for part in result.rest:
+                write(part)
+        except QueryError as error:
+            logger.warning("query failed in the midst of its answer", code=error.code)
+            write(exception_block(error, tag))
+            self.close_connection = True
+        send(pack.flush() if pack else b"")
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")
 
     def _clickhouse_headers(self, query_id: str) -> dict[str, str]:
         return {
@@ -236,52 +293,49 @@ class Handler(BaseHTTPRequestHandler):
             "X-ClickHouse-Timezone": self.server.engine.timezone,
         }
 
-    def _send_error(self, error: QueryError, query_id: str) -> None:
+    def _send_error(self, error: QueryError, query_id: str, *, body_unread: bool = False) -> None:
         # The text may quote the user's data, so the log has the number alone.
         logger.warning("query failed", code=error.code, query_id=query_id)
         headers = self._clickhouse_headers(query_id) | {"X-ClickHouse-Exception-Code": str(error.code)}
-        self._send(_STATUS_BY_CODE.get(error.code, 500), f"{error}\n".encode(), headers)
+        text = f"{error}\n"
+        status = status_of(error)
+        if body_unread:
+            self._refuse(status, text, headers)
+        else:
+            self._send(status, text.encode("utf-8", "replace"), headers)
+
+    def _refuse(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        """Answer without a look at the request's body; then the connection ends, if there is one."""
+        has_body = self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
+        self.close_connection = self.close_connection or has_body
+        self._send(status, text.encode("utf-8", "replace"), headers or {})
+        if has_body:
+            # Closed at once, the answer would be lost with the bytes that nobody read.
+            self.connection.shutdown(socket.SHUT_WR)
+            with self.server.within(self.connection, LINGER_SECONDS_MAX):
+                left = LINGER_BYTES_MAX
+                while left > 0 and (part := self.rfile.read1(65536)):
+                    left -= len(part)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        head = [f"{self.protocol_version} {status} {self.responses.get(status, ('',))[0]}"]
-        given = {"Date": self.date_time_string(), "Content-Type": "text/plain; charset=UTF-8"} | headers
-        given["Connection"] = "close" if self.close_connection else "keep-alive"
-        given["Content-Length"] = str(len(body))
-        head += [f"{name}: {value}" for name, value in given.items()]
-        packed = ("\r\n".join(head) + "\r\n\r\n").encode("latin-1", "replace")
-        if self.command == "HEAD":
-            body = b""
-        if len(body) <= ONE_PIECE_BYTES_MAX:
-            self.wfile.write(packed + body)
-        else:
-            self.wfile.write(packed)
-            self.wfile.write(body)
+        head = self._head(status, headers | {"Content-Length": str(len(body))})
+        # In one piece: it is at most a little over a mebibyte.
+        self.wfile.write(head if self.command == "HEAD" else head + body)
 
-
-def _result_headers(query: Query, answer: Answer) -> dict[str, str]:
-    summary = {
-        "read_rows": answer.read_rows,
-        "read_bytes": answer.read_bytes,
-        "written_rows": answer.written_rows,
-        "written_bytes": answer.written_bytes,
-        "total_rows_to_read": answer.read_rows,
-        "result_rows": answer.result_rows or answer.written_rows,
-        "result_bytes": len(answer.body) or answer.written_bytes,
-        "elapsed_ns": answer.elapsed_ns,
-    }
-    headers = {"X-ClickHouse-Summary": json.dumps({name: str(value) for name, value in summary.items()})}
-    if query.statement.has_result:
-        # Clients tell by this header that a statement has a result, be it empty.
-        headers["X-ClickHouse-Format"] = query.output_format
-        headers["Content-Type"] = _CONTENT_TYPES.get(query.output_format.lower(), "text/plain; charset=UTF-8")
-    return headers
+    def _head(self, status: int, headers: dict[str, str]) -> bytes:
+        self._is_begun = True
+        lines = [f"{self.protocol_version} {status} {self.responses.get(status, ('',))[0]}"]
+        given = {"Date": self.date_time_string(), "Content-Type": "text/plain; charset=UTF-8"} | ANSWER_HEADERS
+        given |= headers | {"Connection": "close" if self.close_connection else "keep-alive"}
+        lines += [f"{name}: {value}" for name, value in given.items()]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def _level(given: str | None) -> int:
     return int(given) if given and given.isdigit() and 1 <= int(given) <= 9 else 3
 
 
-def serve(data_dir: Path, port: int) -> int:
+def serve(data_dir: Path, port: int, password: str) -> int:
     """Serve until SIGTERM or SIGINT, finish what is under way, close the engine, and return 0.
 
     Returns 3 when the data directory is in use by another process or the port is taken.
@@ -289,7 +343,11 @@ def serve(data_dir: Path, port: int) -> int:
     # ClickHouse takes the time zone of the process for types without one; everything of ours is in UTC.
     os.environ["TZ"] = "UTC"
     time.tzset()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One that is there already may be an earlier release's.
+    data_dir.chmod(0o700)
+    # The engine takes a `config.xml` of the directory in which it is loaded for its own.
+    os.chdir(data_dir)
     with (data_dir / "server.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -301,7 +359,7 @@ def serve(data_dir: Path, port: int) -> int:
         os.chdir(data_dir)
         engine = Engine(Path("data"), Inbox(data_dir / "inbox"))
         try:
-            server = ClickHouseServer(engine, port)
+            server = ClickHouseServer(engine, port, password)
         except OSError as error:
             logger.error("cannot listen", port=port, reason=error.strerror)
             return 3
@@ -329,4 +387,5 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
-    return serve(given.data_dir.absolute(), given.port)
+    password = settings.clickhouse_password.get_secret_value()
+    return serve(given.data_dir.absolute(), given.port, password)

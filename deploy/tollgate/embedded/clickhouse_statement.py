@@ -13,20 +13,22 @@ from tollgate.embedded.errors import QueryError
 SYNTAX_ERROR = 62
 SUPPORT_IS_DISABLED = 344
 
-# In ClickHouse's lexer: comments in three styles, quoted text with `\` escapes and doubled quotes, here-documents.
+# In ClickHouse's lexer: comments in three styles (the third nests, so only its begin is here), quoted text with `\\`
+# escapes and doubled quotes, here-documents.
 _TOKEN = re.compile(
-    rb"""(?P<space>\s+|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)
+    rb"""(?P<space>\s+|--[^\n]*|\#[ !][^\n]*)
+       | (?P<comment>/\*)
        | (?P<quoted>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
        | (?P<word>\w+)
        | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(rb"/\*|\*/")
 # Data begins after the line end that follows the format's name, or after the spaces when there is none.
 _BEFORE_DATA = re.compile(rb"[ \t\f\v]*(?:\r?\n)?")
 _READING = frozenset(
     {b"SELECT", b"WITH", b"FROM", b"SHOW", b"DESC", b"DESCRIBE", b"EXISTS", b"EXPLAIN", b"CHECK", b"WATCH", b"KILL"}
 )
-_LOCAL_FILES = frozenset({(b"FROM", b"INFILE"), (b"INTO", b"OUTFILE")})
 _DEDUPLICATION_TOKEN = re.compile(rb"\binsert_deduplication_token\s*=\s*'[^']", re.IGNORECASE)
 
 
@@ -37,7 +39,8 @@ class Statement:
     Then the source of the rows must come between `sql` and `sql_after`: before a SETTINGS clause, or, when the
     statement selects from `input(structure)`, in the place of that; `structure` is then the argument as it was written.
     `has_result` tells a statement that answers with rows, perhaps none, from one that only does something;
-    `output_format` is what its own FORMAT clause asks for.
+    `output_format` is what its own FORMAT clause asks for; `sql` and `sql_after` are what stands around that clause.
+    Bytes that are no UTF-8 are in both as lone surrogates.
     """
 
     sql: str
@@ -62,14 +65,27 @@ class _Token:
 def parse_statement(text: bytes) -> Statement:
     """The one statement in what a client sent.
 
-    Raises QueryError when there is none, or more than one, or when it would have the server read or write a local file.
+    Raises QueryError when there is none, or more than one.
     """
     first = next((token for token in _tokens(text) if token.upper not in (b"(", b";")), None)
     if first is None:
         raise QueryError(SYNTAX_ERROR, "Code: 62. DB::Exception: Syntax error: Empty query. (SYNTAX_ERROR)")
-    if first.upper == b"INSERT":
-        return _parse_insert(text, first)
+    insert = _insert_after_with(text, first) if first.upper == b"WITH" else first
+    if insert is not None and insert.upper == b"INSERT":
+        return _parse_insert(text, insert)
     return _parse_other(text, first)
+
+
+def _insert_after_with(text: bytes, first: _Token) -> _Token | None:
+    """The INSERT of `WITH … INSERT INTO …`; None when the statement reads."""
+    before: _Token | None = None
+    for token in _tokens(text, first.end):
+        if token.depth == 0 and token.upper == b"SELECT":
+            return None
+        if token.upper == b"INTO" and before is not None and before.upper == b"INSERT" and before.depth == 0:
+            return before
+        before = token
+    return None
 
 
 def refuse_deduplication_token(settings: dict[str, str]) -> None:
@@ -88,9 +104,13 @@ def refuse_deduplication_token(settings: dict[str, str]) -> None:
 def _tokens(text: bytes, start: int = 0) -> Iterator[_Token]:
     """Tokens without spaces and comments, each with the parentheses it stands in; lazy, as data is no SQL."""
     depth = 0
-    for match in _TOKEN.finditer(text, start):
+    position = start
+    while match := _TOKEN.match(text, position):
+        position = match.end()
         kind = match.lastgroup or "other"
-        if kind == "space":
+        if kind == "comment":
+            position = _comment_end(text, position)
+        if kind in ("space", "comment"):
             continue
         token = match.group()
         if token == b")":
@@ -100,9 +120,18 @@ def _tokens(text: bytes, start: int = 0) -> Iterator[_Token]:
             depth += 1
 
 
+def _comment_end(text: bytes, position: int) -> int:
+    """Where the comment ends in which `position` stands: comments are nested. An open one ends with the text."""
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(text, position):
+        depth += 1 if edge.group() == b"/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(text)
+
+
 def _statement_tokens(text: bytes, start: int = 0) -> Iterator[_Token]:
-    """Tokens, each told to be no local file of the server and nothing that begins a second statement."""
-    before = last = b""
+    """Tokens, none of which begins a second statement."""
     ended_at = None
     for token in _tokens(text, start):
         if token.upper == b";" and token.depth == 0:
@@ -113,15 +142,6 @@ def _statement_tokens(text: bytes, start: int = 0) -> Iterator[_Token]:
                 f"Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed): failed at position "
                 f"{ended_at + 1} (end of query). (SYNTAX_ERROR)",
             )
-        if token.kind == "quoted" and (before, last) in _LOCAL_FILES and token.upper[:1] in (b"'", b"$"):
-            # In ClickHouse it is the client that reads or writes this file; the engine would take the server's.
-            clause = f"{before.decode()} {last.decode()}"
-            raise QueryError(
-                SUPPORT_IS_DISABLED,
-                f"Code: 344. DB::Exception: The embedded server does not take {clause}: files are the client's, so "
-                "send rows in the request and take them from the answer. (SUPPORT_IS_DISABLED)",
-            )
-        before, last = last, token.upper
         yield token
 
 
@@ -172,9 +192,10 @@ def _insert(text: bytes, settings_start: int | None, head_end: int, keyword_end:
 
 
 def _parse_other(text: bytes, first: _Token) -> Statement:
-    """Find the statement's end and its own FORMAT clause."""
-    output_format = None
-    format_next = False
+    """Find the statement's end and its own FORMAT clause, which nothing but SETTINGS may follow."""
+    clause: tuple[_Token, _Token] | None = None
+    keyword: _Token | None = None
+    settings_seen = False
     end = len(text)
     before: _Token | None = None
     tokens = _statement_tokens(text)
@@ -184,13 +205,29 @@ def _parse_other(text: bytes, first: _Token) -> Statement:
             continue
         if first.upper == b"INSERT" and before is not None and before.upper == b"INPUT" and token.upper == b"(":
             return _insert_from_input(text, tokens, before.start, token)
+        after_point = before is not None and before.upper == b"."
         before = token
-        if format_next and token.kind == "word":
-            output_format = text[token.start : token.end].decode("utf-8", "replace")
+        if keyword is not None and token.kind in ("word", "quoted"):
+            clause, keyword, settings_seen = (keyword, token), None, False
+            continue
+        if clause is not None and not settings_seen:
+            settings_seen = token.upper == b"SETTINGS"
+            clause = clause if settings_seen else None
         # An INSERT answers with nothing.
-        format_next = token.depth == 0 and token.upper == b"FORMAT" and first.upper != b"INSERT"
+        is_format = token.depth == 0 and token.upper == b"FORMAT" and not after_point and first.upper != b"INSERT"
+        keyword = token if is_format else None
     verb = first.upper.decode("utf-8", "replace")
-    return Statement(_sql(text[:end]), verb, has_result=first.upper in _READING, output_format=output_format)
+    has_result = first.upper in _READING
+    if clause is None:
+        return Statement(_sql(text[:end]), verb, has_result)
+    word, name = clause
+    return Statement(
+        _sql(text[: word.start]),
+        verb,
+        has_result,
+        output_format=text[name.start : name.end].decode("utf-8", "replace").strip('`"'),
+        sql_after=_sql(text[name.end : end]),
+    )
 
 
 def _insert_from_input(text: bytes, tokens: Iterator[_Token], start: int, opening: _Token) -> Statement:
@@ -215,7 +252,4 @@ def _insert_from_input(text: bytes, tokens: Iterator[_Token], start: int, openin
 
 
 def _sql(text: bytes) -> str:
-    try:
-        return text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise QueryError(SYNTAX_ERROR, f"Code: 62. DB::Exception: Syntax error: {error}. (SYNTAX_ERROR)") from error
+    return text.decode("utf-8", "surrogateescape")

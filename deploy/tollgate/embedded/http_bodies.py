@@ -7,7 +7,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import lz4.frame
 import zstandard
@@ -131,18 +131,44 @@ _DECOMPRESSORS: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
-def compress(body: bytes, accept_encoding: str | None, level: int = 3) -> tuple[bytes, str | None]:
-    """The body in the first encoding that the client names and we have, with that name; unchanged without one."""
+class Packer(Protocol):
+    """Packs a body piece by piece; `flush` ends it."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """What can be sent by now."""
+
+    def flush(self) -> bytes:
+        """The rest."""
+
+
+class _Lz4Packer:
+    def __init__(self) -> None:
+        self._frame = lz4.frame.LZ4FrameCompressor()
+        self._head: bytes = self._frame.begin()
+
+    def compress(self, data: bytes, /) -> bytes:
+        head, self._head = self._head, b""
+        packed: bytes = self._frame.compress(data)
+        return head + packed
+
+    def flush(self) -> bytes:
+        head, self._head = self._head, b""
+        rest: bytes = self._frame.flush()
+        return head + rest
+
+
+def packer(accept_encoding: str | None, level: int = 3) -> tuple[Packer | None, str | None]:
+    """What packs into the first encoding that the client names and we have, with that name; None without one."""
     for offer in (accept_encoding or "").split(","):
         name, _, quality = offer.strip().lower().partition(";")
         if quality.replace(" ", "") in ("q=0", "q=0.0"):
             continue
         if name == "gzip":
-            return gzip.compress(body, compresslevel=level), name
+            return zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16), name
         if name == "deflate":
-            return zlib.compress(body, level), name
+            return zlib.compressobj(level), name
         if name == "zstd":
-            return zstandard.ZstdCompressor(level=level).compress(body), name
+            return zstandard.ZstdCompressor(level=level).compressobj(), name
         if name == "lz4":
-            return lz4.frame.compress(body), name
-    return body, None
+            return _Lz4Packer(), name
+    return None, None

@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from tollgate.runtime.topics_admin import apply_topics
 READY_SECONDS_MAX = 300
 STOP_SECONDS_MAX = 60
 
+_PASSWORD_BYTES = 24
+
 # Exit statuses of the background process; `tollgate` has the same.
 EXIT_NO = 1
 EXIT_UNREACHABLE = 3
@@ -39,6 +42,12 @@ class StackPlan:
     kafka_port: int = 0
     clickhouse_port: int = 0
     workers: int = 1
+
+    def choose_password(self) -> str:
+        """ClickHouse's password: `TOLLGATE_CLICKHOUSE_PASSWORD`, else the last start's, else a new one."""
+        before = read_state(self.data_dir)
+        given = load_settings().clickhouse_password.get_secret_value()
+        return given or (before.clickhouse_password if before else "") or secrets.token_urlsafe(_PASSWORD_BYTES)
 
     def choose_ports(self) -> dict[str, int]:
         """Ports for every role; the last start's are kept while they are free. Raises PortTakenError."""
@@ -54,13 +63,16 @@ async def run_stack(plan: StackPlan, on_ready: Callable[[StackState], None] = la
     """
     _refuse_second(plan.data_dir)
     ports = plan.choose_ports()
-    settings = load_settings(**overrides(plan.data_dir, ports))
+    password = plan.choose_password()
+    found = overrides(plan.data_dir, ports, password)
+    settings = load_settings(**found)
 
     async def prepare() -> None:
-        await _prepare(settings, plan.data_dir, ports)
+        await _prepare(settings, plan.data_dir, found)
 
-    stack = tollgate_stack(plan.data_dir, ports, plan.workers, prepare)
-    await Supervisor(stack, plan.data_dir, ports, workers=plan.workers).run(on_ready)
+    stack = tollgate_stack(plan.data_dir, ports, plan.workers, password, prepare)
+    supervisor = Supervisor(stack, plan.data_dir, ports, workers=plan.workers, clickhouse_password=password)
+    await supervisor.run(on_ready)
 
 
 def start_detached(plan: StackPlan) -> StackState:
@@ -117,7 +129,7 @@ def stop_stack(data_dir: Path, only: ProcessId | None = None) -> bool:
 def stack_settings(data_dir: Path) -> dict[str, str]:
     """Settings that lead to the stack which runs in this directory; empty when none does."""
     state = running_state(data_dir)
-    return overrides(data_dir, state.ports) if state is not None else {}
+    return overrides(data_dir, state.ports, state.clickhouse_password) if state is not None else {}
 
 
 def _refuse_second(data_dir: Path) -> None:
@@ -127,7 +139,7 @@ def _refuse_second(data_dir: Path) -> None:
         )
 
 
-async def _prepare(settings: Settings, data_dir: Path, ports: dict[str, int]) -> None:
+async def _prepare(settings: Settings, data_dir: Path, found: dict[str, str]) -> None:
     """Topics and tables, before anything reads or writes them."""
     report = await apply_topics(settings)
     wrong = [f"{topic.topic} {topic.detail}" for topic in report.named("mismatch")]
@@ -140,7 +152,7 @@ async def _prepare(settings: Settings, data_dir: Path, ports: dict[str, int]) ->
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment(overrides(data_dir, ports)),
+            env=environment(found),
         )
         status = await migrate.wait()
     if status != 0:

@@ -19,6 +19,9 @@ CLICKHOUSE = "clickhouse"
 # Where every command looks for the two services when it is told nothing else.
 _PREFERRED_PORTS = {KAFKA: 9092, CLICKHOUSE: 8123}
 
+# The stack's own broker asks for no password.
+_SECRETS = ("clickhouse_password", "kafka_sasl_password", "slack_bot_token", "slack_webhook_url")
+
 Probe = Callable[[], Awaitable[bool]]
 
 
@@ -87,7 +90,7 @@ def port_names(workers: int) -> list[str]:
     return [KAFKA, KAFKA_CONTROLLER, CLICKHOUSE, *(f"worker-{number}" for number in range(workers))]
 
 
-def overrides(data_dir: Path, ports: Mapping[str, int]) -> dict[str, str]:
+def overrides(data_dir: Path, ports: Mapping[str, int], clickhouse_password: str = "") -> dict[str, str]:
     """The settings by which any Tollgate process finds this stack, as `Settings` fields."""
     return {
         "data_dir": str(data_dir),
@@ -96,7 +99,7 @@ def overrides(data_dir: Path, ports: Mapping[str, int]) -> dict[str, str]:
         "kafka_replication_factor": "1",
         "clickhouse_url": f"http://{HOST}:{ports[CLICKHOUSE]}",
         "clickhouse_user": "default",
-        "clickhouse_password": "",
+        "clickhouse_password": clickhouse_password,
     }
 
 
@@ -107,11 +110,28 @@ def environment(overrides: Mapping[str, str], inherited: Mapping[str, str] = os.
     return {name: value for name, value in inherited.items() if name not in hidden} | own
 
 
+def without_secrets(environment: Mapping[str, str], *but: str) -> dict[str, str]:
+    """The environment without what is secret in it, except the settings named."""
+    hidden = {f"TOLLGATE_{name.upper()}" for name in _SECRETS if name not in but}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in hidden and name.removesuffix("_FILE") not in hidden
+    }
+
+
 def tollgate_stack(
-    data_dir: Path, ports: Mapping[str, int], workers: int, prepare: Callable[[], Awaitable[None]]
+    data_dir: Path,
+    ports: Mapping[str, int],
+    workers: int,
+    clickhouse_password: str,
+    prepare: Callable[[], Awaitable[None]],
 ) -> Stack:
-    """Kafka and ClickHouse, then the workers and the two sinks."""
-    shared = environment(overrides(data_dir, ports))
+    """Kafka and ClickHouse, then the workers and the two sinks. Each secret reaches the roles that need it alone."""
+    everything = environment(overrides(data_dir, ports, clickhouse_password))
+    shared = without_secrets(everything)
+    with_clickhouse = without_secrets(everything, "clickhouse_password")
+    with_slack = without_secrets(everything, "slack_bot_token", "slack_webhook_url")
     python = (sys.executable, "-m")
 
     async def kafka_is_ready() -> bool:
@@ -125,7 +145,9 @@ def tollgate_stack(
     clickhouse = ("--data-dir", str(data_dir / "clickhouse"), "--port", str(ports[CLICKHOUSE]))
     services = (
         Role(KAFKA, (*python, "tollgate.embedded", "kafka", *kafka, *controller), shared, kafka_is_ready),
-        Role(CLICKHOUSE, (*python, "tollgate.embedded", "clickhouse", *clickhouse), shared, clickhouse_is_ready),
+        Role(
+            CLICKHOUSE, (*python, "tollgate.embedded", "clickhouse", *clickhouse), with_clickhouse, clickhouse_is_ready
+        ),
     )
     command = (*python, "tollgate.cli.main")
     clients = [
@@ -142,8 +164,8 @@ def tollgate_stack(
         )
         for name in (f"worker-{number}" for number in range(workers))
     ]
-    clients.append(Role("sink-clickhouse", (*command, "sink", "clickhouse"), shared))
-    clients.append(Role("sink-alerts", (*command, "sink", "alerts"), shared))
+    clients.append(Role("sink-clickhouse", (*command, "sink", "clickhouse"), with_clickhouse))
+    clients.append(Role("sink-alerts", (*command, "sink", "alerts"), with_slack))
     return Stack(services, tuple(clients), prepare)
 
 

@@ -63,7 +63,7 @@ class RoleState:
 
 @dataclass(slots=True)
 class StackState:
-    """Everything about one stack that another process may want to know."""
+    """Everything about one stack that another process of the same user may want to know."""
 
     pid: int
     started: str
@@ -71,6 +71,7 @@ class StackState:
     workers: int = 1
     ready: bool = False
     processes: list[RoleState] = field(default_factory=list)
+    clickhouse_password: str = ""
 
     @property
     def supervisor(self) -> ProcessId:
@@ -82,9 +83,12 @@ class StackState:
         return self.supervisor.is_alive()
 
     def write(self, data_dir: Path) -> None:
-        """Replace the file at once, so that no reader sees half of it."""
+        """Replace the file at once, so that no reader sees half of it. It is the user's alone: it holds a password."""
         staged = data_dir / f".{STATE_FILE}.new"
-        staged.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        staged.unlink(missing_ok=True)
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(self), indent=1) + "\n")
         staged.replace(data_dir / STATE_FILE)
 
 

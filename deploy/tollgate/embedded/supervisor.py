@@ -64,6 +64,7 @@ class Supervisor:
         ports: Mapping[str, int],
         *,
         workers: int = 1,
+        clickhouse_password: str = "",
         policy: RestartPolicy | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class Supervisor:
         self._policy = policy or RestartPolicy()
         self._deadlines = deadlines or Deadlines()
         own = ProcessId.of(os.getpid())
-        self.state = StackState(own.pid, own.started, dict(ports), workers)
+        self.state = StackState(own.pid, own.started, dict(ports), workers, clickhouse_password=clickhouse_password)
         self._stopping = asyncio.Event()
         self._ready: dict[str, asyncio.Event] = {}
         self._failures: dict[str, int] = {}

@@ -80,7 +80,10 @@ class Door:
             return
         upstream = http.client.HTTPConnection(self._upstream, timeout=30)
         try:
-            headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
+            # The server answers to its own address only, so the relay names that instead of the door's.
+            headers = {
+                name: value for name, value in request.headers.items() if name.lower() not in ("connection", "host")
+            }
             upstream.request(request.command, request.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()

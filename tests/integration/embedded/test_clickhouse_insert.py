@@ -182,12 +182,14 @@ from tollgate.embedded.clickhouse_statement import parse_statement
 
 place = Path(sys.argv[1])
 engine = Engine(place / "data", Inbox(place / "inbox", in_memory=False))
-run = lambda text: engine.run(Query(parse_statement(text)))
+def run(text):
+    with engine.run(Query(parse_statement(text))) as result:
+        return result
 run(b"CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
 answer = run(b"INSERT INTO t FORMAT CSV\\n1\\n2\\n")
-count = run(b"SELECT count() FROM t").body.decode()
+count = run(b"SELECT count() FROM t").first.decode()
 engine.close()
-print(json.dumps([answer.written_rows, count, [path.name for path in (place / "inbox").iterdir()]]))
+print(json.dumps([answer.counters.written_rows, count, [path.name for path in (place / "inbox").iterdir()]]))
 """
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [2, "2\n", []]

@@ -185,7 +185,9 @@ def test_a_killed_stack_leaves_no_process_and_starts_again_on_the_same_ports(dat
 
 def test_down_stops_everything_keeps_the_data_and_may_be_said_twice(data_dir: Path) -> None:
     port = state_of(data_dir).ports["clickhouse"]
-    sql = f"http://127.0.0.1:{port}/?database=tollgate"
+    password = state_of(data_dir).clickhouse_password
+    assert len(password) == 32
+    sql = f"http://127.0.0.1:{port}/?database=tollgate&password={password}"
     with urlopen(sql, data=b"CREATE TABLE kept ENGINE = MergeTree ORDER BY a AS SELECT 7 AS a") as answer:
         assert answer.status == 200
     before = state_of(data_dir)
@@ -195,7 +197,10 @@ def test_down_stops_everything_keeps_the_data_and_may_be_said_twice(data_dir: Pa
     assert json.loads(tollgate("down", "--data-dir", str(data_dir), "--json").stdout)["stopped"] is False
     tollgate("up", "--data-dir", str(data_dir), "--detach")
     with urlopen(sql, data=b"SELECT a FROM kept") as answer:
+        # The password is the same after a restart.
         assert answer.read() == b"7\n"
+    asked = ("clickhouse", "query", "SELECT a FROM kept FORMAT CSV", "--data-dir", str(data_dir))
+    assert tollgate(*asked).stdout == "7\n"
 
 
 def test_doctor_without_services_says_how_to_get_them(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def write_stack(data_dir: Path, *, alive: bool) -> None:
     me = ProcessId.of(os.getpid())
     data_dir.mkdir(parents=True, exist_ok=True)
-    StackState(me.pid, me.started if alive else "long ago", {"kafka": 19999, "clickhouse": 18888}).write(data_dir)
+    ports = {"kafka": 19999, "clickhouse": 18888}
+    started = me.started if alive else "long ago"
+    StackState(me.pid, started, ports, clickhouse_password="the stack's").write(data_dir)
 
 
 def test_a_running_stack_is_found_by_its_directory(tmp_path: Path) -> None:
@@ -29,6 +31,7 @@ def test_a_running_stack_is_found_by_its_directory(tmp_path: Path) -> None:
     settings = find_settings(tmp_path / "d")
     assert settings.kafka_bootstrap_servers == "127.0.0.1:19999"
     assert settings.clickhouse_url == "http://127.0.0.1:18888"
+    assert settings.clickhouse_password.get_secret_value() == "the stack's"
     assert settings.data_dir == tmp_path / "d"
 
 
@@ -46,7 +49,10 @@ def test_an_address_from_the_environment_wins(tmp_path: Path, monkeypatch: pytes
     assert settings.kafka_bootstrap_servers == "broker:9092"
     assert settings.clickhouse_url == "http://127.0.0.1:18888"
     monkeypatch.setenv("TOLLGATE_CLICKHOUSE_URL", "http://db:8123")
-    assert find_settings(tmp_path / "d").clickhouse_url == "http://db:8123"
+    monkeypatch.setenv("TOLLGATE_CLICKHOUSE_PASSWORD", "the database's")
+    elsewhere = find_settings(tmp_path / "d")
+    assert elsewhere.clickhouse_url == "http://db:8123"
+    assert elsewhere.clickhouse_password.get_secret_value() == "the database's"
 
 
 def test_a_stack_that_does_not_run_is_unreachable_unless_an_address_is_known(

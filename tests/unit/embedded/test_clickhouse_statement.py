@@ -18,6 +18,7 @@ from tollgate.embedded.errors import QueryError
         (b"INSERT INTO t FORMAT Native\n\x01\x00\xff--", "INSERT INTO t ", "Native", b"\x01\x00\xff--"),
         (b"-- why\nINSERT INTO `format` FORMAT CSV\n1", "-- why\nINSERT INTO `format` ", "CSV", b"1"),
         (b"INSERT INTO values VALUES (1)", "INSERT INTO values ", "Values", b"(1)"),
+        (b"WITH (SELECT 1) AS a INSERT INTO t FORMAT CSV\n1", "WITH (SELECT 1) AS a INSERT INTO t ", "CSV", b"1"),
         (
             b"INSERT INTO FUNCTION file('a.csv', 'CSV') FORMAT TSV\n1",
             "INSERT INTO FUNCTION file('a.csv', 'CSV') ",
@@ -48,26 +49,22 @@ def test_an_inserts_settings_are_taken_apart(text: bytes, sql: str, settings: st
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "sql", "data"),
     [
-        b"INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV",
-        b"insert into t (a) from -- why\n infile $$/etc/passwd$$ compression 'none' format CSV",
-        b"SELECT 1 INTO OUTFILE 'a'",
-        b"(SELECT 1 INTO /**/ OUTFILE 'a' TRUNCATE FORMAT CSV)",
-        b"INSERT INTO t SELECT 1 INTO OUTFILE 'a'",
+        (
+            b"INSERT /* a /* b */ FORMAT CSV c */ INTO t FORMAT TSV\n1",
+            "INSERT /* a /* b */ FORMAT CSV c */ INTO t ",
+            b"1",
+        ),
+        (b"INSERT INTO t /* /* */ VALUES (2) */ VALUES (1)", "INSERT INTO t /* /* */ VALUES (2) */ ", b"(1)"),
+        (b"INSERT INTO t /* -- */ VALUES (1)", "INSERT INTO t /* -- */ ", b"(1)"),
+        (b"INSERT INTO t /* ' */ VALUES ('*/')", "INSERT INTO t /* ' */ ", b"('*/')"),
+        (b"INSERT INTO t /* open VALUES (1)", "INSERT INTO t /* open VALUES (1)", b""),
     ],
 )
-def test_the_servers_files_are_refused(text: bytes) -> None:
-    with pytest.raises(QueryError, match="files are the client's") as caught:
-        parse_statement(text)
-    assert caught.value.code == 344
-
-
-@pytest.mark.parametrize(
-    "text", [b"SELECT * FROM infile", b'SELECT * FROM infile "x"', b"INSERT INTO t FORMAT CSV\nFROM INFILE 'x'\n"]
-)
-def test_what_only_looks_like_a_file_is_taken(text: bytes) -> None:
-    assert parse_statement(text).verb in ("SELECT", "INSERT")
+def test_comments_are_nested(text: bytes, sql: str, data: bytes) -> None:
+    statement = parse_statement(text)
+    assert (statement.sql, statement.data) == (sql, data)
 
 
 def test_the_place_of_input_and_its_structure_are_found_and_data_is_no_sql() -> None:
@@ -80,6 +77,9 @@ def test_the_place_of_input_and_its_structure_are_found_and_data_is_no_sql() -> 
     assert statement.sql_after == " AS i WHERE a > (0) SETTINGS max_threads = 1 "
     assert (statement.data_format, statement.data) == ("RowBinary", b"\x01;\x02)")
     assert parse_statement(b"INSERT INTO t SELECT input FROM u").data is None
+    with_first = parse_statement(b"WITH 1 AS x INSERT INTO t SELECT a + x FROM input('a Int8') FORMAT CSV\n1")
+    assert (with_first.sql, with_first.data) == ("WITH 1 AS x INSERT INTO t SELECT a + x FROM ", b"1")
+    assert parse_statement(b"WITH 1 AS insert SELECT insert, 'INSERT INTO t VALUES (1)'").data is None
 
 
 @pytest.mark.parametrize("rest", [b")", b")\nFORMAT", b" FORMAT CSV\n1", b") SELECT (1 FORMAT CSV\n1)"])
@@ -114,6 +114,9 @@ def test_an_insert_from_a_query_brings_no_data() -> None:
         (b"SELECT 1", True, None),
         (b"select 1 format JSON settings max_threads = 1", True, "JSON"),
         (b"(SELECT 1) UNION ALL (SELECT 2 FORMAT CSV)", True, None),
+        (b"SELECT /* /* */ 1 FORMAT CSV */ 2", True, None),
+        (b"SELECT format FROM t", True, None),
+        (b"SELECT t.format x FROM t FORMAT `TSV` SETTINGS a = 1, b = 2", True, "TSV"),
         (b"/* FORMAT a */ WITH 1 AS x SELECT x, 'FORMAT b' FORMAT CSV;  -- end", True, "CSV"),
         (b"CREATE TABLE t (a Int8) ENGINE = Memory", False, None),
         (b"SHOW TABLES", True, None),

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tollgate.embedded.errors import PortTakenError
+from tollgate.embedded.launch import StackPlan
 from tollgate.embedded.ports import HOST, accepts_connections, free_ports, is_free
 from tollgate.embedded.stack import PortPlan, environment, overrides, port_names, tollgate_stack
+from tollgate.embedded.stack_state import StackState
 from tollgate.embedded.supervisor import RestartPolicy
 from tollgate.runtime.settings import Settings
 
@@ -90,7 +92,7 @@ def test_every_override_is_a_setting() -> None:
 
 
 def test_services_start_before_workers_and_sinks() -> None:
-    stack = tollgate_stack(Path("/data"), PORTS, 2, nothing)
+    stack = tollgate_stack(Path("/data"), PORTS, 2, "secret", nothing)
     assert [role.name for role in stack.services] == ["kafka", "clickhouse"]
     assert [role.name for role in stack.clients] == ["worker-0", "worker-1", "sink-clickhouse", "sink-alerts"]
     worker = stack.clients[1]
@@ -102,3 +104,43 @@ def test_services_start_before_workers_and_sinks() -> None:
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 0.2), (2, 0.4), (3, 0.8), (8, 25.6), (9, 30), (10_000, 30)])
 def test_the_wait_before_a_restart_doubles_up_to_its_bound(failures: int, seconds: float) -> None:
     assert RestartPolicy().delay_seconds(failures) == pytest.approx(seconds)
+
+
+def test_a_secret_reaches_the_roles_that_need_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOLLGATE_SLACK_BOT_TOKEN_FILE", "/run/slack")
+    monkeypatch.setenv("TOLLGATE_SLACK_WEBHOOK_URL", "https://hooks.example/T/secret")
+    monkeypatch.setenv("TOLLGATE_CLICKHOUSE_PASSWORD", "of the environment")
+    monkeypatch.setenv("TOLLGATE_KAFKA_SASL_PASSWORD", "of a cluster")
+    stack = tollgate_stack(Path("/data"), PORTS, 1, "of the stack", nothing)
+    secrets = {
+        role.name: sorted(
+            (name, value)
+            for name, value in role.environment.items()
+            if name.startswith("TOLLGATE_") and any(word in name for word in ("PASSWORD", "TOKEN", "WEBHOOK"))
+        )
+        for role in stack.roles
+    }
+    password = [("TOLLGATE_CLICKHOUSE_PASSWORD", "of the stack")]
+    slack = [
+        ("TOLLGATE_SLACK_BOT_TOKEN_FILE", "/run/slack"),
+        ("TOLLGATE_SLACK_WEBHOOK_URL", "https://hooks.example/T/secret"),
+    ]
+    assert secrets == {
+        "kafka": [],
+        "clickhouse": password,
+        "worker-0": [],
+        "sink-clickhouse": password,
+        "sink-alerts": slack,
+    }
+
+
+def test_the_password_is_given_kept_or_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOLLGATE_CLICKHOUSE_PASSWORD", raising=False)
+    plan = StackPlan(tmp_path)
+    made = plan.choose_password()
+    assert len(made) == 32
+    assert plan.choose_password() != made
+    StackState(1, "long ago", dict(PORTS), clickhouse_password="kept").write(tmp_path)
+    assert plan.choose_password() == "kept"
+    monkeypatch.setenv("TOLLGATE_CLICKHOUSE_PASSWORD", "given")
+    assert plan.choose_password() == "given"

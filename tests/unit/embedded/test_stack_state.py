@@ -132,3 +132,16 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert last_words(tmp_path, "kafka") == "two"
     assert last_words(tmp_path, "kafka", 3) == "wo"
     assert last_words(tmp_path, "nobody") == "nothing"
+
+
+def test_the_file_is_the_users_alone_and_a_state_of_an_earlier_release_has_no_password(tmp_path: Path) -> None:
+    path = tmp_path / "stack.json"
+    path.write_text('{"pid": 1, "started": "x", "ports": {}, "workers": 1, "ready": false, "processes": []}')
+    path.chmod(0o644)
+    found = read_state(tmp_path)
+    assert found is not None
+    assert found.clickhouse_password == ""
+    found.clickhouse_password = "secret"
+    found.write(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_state(tmp_path) == found

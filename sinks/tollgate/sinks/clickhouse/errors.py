@@ -2,6 +2,7 @@
 
     SinkError
     ├── UnavailableError   not now: try the same again later
+    ├── QueryRefusedError  a person's question, which ClickHouse does not take
     ├── RefusedError       these rows, never: ClickHouse cannot read them
     └── MigrationError     the database and the migrations disagree; a person must look
 
@@ -40,6 +41,10 @@ class RefusedError(SinkError):
         super().__init__(f"ClickHouse refused it with code {code} ({name})")
         self.code = code
         self.name = name
+
+
+class QueryRefusedError(SinkError):
+    """ClickHouse does not take a person's question. The text is ClickHouse's own and may quote the question."""
 
 
 class MigrationError(SinkError):
@@ -86,6 +91,7 @@ SERVER_STATES: Final = frozenset(
         81,  # UNKNOWN_DATABASE
         159,  # TIMEOUT_EXCEEDED
         164,  # READONLY
+        194,  # REQUIRED_PASSWORD
         201,  # QUOTA_EXCEEDED
         202,  # TOO_MANY_SIMULTANEOUS_QUERIES
         203,  # NO_FREE_CONNECTION
@@ -111,6 +117,7 @@ SERVER_STATES: Final = frozenset(
 ADVICE: Final = {
     60: "a table is missing: run `tollgate clickhouse migrate`",
     81: "the database is missing: run `tollgate clickhouse migrate`",
+    194: "ClickHouse wants a password: set TOLLGATE_CLICKHOUSE_PASSWORD",
     241: "ClickHouse is out of memory",
     243: "ClickHouse has no disk space left",
     252: "ClickHouse has too many parts and must merge first",
