@@ -1,6 +1,6 @@
 """Alerts that are over: after a month their record in the compacted topic is removed, or it would grow for ever.
 
-One state row for each, `a|<key of the alert>`, says from when on. The sinks read the removal as "forget it": ClickHouse
+One state row for each, `r|<key of the alert>`, says from when on. The sinks read the removal as "forget it": ClickHouse
 keeps the history, and Slack the message.
 """
 
@@ -18,7 +18,7 @@ KEPT_MAX: Final = 100_000
 # Removals in one transaction.
 REMOVED_MAX: Final = 1_000
 
-_PREFIX: Final = "a|"
+_PREFIX: Final = "r|"
 
 
 class ResolvedAlerts:

@@ -105,7 +105,7 @@ def test_an_alert_that_is_over_for_30_days_is_removed_once_with_its_row() -> Non
     bench.write(over_ms + 60 * DAY_MS)
     bench.restart()
     bench.write(over_ms + 90 * DAY_MS)
-    assert bench.removed == [(Topic.ALERTS, KEY), (Topic.USER_STATE, f"a|{KEY}")]
+    assert bench.removed == [(Topic.ALERTS, KEY), (Topic.USER_STATE, f"r|{KEY}")]
     assert not bench.scopes.has_pending()
 
 
@@ -120,7 +120,7 @@ def test_an_alert_that_fires_again_is_kept_until_30_days_after_its_next_end() ->
     bench.scopes.set_budgets(again._book)
     bench.write(TEN_MS + 2)
     assert bench.alert() == "emergency"
-    assert f"a|{KEY}" not in bench.latest[Topic.USER_STATE]
+    assert f"r|{KEY}" not in bench.latest[Topic.USER_STATE]
     over_ms = TEN_MS + 14 * HOUR_MS
     bench.write(over_ms)
     bench.write(TEN_MS + 30 * DAY_MS + 1)
