@@ -37,10 +37,10 @@ def verify(
 ) -> int:
     """Recount all usage and compare: priced events, dead letters, state, spend, flags, ClickHouse.
 
-    Events may keep arriving: everything is compared up to the same usage offsets. Exit 0 only when all are equal to the
-    last digit, 1 when they are not (the first scope and window that differs is printed, with the events behind it), 3
-    when Kafka or ClickHouse cannot be reached. Temporary files take about 40 bytes for each event of the largest
-    partition, and the size of the state and spend records.
+    Events may keep arriving: everything is compared as of one cut. Exit 0 only when all are equal to the last digit, 1
+    when they are not (the first scope and window that differs is printed, with the events behind it), 3 when Kafka or
+    ClickHouse cannot be reached. What does not fit into memory goes to a temporary directory: about 70 bytes for each
+    event of the largest partition, and the records of state and spend.
     """
     settings = find_settings(data_dir)
     # The clients would log each attempt; the sentence at the end says it.

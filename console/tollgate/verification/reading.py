@@ -126,14 +126,14 @@ class Recount:
             place = f"{partition}:{ruling.offset}"
             if ruling.rule is Rule.CONFLICT:
                 self._letters.conflict(place)
-            elif ruling.rule is Rule.OPEN:
+            elif ruling.rule in (Rule.OPEN, Rule.RESTATED):
                 self._letters.either(place)
             agrees = (ruling.rule is Rule.COUNTED) == (ruling.claim is not Claim.NOT_COUNTED)
             if not agrees and ruling.rule is not Rule.OPEN:
                 wrong[ruling.offset] = (ruling.claim, ruling.rule, ruling.held)
         counts, outcomes = identities.counts, self._share.outcomes
         outcomes.counted += counts[Rule.COUNTED]
-        outcomes.duplicate += counts[Rule.DUPLICATE]
+        outcomes.duplicate += counts[Rule.DUPLICATE] + counts[Rule.RESTATED]
         outcomes.refused += counts[Rule.CONFLICT]
         outcomes.open += counts[Rule.OPEN]
         recorded = await self._costs_of(
