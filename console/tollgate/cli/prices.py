@@ -25,6 +25,7 @@ from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.control import PriceRecord
 from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.shown_text import shell_command
 from tollgate.schemas.usage_codec import EventRecord
 
 app = App(
@@ -97,7 +98,7 @@ def show(
         fallback, _ = book.fallback(book.fallback_name(provider, model), time_ms)
         raise AnswerIsNoError(
             f"no price of {subject} is known then, so its events are unpriced, at {fallback.source}; "
-            f"give one with `tollgate price set {subject}`."
+            f"give one with `{shell_command('tollgate', 'price', 'set', name=subject)}`."
         )
     holds = _interval(found.interval)
     if json:

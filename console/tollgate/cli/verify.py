@@ -8,11 +8,12 @@ from cyclopts.validators import Number
 
 from tollgate.cli.exits import Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir
-from tollgate.cli.output import print_json, safe, say, say_error
+from tollgate.cli.output import print_json, say, say_error
 from tollgate.cli.services import find_settings, reaching_kafka
 from tollgate.cli.verify_progress import showing
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.shown_text import safe
 from tollgate.verification import Report, SpaceError
 from tollgate.verification import verify as run_verification
 
@@ -84,12 +85,14 @@ def print_report(report: Report) -> None:
     """A table of the checks, and the verdict."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     out = Console(highlight=False)
     table = Table("check", "expected", "found", "ok")
     for check in report.checks:
         mark = "[green]yes[/green]" if check.ok else "[red]NO[/red]"
-        table.add_row(check.name, safe(check.expected), safe(check.found), mark)
+        # As text: a table reads markup in strings.
+        table.add_row(check.name, Text(safe(check.expected)), Text(safe(check.found)), mark)
     out.print(table)
     for check in report.checks:
         if check.note:
