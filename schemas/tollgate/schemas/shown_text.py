@@ -8,8 +8,8 @@ import re
 import shlex
 from typing import Final
 
-# C0 and C1 controls, soft hyphens, zero-width and bidirectional characters, separators of lines and paragraphs, tags, and
-# lone surrogates.
+# C0 and C1 controls, soft hyphens, zero-width and bidirectional characters, separators of lines and paragraphs, tags,
+# and lone surrogates.
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
