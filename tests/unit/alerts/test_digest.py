@@ -251,7 +251,8 @@ def test_every_alert_is_told_at_its_last_level_whatever_the_order_and_the_restar
     print(f"TOLLGATE_TEST_SEED={seed}")
     rnd = random.Random(seed)
     for _ in range(30):
-        channel, latest = Channel(), {}
+        channel = Channel()
+        latest: dict[str, dict[str, Any]] = {}
         for _ in range(rnd.randint(1, 12)):
             for _ in range(rnd.choice([1, 5, 60])):
                 scope = f"user/{rnd.randrange(80)}"
