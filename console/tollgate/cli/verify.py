@@ -57,7 +57,7 @@ def verify(
         if not check.ok:
             more = f" ({check.differences - 1} more)" if check.differences > 1 else ""
             say_error(f"{check.name}: {check.difference}{more}")
-    for line in report.lines():
+    for line in (*report.lines(), *report.several_users.lines()):
         say(line)
     return Exit.OK if report.ok else Exit.NO
 

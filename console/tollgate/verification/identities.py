@@ -6,7 +6,7 @@ contract is applied to it: the first one counts, for 35 days.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
@@ -101,14 +101,22 @@ def _hash(content: object) -> int:
 
 class Identities:
     """The identities of one partition. `records_max` is how many there may be; `open_until_s` until when (broker time)
-    an event may repeat one that the topic no longer has, 0 when it still has all.
+    an event may repeat one that the topic no longer has, 0 when it still has all. `each` gets 64 bits of every identity
+    with the offset where it was first seen.
     """
 
-    def __init__(self, directory: Path, records_max: int, open_until_s: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        records_max: int,
+        open_until_s: int = 0,
+        each: Callable[[npt.NDArray[np.uint64], npt.NDArray[np.uint64]], None] | None = None,
+    ) -> None:
         self._buckets = max(1, -(-records_max // _BUCKET_ROWS))
         self._directory = directory
         directory.mkdir()
         self._open_until_s = open_until_s
+        self._each = each
         self._pending: list[bytes] = []
         self.counts = dict.fromkeys(Rule, 0)
 
@@ -149,6 +157,8 @@ class Identities:
         first = np.ones(len(rows), np.bool_)
         first[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
         starts = np.flatnonzero(first)
+        if self._each is not None:
+            self._each(rows["high"][starts], rows["offset"][starts])
         sizes = np.diff(np.append(starts, len(rows)))
         single = starts[sizes == 1]
         is_open = rows["seen_s"][single] <= self._open_until_s

@@ -6,6 +6,7 @@ again, and the sums are corrected.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +58,8 @@ class Recount:
             if first is not None:
                 self._share.first_ms[partition] = first.timestamp
                 open_until_s = first.timestamp // 1000 + DEDUPE_SECONDS
-        identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s)
+        each = partial(self._share.marks.add, partition)
+        identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s, each)
         batches = self._log.read(Topic.PRICED, partition, *priced_range)
         beside = PricedPartition(partition, batches, end, self._priced)
         await beside.begin(priced_range[0] > 0)
