@@ -42,7 +42,7 @@ async def test_a_priced_event_becomes_a_row_with_all_its_values(tables: Settings
             "plan": "pro",
             "depth": 2.50,
             "note": 'a "quoted" \n line',
-            "order": 9772945757313177262,
+            "big": 9772945757313177262,
             "m": -(10**40),
         },
         a_field_of_a_later_release=1,
