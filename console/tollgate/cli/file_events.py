@@ -20,6 +20,8 @@ LINE_BYTES_MAX: Final = 1024 * 1024
 
 _FRACTION: Final = re.compile(r"[.,]([0-9]+)")
 _encode: Final = msgspec.json.encode
+_ANY_ID: Final = {"id": "-"}
+_ANY_ID_BYTES: Final = len('{"id":"-"')
 
 # Identity is source and id, so the source must not depend on where the file lies.
 DEFAULT_SOURCE: Final = "publish"
@@ -77,12 +79,13 @@ def identified(line: int, envelope: dict[str, Any], instant: str | None, ids: Co
     """
     if envelope.get("id"):
         return judge(line, _encode(envelope))
-    # Any id will do to be judged with.
-    event = decode_usage_event(_encode(envelope | {"id": "-"}))
+    # Any id will do to be judged with. It stands first, where the real one takes its place.
+    value = _encode({**_ANY_ID, **{name: member for name, member in envelope.items() if name != "id"}})
+    event = decode_usage_event(value)
     if isinstance(event, Refusal):
         return Refused(line, event)
     content = content_of(event, instant or exact_instant(event.time_ms, event.time))
-    value = _encode(envelope | {"id": ids.next_id(content)})
+    value = b'{"id":"%b"%b' % (ids.next_id(content).encode(), value[_ANY_ID_BYTES:])
     return Accepted(line, event.subject, value, event.time_ms) if len(value) <= EVENT_BYTES_MAX else judge(line, value)
 
 

@@ -31,7 +31,11 @@ def fingerprint(event: EventRecord) -> int:
     usage of 0 for what is absent. It takes decoded events, whose amounts are in shortest form already. Unknown fields
     are not part of it.
     """
-    return _digest(event.subject, canonical(event.data))
+    data = event.data
+    # Most events need no change, and this look is all that they cost.
+    if data.metadata or 0 in data.usage.values():
+        data = canonical(data)
+    return _cut(_encode((event.subject, data)))
 
 
 def fingerprint_as_sent(event: EventRecord) -> int:
@@ -39,7 +43,11 @@ def fingerprint_as_sent(event: EventRecord) -> int:
 
     It differs from `fingerprint` only where `canonical` changes something.
     """
-    return _digest(event.subject, event.data)
+    try:
+        return _cut(_encode((event.subject, event.data)))
+    except OverflowError:
+        # With an integer that no such release took.
+        return fingerprint(event)
 
 
 def canonical(data: EventData) -> EventData:
@@ -47,31 +55,32 @@ def canonical(data: EventData) -> EventData:
 
     Metadata `1.0` and `1e0` are 1. An integer that msgpack has no form for becomes a list of its digits.
     """
-    # Most events need no change, and a look costs less than a copy.
     if 0 in data.usage.values():
         data = msgspec.structs.replace(data, usage={name: units for name, units in data.usage.items() if units != 0})
-    if data.metadata and any(value.__class__ in _RESTATED for value in data.metadata.values()):
+    if data.metadata and any(map(_is_restated, data.metadata.values())):
         metadata = {name: _restated(value) for name, value in data.metadata.items() if value is not None}
         data = msgspec.structs.replace(data, metadata=metadata)
     return data
 
 
-_RESTATED: Final = (float, int, type(None))
-_MSGPACK_INTS: Final = range(-(2**63), 2**64)
+# What msgpack has a form for.
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1
+
+
+def _is_restated(value: Any) -> bool:
+    kind = value.__class__
+    return value is None or kind is float or (kind is int and not _INT_MIN <= value <= _INT_MAX)
 
 
 def _restated(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     # No other metadata is a list, so that a text of the same digits stays another value.
-    return [str(value)] if value.__class__ is int and value not in _MSGPACK_INTS else value
+    return [str(value)] if value.__class__ is int and not _INT_MIN <= value <= _INT_MAX else value
 
 
-def _digest(subject: str, data: EventData) -> int:
-    try:
-        content = _encode((subject, data))
-    except OverflowError:
-        content = _encode((subject, canonical(data)))
+def _cut(content: bytes) -> int:
     return int.from_bytes(blake2b(content).digest()[:8])
 
 
