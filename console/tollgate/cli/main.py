@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tollgate.cli.exits import CommandError, Exit
 from tollgate.cli.output import say_error
+from tollgate.schemas.shown_text import safe
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -114,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     # A client's log lines would stand beside our one sentence; processes that log set handlers of their own.
     logging.getLogger().addHandler(logging.NullHandler())
+    sys.excepthook = _show_bug
     try:
         status = _run(given)
         sys.stdout.flush()
@@ -124,6 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return status
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of an exception that is a bug of ours. Its text may quote anything."""
+    lines = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n")
+    sys.stderr.write("".join(f"{safe(line)}\n" for line in lines))
 
 
 def _run(given: list[str]) -> int:

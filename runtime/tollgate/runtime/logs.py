@@ -5,6 +5,7 @@ Values and errors may quote what others sent, so that all text passes through th
 
 import logging
 import sys
+from types import TracebackType
 from typing import Literal
 
 import structlog
@@ -59,6 +60,15 @@ def configure_logs(level: str = "info", log_format: Literal["json", "text"] = "t
     root.setLevel(number)
     # aiokafka logs each reconnect attempt at error level; our own lines say what is unreachable and what is done.
     logging.getLogger("aiokafka").setLevel(max(number, logging.CRITICAL if number > logging.DEBUG else number))
+    # What ends the process is a line like any other: Python's own would print the error's text as it is.
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logging.getLogger("tollgate").critical("ended by an error", exc_info=(kind, error, trace))
 
 
 # A traceback has lines of its own. They are indented, so that a line of an error's text cannot pass for one of the log.

@@ -74,6 +74,22 @@ def test_every_line_of_a_json_log_is_one_document_whose_values_are_safe_to_print
     assert any("ValueError: \\u202egpj.exe" in event.get("exception", "") for event in found)
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_error_that_ends_a_process_is_logged_like_any_other(log_format: str) -> None:
+    program = (
+        "import sys; from tollgate.runtime.logs import configure_logs; configure_logs('error', sys.argv[1])\n"
+        "raise ValueError('\\x1b[2J\\u202e\\n2026-11-29T00:00:00Z forged')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, log_format], capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert done.returncode == 1
+    assert "ended by an error" in done.stderr
+    assert "ValueError: \\x1b[2J\\u202e".replace("\\", "\\\\" if log_format == "json" else "\\") in done.stderr
+    assert not UNSAFE.search(done.stderr)
+    assert not re.search("^2026-11-29T00:00:00Z forged", done.stderr, re.MULTILINE)
+
+
 def test_ordinary_text_is_left_as_it_is() -> None:
     lines = logged("text", ["user/Straßenbau 漢 🙂 'x'"])
     assert "scope=\"user/Straßenbau 漢 🙂 'x'\"" in lines[0]
