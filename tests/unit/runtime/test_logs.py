@@ -81,7 +81,7 @@ def test_the_error_that_ends_a_process_is_logged_like_any_other(log_format: str)
         "raise ValueError('\\x1b[2J\\u202e\\n2026-11-29T00:00:00Z forged')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, log_format], capture_output=True, encoding="utf-8", timeout=60
+        [sys.executable, "-c", program, log_format], capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     assert done.returncode == 1
     assert "ended by an error" in done.stderr
