@@ -136,7 +136,8 @@ impl Says for &str {
 
 fn object<T: Says>(out: &mut Vec<u8>, members: &[(&str, T)], write: impl Fn(&mut Vec<u8>, &T)) {
     // Few enough that sorting their places costs less than the digest.
-    let mut sorted: Vec<&(&str, T)> = members.iter().filter(|(_, value)| value.says_something()).collect();
+    let mut sorted: Vec<&(&str, T)> = Vec::with_capacity(members.len());
+    sorted.extend(members.iter().filter(|(_, value)| value.says_something()));
     map(out, sorted.len());
     sorted.sort_unstable_by_key(|(name, _)| *name);
     for (name, value) in sorted {
