@@ -38,11 +38,11 @@ def verify(
 ) -> int:
     """Recount all usage and compare: priced events, dead letters, state, spend, flags, ClickHouse.
 
-    Events may keep arriving: everything is compared as of one cut. Exit 0 only when all are equal to the last digit, 1
-    when they are not (the first scope and window that differs is printed, with the events behind it), 3 when Kafka or
-    ClickHouse cannot be reached. Identities that were counted for more than one user are told and are no difference.
-    What does not fit into memory goes to a temporary directory: about 50 bytes for each event of the largest partition,
-    20 for each event of all, and the records of state and spend.
+    Events may keep arriving: everything is compared up to the same usage offsets. Exit 0 only when all are equal to the
+    last digit, 1 when they are not (the first scope and window that differs is printed, with the events behind it), 3
+    when Kafka or ClickHouse cannot be reached. Ids that were counted for more than one user are shown and are no
+    difference. Temporary files take about 50 bytes for each event of the largest partition, 20 for each event of all,
+    and the size of the state and spend records.
     """
     settings = find_settings(data_dir)
     # The clients would log each attempt; the sentence at the end says it.

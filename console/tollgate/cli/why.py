@@ -152,5 +152,5 @@ def _steps(flag: Flag, blocking: list[BudgetStanding]) -> list[str]:
             steps.append(f"or remove it: {shell_command('tollgate', 'budget', 'remove', name=budget.id)}")
         else:
             own = shell_command("tollgate", "budget", "set", flag.scope, *words)
-            steps.append(f"give {flag.scope} a budget of its own above {budget.format(standing.spent)}: {own}")
+            steps.append(f"give {flag.scope} its own budget above {budget.format(standing.spent)}: {own}")
     return steps

@@ -1,8 +1,8 @@
 """Which records repeat an identity: recomputed from rows on disk, a bucket of identities at a time.
 
-While a partition is read, one row of 46 bytes per valid event goes to the bucket of its identity, with what the system
-says became of it. When the partition is at its end, each bucket is sorted by identity and offset, and the rule of the
-contract is applied to it: the first one counts, for 35 days.
+While a partition is read, each valid event adds a row of 46 bytes to the bucket of its identity. The row also says
+whether the worker counted the event. At the partition's end each bucket is sorted by identity and offset, and the
+contract's rule is applied: the first event of an identity counts, for 35 days.
 """
 
 import struct

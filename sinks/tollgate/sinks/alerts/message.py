@@ -236,7 +236,7 @@ def _unpriced_steps(alert: Alert) -> list[_Step]:
 
 
 def _price_set(subject: str) -> str | None:
-    # USD is for the reader to fill in: a figure here might be pasted as it is.
+    # `USD` is a placeholder for the reader to replace: a number here might be pasted without thought.
     words, rate = ("tollgate", "price", "set"), ("--rate", "input_tokens=USD/1M")
     return command(*words, *rate, name=subject) if subject.startswith("-") else command(*words, subject, *rate)
 
