@@ -19,7 +19,8 @@ pub fn digest(event: &Event, scratch: &mut Vec<u8>) -> Digest {
     cut
 }
 
-/// 64 bits that stand for the subject and the data. `scratch` is written over.
+/// 64 bits that stand for the subject and the data in canonical form: usage of 0 and metadata that is null are left out.
+/// `scratch` is written over.
 pub fn fingerprint(event: &Event, scratch: &mut Vec<u8>) -> u64 {
     scratch.clear();
     scratch.push(0x92);
@@ -33,22 +34,24 @@ pub fn fingerprint(event: &Event, scratch: &mut Vec<u8>) -> u64 {
 /// The data as msgpack: fields in the order of `EventData`, those with their default left out, objects sorted by key.
 fn data(out: &mut Vec<u8>, event: &Event) {
     let named = event.names.iter().filter(|name| !name.is_empty()).count();
+    let has_usage = event.usage.iter().any(|(_, amount)| amount.says_something());
+    let has_metadata = event.metadata.iter().any(|(_, value)| value.says_something());
     let others = [
-        !event.usage.is_empty(),
+        has_usage,
         !event.convention.is_empty(),
         event.cost.is_some(),
         !event.failure.is_empty(),
         event.billed,
         !event.options.is_empty(),
         event.latency_ms.is_some(),
-        !event.metadata.is_empty(),
+        has_metadata,
     ];
     // Always with two bytes of size: the encoder makes room for all 22 fields before it knows how many there are.
     out.push(0xde);
     out.extend_from_slice(&((named + others.iter().filter(|given| **given).count()) as u16).to_be_bytes());
     field(out, "provider", event.names[name::PROVIDER]);
     field(out, "model", event.names[name::MODEL]);
-    if !event.usage.is_empty() {
+    if has_usage {
         text(out, "usage");
         object(out, &event.usage, |out, amount| match amount {
             Amount::Whole(units) => whole(out, *units),
@@ -83,7 +86,7 @@ fn data(out: &mut Vec<u8>, event: &Event) {
     field(out, "resource_id", event.names[name::RESOURCE_ID]);
     field(out, "request_id", event.names[name::REQUEST_ID]);
     field(out, "reservation_id", event.names[name::RESERVATION_ID]);
-    if !event.metadata.is_empty() {
+    if has_metadata {
         text(out, "metadata");
         object(out, &event.metadata, |out, value| match value {
             Scalar::Text(value) => text(out, value),
@@ -102,10 +105,38 @@ fn field(out: &mut Vec<u8>, field: &str, value: &str) {
     }
 }
 
-fn object<T>(out: &mut Vec<u8>, members: &[(&str, T)], write: impl Fn(&mut Vec<u8>, &T)) {
-    map(out, members.len());
+/// A member of an object: whether an object without it would say the same.
+trait Says {
+    fn says_something(&self) -> bool;
+}
+
+impl Says for Amount<'_> {
+    #[inline]
+    fn says_something(&self) -> bool {
+        // A decimal in shortest form is never zero.
+        !matches!(self, Self::Whole(0))
+    }
+}
+
+impl Says for Scalar<'_> {
+    #[inline]
+    fn says_something(&self) -> bool {
+        !matches!(self, Self::Null)
+    }
+}
+
+impl Says for &str {
+    #[inline]
+    fn says_something(&self) -> bool {
+        true
+    }
+}
+
+fn object<T: Says>(out: &mut Vec<u8>, members: &[(&str, T)], write: impl Fn(&mut Vec<u8>, &T)) {
     // Few enough that sorting their places costs less than the digest.
-    let mut sorted: Vec<&(&str, T)> = members.iter().collect();
+    let mut sorted: Vec<&(&str, T)> = Vec::with_capacity(members.len());
+    sorted.extend(members.iter().filter(|(_, value)| value.says_something()));
+    map(out, sorted.len());
     sorted.sort_unstable_by_key(|(name, _)| *name);
     for (name, value) in sorted {
         text(out, name);

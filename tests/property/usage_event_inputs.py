@@ -37,6 +37,7 @@ SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
+    st.integers() | st.sampled_from([9772945757313177262, 2**63, 2**64, -(2**63) - 1, 10**40, 10**4000 - 1]),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
 )
@@ -204,7 +205,7 @@ def _faults() -> list[Fault]:
         (r.INVALID, "data.options.size", ["", "x" * 257, "\x00"]),
         (r.WRONG_TYPE, "data.metadata", [[], "x", 5]),
         (r.WRONG_TYPE, "data.metadata.a", [[], {}, [1]]),
-        (r.INVALID, "data.metadata.a", [2**63, -(2**63) - 1, 10**400]),
+        (r.INVALID, "data.metadata.a", [10**4000, -(10**4000), 10**4299]),
     ]  # fmt: skip
     found = [
         Fault(f"{path}={value!r:.40}", reason, _set(path, value)) for reason, path, values in table for value in values

@@ -3,6 +3,7 @@
 Limits: https://docs.slack.dev/reference/block-kit/blocks and https://docs.slack.dev/messaging/message-metadata.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,31 @@ FIELDS_MAX = 10
 FIELD_CHARS_MAX = 2000
 ELEMENTS_MAX = 10
 TEXT_CHARS_MAX = 40_000
+
+
+# What mrkdwn renders: https://docs.slack.dev/messaging/formatting-message-text. Formatting begins and ends at a word.
+_CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+_MARKUP = re.compile(
+    r"<[^<>\s][^<>]*>|https?://[^\s<>|`]+|\b(?:[a-z0-9-]+\.)+[a-z]{2,}\b|(?<![\w:]):[a-z0-9_+'-]+:(?![\w:])"
+    r"|(?<![\w*])\*[^*\s](?:[^*\n]*[^*\s])?\*(?![\w*])|(?<![\w_])_[^_\s](?:[^_\n]*[^_\s])?_(?![\w_])"
+    r"|(?<![\w~])~[^~\s](?:[^~\n]*[^~\s])?~(?![\w~])|^(?:&gt;|>).*|@(?:here|channel|everyone)\b|(?<!\w)#[a-z][\w-]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def markup_of(mrkdwn: str) -> list[str]:
+    """What of the text Slack would format, link, replace by an emoji or take for a mention."""
+    return [found[0] for found in _MARKUP.finditer(_CODE.sub("\0", mrkdwn))]
+
+
+def markup_of_message(body: Mapping[str, Any]) -> list[list[str]]:
+    """The kinds of markup in each mrkdwn text and in the fallback, which is one too; times and figures aside."""
+    found = [body.get("text") or ""]
+    for block in body.get("blocks") or []:
+        parts = [*block.get("fields", []), *block.get("elements", [])] + ([block["text"]] if "text" in block else [])
+        found += [part["text"] for part in parts if part["type"] == "mrkdwn"]
+        assert all(part.get("emoji") is False for part in parts if part["type"] == "plain_text")
+    return [[markup[0] for markup in markup_of(text)] for text in found]
 
 
 def fault_of_message(body: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -7,9 +7,10 @@ from cyclopts import App, Parameter
 
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir, examples
-from tollgate.cli.output import print_json, print_table, safe, say_error
+from tollgate.cli.output import print_json, print_table, say_error
 from tollgate.cli.services import find_settings
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.shown_text import safe
 from tollgate.sinks.clickhouse import (
     MigrationError,
     QueryRefusedError,

@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
 
-import msgspec
-
 from tollgate.cli.content_ids import ContentIds
+from tollgate.cli.csv_numbers import NumberError, plain_amount, plain_number
 from tollgate.cli.exits import UsageError
-from tollgate.cli.file_events import DEFAULT_SOURCE, LINE_BYTES_MAX, Accepted, Refused, judge, shifted
+from tollgate.cli.file_events import (
+    DEFAULT_SOURCE,
+    LINE_BYTES_MAX,
+    Accepted,
+    Refused,
+    exact_instant,
+    identified,
+    require_utf8,
+    shifted,
+)
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.instants import to_ms
 from tollgate.schemas.refusals import Refusal, RefusalReason
@@ -77,9 +85,10 @@ class CsvReader:
         # Bytes that are no UTF-8 pass as surrogates, so that one bad row does not end the file.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         csv.field_size_limit(LINE_BYTES_MAX)
-        rows = csv.reader(text, delimiter=self._delimiter)
+        rows = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True)
         try:
             header = [name.strip() for name in next(rows, [])]
+            _require_header(header)
             places = self._places(header)
             ids = ContentIds()
             while True:
@@ -111,7 +120,8 @@ class CsvReader:
             return Refused(line, Refusal(RefusalReason.INVALID, f"has {len(row)} columns where the header has {width}"))
         cells = dict(self._mapping.constants)
         for name, place in places:
-            if cell := row[place].strip():
+            # A file that went through another system has other ends of lines, in quoted cells too.
+            if cell := row[place].strip().replace("\r\n", "\n"):
                 cells[name] = cell
         time = cells.pop("time", "")
         event_id = cells.pop("id", "")
@@ -119,25 +129,37 @@ class CsvReader:
         source = cells.pop("source", self._source)
         try:
             data = _data(cells)
-            # The id follows from the time as it stands in the file, so that --shift-time does not change it.
-            content = msgspec.json.encode((source, subject, time, data))
-            moved = shifted(_time_ms(time), shift_ms)
+            time_ms = _time_ms(time)
+            moved = shifted(time_ms, shift_ms)
+            envelope = {
+                "specversion": SPEC_VERSION,
+                "type": EVENT_TYPE,
+                "source": source,
+                "id": event_id,
+                "subject": subject,
+                "time": moved,
+                "data": data,
+            }
+            # The time as it is written in the file is part of the content: a shift does not change the id.
+            return identified(line, envelope, exact_instant(time_ms, time), ids)
         except UnicodeEncodeError:
             return Refused(line, Refusal(RefusalReason.INVALID_UTF8, "is not UTF-8"))
         except _CellError as error:
             return Refused(line, error.refusal)
         except ValueError as error:
             return Refused(line, Refusal(RefusalReason.INVALID_TIME, f"time: {error}"))
-        envelope = {
-            "specversion": SPEC_VERSION,
-            "type": EVENT_TYPE,
-            "source": source,
-            "id": event_id or ids.next_id(content),
-            "subject": subject,
-            "time": moved,
-            "data": data,
-        }
-        return judge(line, msgspec.json.encode(envelope))
+
+
+def _require_header(header: list[str]) -> None:
+    """UsageError where the first row shows that the file is none that can be read."""
+    first = header[0] if header else ""
+    require_utf8(",".join(header).encode("utf-8", "surrogateescape"))
+    if first.lower().startswith("sep="):
+        separator = first[4:5] or "the separator that it names"
+        raise UsageError(
+            f"the file begins with a line `sep=` of Excel: remove that line, and say --delimiter '{separator}' "
+            "unless it is a comma."
+        )
 
 
 class _CellError(ValueError):
@@ -152,28 +174,35 @@ def _data(cells: dict[str, str]) -> dict[str, Any]:
     for name, cell in cells.items():
         group, dot, key = name.partition(".")
         if dot:
-            data.setdefault(group, {})[key] = _number(cell) if group == "usage" else cell
+            data.setdefault(group, {})[key] = _amount(name, cell) if group == "usage" else cell
         elif name == "latency_ms":
             data[name] = _latency(cell)
         elif name == "billed":
             if cell.lower() not in _BOOLEANS:
                 raise _CellError(RefusalReason.WRONG_TYPE, "data.billed: must be true or false")
             data[name] = _BOOLEANS[cell.lower()]
+        elif name == "retail_tokens":
+            data[name] = _amount(name, cell)
+        elif name == "cost_usd":
+            data[name] = str(_amount(name, cell))
         else:
-            data[name] = _number(cell) if name == "retail_tokens" else cell
+            data[name] = cell
     return data
 
 
-def _number(cell: str) -> int | str:
-    digits = cell.removeprefix("-")
-    # Beyond 19 digits the decoder refuses it anyway, and Python's own limit is out of reach.
-    return int(cell) if digits.isascii() and digits.isdigit() and len(digits) <= 19 else cell
+def _amount(name: str, cell: str) -> int | str:
+    try:
+        group, _, dimension = name.partition(".")
+        return plain_amount(dimension, cell) if group == "usage" else plain_number(cell)
+    except NumberError as error:
+        raise _CellError(RefusalReason.INVALID, f"data.{name}: {error}") from None
 
 
 def _latency(cell: str) -> int | str:
     """Milliseconds; a fraction of one is cut off."""
-    whole, point, fraction = cell.partition(".")
-    return _number(whole) if not point or (fraction.isascii() and fraction.isdigit()) else cell
+    number = _amount("latency_ms", cell)
+    whole, point, fraction = number.partition(".") if isinstance(number, str) else ("", "", "")
+    return int(whole) if point and whole.isdecimal() and fraction.isdecimal() else number
 
 
 def _time_ms(text: str) -> int:

@@ -16,12 +16,13 @@ from tollgate.cli.demo_story import play
 from tollgate.cli.demo_trace import play_trace
 from tollgate.cli.exits import Exit, UsageError
 from tollgate.cli.options import DataDir
-from tollgate.cli.output import is_colourful, safe
+from tollgate.cli.output import is_colourful
 from tollgate.cli.services import reaching_kafka
 from tollgate.cli.stack import data_directory, download_progress, embedded_errors, stack_settings_or_environment
 from tollgate.demo import Screen
 from tollgate.embedded import StackPlan, ensure_jars, running_state, start_detached, stop_stack
 from tollgate.runtime.logs import configure_logs
+from tollgate.schemas.shown_text import safe
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CALLS_PER_SECOND_MAX = 2000

@@ -1,7 +1,6 @@
 """Shared by both variants of the demo: the screen, the stack's settings, and how to show an alert."""
 
 import asyncio
-import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 from tollgate.cli.exits import UnreachableError
 from tollgate.demo import Screen
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.shown_text import shell_command
 from tollgate.sinks.alerts import Alert, render_text
 from tollgate.sinks.clickhouse import SinkError, connect
 
@@ -26,7 +26,7 @@ class Stage:
 
     def command(self, *words: str) -> str:
         """A command line for this stack, to be copied as it is."""
-        return shlex.join([self.program, *words, *self.options])
+        return shell_command(self.program, *words, *self.options)
 
     @asynccontextmanager
     async def clickhouse(self) -> AsyncIterator[Client]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shlex
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ import msgspec
 from tollgate.cli.budgets import read_budgets, write_budget
 from tollgate.cli.demo_stage import Stage
 from tollgate.cli.exits import UnreachableError
-from tollgate.cli.output import safe
 from tollgate.cli.topic_writing import open_writer
 from tollgate.demo import (
     DAYS,
@@ -40,6 +38,7 @@ from tollgate.schemas.amounts import PICO, format_usd, parse_usd
 from tollgate.schemas.control import BudgetRecord, ThresholdsRecord, default_thresholds
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, Flag, FlagState, WindowKind
+from tollgate.schemas.shown_text import safe, shell_word
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
 from tollgate.sdk import FlagReader, UnavailableError, UsagePublisher
@@ -287,8 +286,9 @@ def _what_to_try(stage: Stage) -> None:
             stage.command("why", _OVERSPENDER_SCOPE),
             stage.command("budget", "set", _OVERSPENDER_SCOPE, "--limit", "50", "--window", "day"),
             stage.command("spend", "global"),
-            f"echo {shlex.quote(json.dumps(event, separators=(',', ':')))} | {stage.command('publish', '-')}",
-            f"curl -s -u {_clickhouse_login(stage)} {stage.settings.clickhouse_url} --data {shlex.quote(query)}",
+            f"echo {shell_word(json.dumps(event, separators=(',', ':')))} | {stage.command('publish', '-')}",
+            f"curl -s -u {_clickhouse_login(stage)} {shell_word(stage.settings.clickhouse_url)}"
+            f" --data {shell_word(query)}",
             stage.command("verify"),
         ),
         "  ",
@@ -299,7 +299,7 @@ def _what_to_try(stage: Stage) -> None:
 def _clickhouse_login(stage: Stage) -> str:
     """Name and password, for a command to copy."""
     settings = stage.settings
-    return shlex.quote(f"{settings.clickhouse_user}:{settings.clickhouse_password.get_secret_value()}")
+    return shell_word(f"{settings.clickhouse_user}:{settings.clickhouse_password.get_secret_value()}")
 
 
 async def _tell_changes(stage: Stage, flags: FlagReader) -> None:

@@ -10,7 +10,6 @@ from tollgate.cli.csv_events import CsvMapping, CsvReader
 from tollgate.cli.demo_stage import Stage
 from tollgate.cli.exits import AnswerIsNoError, UnreachableError
 from tollgate.cli.file_events import Accepted
-from tollgate.cli.output import safe
 from tollgate.cli.topic_writing import open_writer
 from tollgate.cli.verify import print_report
 from tollgate.demo import Outputs, Total, clickhouse_total, until
@@ -18,6 +17,7 @@ from tollgate.schemas.amounts import parse_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.shown_text import safe
 from tollgate.schemas.topics import Topic
 from tollgate.sdk import FlagReader, UnavailableError
 from tollgate.verification import verify

@@ -1,18 +1,27 @@
 """Usage events in a file: what a reader of any format yields, and NDJSON."""
 
+import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 import msgspec
 
 from tollgate.cli.content_ids import ContentIds
+from tollgate.cli.exits import UsageError
 from tollgate.schemas.event_time import EVENT_TIME_MS_MAX, parse_event_time
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.usage_codec import decode_usage_event
+from tollgate.schemas.usage_identity import content_of
+from tollgate.schemas.usage_limits import EVENT_BYTES_MAX
 
 # Longer than any event that is accepted, white space included; bounds the memory that one line can take.
 LINE_BYTES_MAX: Final = 1024 * 1024
+
+_FRACTION: Final = re.compile(r"[.,]([0-9]+)")
+_encode: Final = msgspec.json.encode
+_ANY_ID: Final = {"id": "-"}
+_ANY_ID_BYTES: Final = len('{"id":"-"')
 
 # Identity is source and id, so the source must not depend on where the file lies.
 DEFAULT_SOURCE: Final = "publish"
@@ -57,9 +66,40 @@ def shifted(time_ms: int, shift_ms: int) -> str:
     return format_instant(moved)
 
 
+def exact_instant(time_ms: int, text: str) -> str:
+    """One text for one instant, however it is spelled: milliseconds, and the decimals beyond them that `text` has."""
+    fraction = _FRACTION.search(text)
+    return f"{time_ms}.{fraction[1][3:].rstrip('0')}" if fraction else f"{time_ms}."
+
+
+def identified(line: int, envelope: dict[str, Any], instant: str | None, ids: ContentIds) -> Accepted | Refused:
+    """Judge the event, and give it an id of its content if it has none. UnicodeEncodeError on lone surrogates.
+
+    `instant` stands for its time in the content; without one its own time does.
+    """
+    if envelope.get("id"):
+        return judge(line, _encode(envelope))
+    # Any id will do to be judged with. It stands first, where the real one takes its place.
+    value = _encode({**_ANY_ID, **{name: member for name, member in envelope.items() if name != "id"}})
+    event = decode_usage_event(value)
+    if isinstance(event, Refusal):
+        return Refused(line, event)
+    content = content_of(event, instant or exact_instant(event.time_ms, event.time))
+    value = b'{"id":"%b"%b' % (ids.next_id(content).encode(), value[_ANY_ID_BYTES:])
+    return Accepted(line, event.subject, value, event.time_ms) if len(value) <= EVENT_BYTES_MAX else judge(line, value)
+
+
+def require_utf8(first: bytes) -> None:
+    """UsageError when the first bytes of a file show another encoding; a byte order mark of UTF-8 is fine."""
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first[:4]:
+        raise UsageError(
+            'the file is UTF-16 (Excel\'s "Unicode text"), not UTF-8: save it as "CSV UTF-8", or convert it with '
+            "`iconv -f UTF-16 -t UTF-8 FILE`."
+        )
+
+
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
-_encode: Final = msgspec.json.encode
 
 
 class NdjsonReader:
@@ -86,18 +126,22 @@ class NdjsonReader:
         if _is_absent(members, "source"):
             members["source"] = self._source
         if _is_absent(members, "id"):
-            members["id"] = msgspec.Raw(_encode(ids.next_id(text)))
+            members.pop("id", None)
+        instant = None
         if shift_ms:
             try:
-                moved = shifted(parse_event_time(_decode_text(members["time"])), shift_ms)
+                time = _decode_text(members["time"])
+                time_ms = parse_event_time(time)
+                moved = shifted(time_ms, shift_ms)
             except (KeyError, ValueError):
-                # Judge the event without the shift. If it is valid then, the shift is the reason for the refusal.
-                found = judge(line, _encode(members))
+                # Without the shift it is refused for its own reason, unless the shift is what it cannot bear.
+                found = identified(line, members, None, ids)
                 if isinstance(found, Refused):
                     return found
                 return Refused(line, Refusal(RefusalReason.INVALID_TIME, "time: leaves the years 1970 to 9999"))
             members["time"] = msgspec.Raw(_encode(moved))
-        return judge(line, _encode(members))
+            instant = exact_instant(time_ms, time)
+        return identified(line, members, instant, ids)
 
 
 def _is_absent(members: dict[str, msgspec.Raw], name: str) -> bool:
@@ -116,6 +160,7 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
             yield number, None
             continue
         if number == 1:
+            require_utf8(chunk)
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         if text := chunk.strip():
             yield number, text

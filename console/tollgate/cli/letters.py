@@ -9,9 +9,9 @@ from typing import Any, Final
 from aiokafka import ConsumerRecord
 
 from tollgate.cli.exits import AnswerIsNoError, UsageError
-from tollgate.cli.output import safe
 from tollgate.cli.topic_reading import offset_ranges, read_batches, read_one
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.shown_text import safe
 from tollgate.schemas.topics import Topic
 
 # Enough to find a letter by; `show` has all.

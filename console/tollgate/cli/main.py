@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tollgate.cli.exits import CommandError, Exit
 from tollgate.cli.output import say_error
+from tollgate.schemas.shown_text import safe
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -57,6 +60,7 @@ MOUNTS: Final = (
     Mount("publish", "publish:app", "cli", "Publish usage events from NDJSON or CSV."),
     Mount("spend", "spend:app", "cli", "Show what a scope (a user, an agent, …) has spent in a window."),
     Mount("flags", "flags:app", "cli", "Show who is warned, blocked or stopped now."),
+    Mount("alerts", "alerts:app", "cli", "List the alerts that are open, the worst first."),
     Mount("why", "why:app", "cli", "Explain why a scope is blocked: the budget, the numbers, since when, until when."),
     Mount("budget", "budgets:app", "cli", "Set, list and remove budgets."),
     Mount("price", "prices:app", "worker", "Set, list, show and explain prices."),
@@ -113,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     # A client's log lines would stand beside our one sentence; processes that log set handlers of their own.
     logging.getLogger().addHandler(logging.NullHandler())
+    sys.excepthook = _show_bug
     try:
         status = _run(given)
         sys.stdout.flush()
@@ -123,6 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return status
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of an exception that is a bug of ours. Its text may quote anything."""
+    lines = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n")
+    sys.stderr.write("".join(f"{safe(line)}\n" for line in lines))
 
 
 def _run(given: list[str]) -> int:

@@ -2,31 +2,17 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from tollgate.cli.exits import UsageError
-
-# C0 and C1 controls, bidirectional overrides, line and paragraph separators, and lone surrogates: what can move a
-# cursor, recolour, reorder or break a line of a terminal.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
+from tollgate.schemas.shown_text import safe
 
 # Longer than any id or scope that is accepted. What is longer was written by somebody else, to fill a screen.
 CELL_CHARS_MAX: Final = 1000
 
 _Item = TypeVar("_Item")
-
-
-def safe(text: str) -> str:
-    r"""The text on one line without anything a terminal would act on: ESC becomes `\x1b`, a new line `\n`."""
-    return _UNSAFE.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def print_line(text: str = "") -> None:

@@ -25,6 +25,7 @@ from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.control import PriceRecord
 from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.shown_text import shell_command
 from tollgate.schemas.usage_codec import EventRecord
 
 app = App(
@@ -100,7 +101,7 @@ def show(
         why = f": {found.reading.hides}" if found.reading.hides else ""
         raise AnswerIsNoError(
             f"no price of {subject} is known then{why}, so its events are unpriced, at {fallback.source}; "
-            f"give one with `tollgate price set {subject}`."
+            f"give one with `{shell_command('tollgate', 'price', 'set', name=subject)}`."
         )
     holds = _interval(found.interval)
     if json:

@@ -88,8 +88,10 @@ async def publish(
     """Publish usage events from FILE, or from standard input when it is `-`.
 
     Each line is one event in JSON (NDJSON), or with --csv one row below a header. Invalid lines are reported by number
-    and left out; the exit status is 1 then. An event without id gets one from its content, so that running the same
-    command again changes nothing, also with another --shift-time.
+    and left out; the exit status is 1 then. An event without id gets one from its content and how often the same
+    content came before it, so that running the same command again changes nothing, also with another --shift-time,
+    another order of options, columns or keys, or other spellings of the same numbers and times. Names are compared byte
+    for byte: composed and decomposed accents are different names.
 
     Parameters
     ----------

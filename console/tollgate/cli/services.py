@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from tollgate.cli.exits import UnreachableError, UsageError
 from tollgate.runtime.settings import Settings, load_settings
+from tollgate.schemas.shown_text import shell_command, shell_option
 
 if TYPE_CHECKING:
     from tollgate.embedded.stack_state import StackState
@@ -45,7 +46,8 @@ def find_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
     if state is None or not state.is_alive():
         if len(missing) == 2 and (state is not None or data_dir is not None):
             where = settings.data_dir
-            raise UnreachableError(f"no stack runs in {where}: start it with `tollgate up --data-dir {where}`.")
+            start = shell_command("tollgate", "up", *shell_option("--data-dir", str(where)))
+            raise UnreachableError(f"no stack runs in {where}: start it with `{start}`.")
         return settings
     found = {_KAFKA: {_KAFKA: f"127.0.0.1:{state.ports['kafka']}"}}
     found[_CLICKHOUSE] = {

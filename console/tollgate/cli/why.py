@@ -20,6 +20,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import Flag, FlagState, WindowKind
 from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.shown_text import shell_command, shell_option
 from tollgate.sdk.decision import HeldFlag
 
 app = App(name="why", help_epilogue=examples("tollgate why user/u-42", "tollgate why global --json"))
@@ -143,10 +144,13 @@ def _steps(flag: Flag, blocking: list[BudgetStanding]) -> list[str]:
     steps = [f"wait until {flag.until}: it ends then"] if flag.window and flag.window.kind.value != "lifetime" else []
     for standing in blocking:
         budget = standing.budget
-        command = f"tollgate budget set {flag.scope} --limit HIGHER --unit {budget.unit} --window {budget.window.value}"
+        words = ("--limit", "HIGHER", "--unit", budget.unit, "--window", budget.window.value)
         if budget.scope == flag.scope:
-            steps.append(f"raise it above {budget.format(standing.spent)}: {command} --id '{budget.id}'")
-            steps.append(f"or remove it: tollgate budget remove '{budget.id}'")
+            by_id = (*words, *shell_option("--id", budget.id))
+            raised = shell_command("tollgate", "budget", "set", flag.scope, *by_id)
+            steps.append(f"raise it above {budget.format(standing.spent)}: {raised}")
+            steps.append(f"or remove it: {shell_command('tollgate', 'budget', 'remove', name=budget.id)}")
         else:
-            steps.append(f"give {flag.scope} its own budget above {budget.format(standing.spent)}: {command}")
+            own = shell_command("tollgate", "budget", "set", flag.scope, *words)
+            steps.append(f"give {flag.scope} its own budget above {budget.format(standing.spent)}: {own}")
     return steps

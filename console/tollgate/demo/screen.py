@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, TextIO
 
+from tollgate.schemas.shown_text import safe
+
 _INDENT: Final = 10
 _COLOURS: Final = {"WARNING": "33", "BLOCKED": "31;1", "equal": "32", "DIFFERENT": "31;1", "free again": "32"}
 _WORDS: Final = re.compile("|".join(_COLOURS))
@@ -17,7 +19,7 @@ def dollars(picousd: int) -> str:
 
 
 class Screen:
-    """Writes lines to a stream, at once. Text from outside must be made safe for a terminal before it comes here."""
+    """Writes lines to a stream, at once, made safe for a terminal."""
 
     def __init__(self, stream: TextIO, colourful: bool) -> None:
         self._stream = stream
@@ -25,6 +27,7 @@ class Screen:
 
     def line(self, label: str, text: str = "") -> None:
         """One line under a label; without one it continues what stands above."""
+        text = safe(text)
         words = _WORDS.sub(lambda word: f"\x1b[{_COLOURS[word[0]]}m{word[0]}\x1b[0m", text) if self._colourful else text
         head = f"\x1b[1m{label:<{_INDENT}}\x1b[0m" if self._colourful and label else f"{label:<{_INDENT}}"
         self._write(f"{head}{words}")
@@ -36,7 +39,7 @@ class Screen:
     def block(self, lines: Iterable[str], prefix: str = "") -> None:
         """Lines without a label, as they are."""
         for line in lines:
-            self._write(f"{'':<{_INDENT}}{prefix}{line}")
+            self._write(f"{'':<{_INDENT}}{prefix}{safe(line)}")
 
     def gap(self) -> None:
         """An empty line between two steps."""

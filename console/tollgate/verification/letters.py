@@ -95,7 +95,7 @@ class LettersCheck:
         self._add("conflict", place, "conflict", b"")
 
     def either(self, place: str) -> None:
-        """It cannot be told any more whether the event there repeats another with other data."""
+        """Whether the event there became a conflict cannot be told any more, or depends on the release that read it."""
         self._add("either", place, "conflict", b"")
 
     def letter(self, record: ConsumerRecord) -> None:

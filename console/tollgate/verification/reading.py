@@ -6,6 +6,7 @@ again, and the sums are corrected.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +62,8 @@ class Recount:
             if first is not None:
                 self._share.first_ms[partition] = first.timestamp
                 open_until_s = first.timestamp // 1000 + DEDUPE_SECONDS
-        identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s)
+        each = partial(self._share.marks.add, partition)
+        identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s, each)
         batches = self._log.read(Topic.PRICED, partition, *priced_range)
         beside = PricedPartition(partition, batches, end, self._priced)
         await beside.begin(priced_range[0] > 0)
@@ -133,14 +135,14 @@ class Recount:
             place = f"{partition}:{ruling.offset}"
             if ruling.rule is Rule.CONFLICT:
                 self._letters.conflict(place)
-            elif ruling.rule is Rule.OPEN:
+            elif ruling.rule in (Rule.OPEN, Rule.RESTATED):
                 self._letters.either(place)
             agrees = (ruling.rule is Rule.COUNTED) == (ruling.claim is not Claim.NOT_COUNTED)
             if not agrees and ruling.rule is not Rule.OPEN:
                 wrong[ruling.offset] = (ruling.claim, ruling.rule, ruling.held)
         counts, outcomes = identities.counts, self._share.outcomes
         outcomes.counted += counts[Rule.COUNTED]
-        outcomes.duplicate += counts[Rule.DUPLICATE]
+        outcomes.duplicate += counts[Rule.DUPLICATE] + counts[Rule.RESTATED]
         outcomes.refused += counts[Rule.CONFLICT]
         outcomes.open += counts[Rule.OPEN]
         recorded = await self._costs_of(

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final
 
 from tollgate.schemas.usage_codec import EventRecord
+from tollgate.verification.several_users import SeveralUsers
 
 # Enough to find the cause; a worker that was wrong for a day is wrong about millions.
 _EVENTS_SHOWN: Final = 5
@@ -114,6 +115,7 @@ class Report:
     cut: dict[int, int] = field(default_factory=dict)
     first: FirstDifference | None = None
     faults: list[EventFault] = field(default_factory=list)
+    several_users: SeveralUsers = field(default_factory=SeveralUsers)
 
     @property
     def ok(self) -> bool:
@@ -131,6 +133,7 @@ class Report:
             "begins": {str(partition): offset for partition, offset in sorted(self.begins.items())},
             "first_difference": asdict(self.first) if self.first else None,
             "events_that_differ": [fault.as_json() for fault in self.faults[:_EVENTS_SHOWN]],
+            "identities_of_several_users": self.several_users.as_json(),
         }
 
     def lines(self) -> list[str]:

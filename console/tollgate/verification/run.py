@@ -19,6 +19,7 @@ from tollgate.verification.prices import Prices
 from tollgate.verification.processes import Job, dealt, processes_for, shared_out
 from tollgate.verification.recount import origin_of
 from tollgate.verification.report import Check, Report
+from tollgate.verification.several_users import of_several_users
 from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Progress, Snapshot, not_caught_up
 from tollgate.verification.spend import (
@@ -225,6 +226,7 @@ class _Verification:
         self._report.checks.append(letters.check.shows(letters.expected, letters.found))
         self._report.checks.append(share.forwards.finish(cut.begins, cut.usage))
         self._report.faults = share.priced.faults
+        self._report.several_users = await of_several_users(share.marks, log)
         return share
 
     async def _compare(self, recount: Share, budgets: list[BudgetRecord]) -> None:

@@ -9,6 +9,7 @@ from tollgate.verification.log import Offsets
 from tollgate.verification.priced import PricedCheck
 from tollgate.verification.prices import Prices
 from tollgate.verification.report import Check
+from tollgate.verification.several_users import Marks
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.spill import Spill
 from tollgate.verification.totals import Totals
@@ -51,6 +52,7 @@ class Share:
     letters: LettersCheck
     forwards: ForwardsCheck
     priced: PricedCheck
+    marks: Marks
     priced_found: int = 0
     outcomes: Outcomes = field(default_factory=Outcomes)
     first_ms: Offsets = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Share:
             LettersCheck(Spill(directory / "letters", _BUCKETS), usage_topic, cut.begins, cut.usage),
             ForwardsCheck(Spill(directory / "forwards", _BUCKETS)),
             PricedCheck(prices),
+            Marks(directory / "marks"),
         )
 
     def flush(self) -> None:
@@ -78,6 +81,7 @@ class Share:
         self.letters.join(other.letters)
         self.forwards.join(other.forwards)
         self.priced.join(other.priced)
+        self.marks.join(other.marks)
         self.priced_found += other.priced_found
         self.outcomes.join(other.outcomes)
         self.first_ms |= other.first_ms

@@ -21,6 +21,7 @@ from pathlib import Path
 from tollgate.embedded.errors import EmbeddedError, MissingPartError, NotReadyError
 from tollgate.embedded.jars import ensure_jars
 from tollgate.embedded.ports import HOST, accepts_connections
+from tollgate.schemas.shown_text import safe
 from tollgate.schemas.topics import RECORD_BYTES_MAX
 
 VERSION = "4.2.2"
@@ -279,5 +280,5 @@ def main(arguments: list[str] | None = None) -> int:
         os.chdir(data_dir)
         os.execve(command[0], command, java_environment())  # noqa: S606 # a shell would stand between the broker and its signals
     except EmbeddedError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{safe(str(error))}\n")
     return 3

@@ -23,6 +23,7 @@ from tollgate.embedded.supervisor import Supervisor
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings, load_settings
 from tollgate.runtime.topics_admin import apply_topics
+from tollgate.schemas.shown_text import safe
 
 READY_SECONDS_MAX = 300
 STOP_SECONDS_MAX = 60
@@ -175,9 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
             run_stack(StackPlan(given.data_dir.absolute(), given.kafka_port, given.clickhouse_port, given.workers))
         )
     except AlreadyRunningError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{safe(str(error))}\n")
         return EXIT_NO
     except EmbeddedError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{safe(str(error))}\n")
         return EXIT_UNREACHABLE
     return 0

@@ -31,7 +31,7 @@ from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
-from tollgate.schemas.usage_identity import fingerprint, identity_digest
+from tollgate.schemas.usage_identity import fingerprint, fingerprint_as_sent, identity_digest
 
 if TYPE_CHECKING:
     from tollgate.ledger.compiled import CompiledTally
@@ -210,7 +210,8 @@ class UserStage:
         now_s = now_ms // 1000
         said = fingerprint(event)
         if seen is not None and self._identities.is_remembered(seen, now_s):
-            self._repeated(record, said == seen[0])
+            # An identity of an earlier release is kept with the fingerprint of what was sent.
+            self._repeated(record, said == seen[0] or fingerprint_as_sent(event) == seen[0])
             return
         self._tally.add_identity(digest, said, now_s)
         self._count(record, event, time_ms)
@@ -279,7 +280,7 @@ class UserStage:
         if same:
             self._counters.duplicates += 1
         else:
-            text = "id: this source and id were counted before with other data"
+            text = "id: this source and id were counted before with other data or for another user"
             self._refuse(record, Refusal(RefusalReason.CONFLICT, text))
 
     def _refuse(self, record: ConsumerRecord, refusal: Refusal) -> None:

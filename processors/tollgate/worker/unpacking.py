@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import cramjam
 from aiokafka import codec
@@ -89,7 +89,7 @@ def _into(decompress_into: Callable[[bytes, bytearray], int]) -> Callable[[bytes
     return unpack
 
 
-_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
+_DECODERS: Final[dict[int, Callable[[bytes], bytes | None]]] = {
     1: _gzip,
     2: _snappy,
     3: _into(cramjam.lz4.decompress_into),

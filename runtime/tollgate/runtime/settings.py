@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     slack_channel: str | None = None
     slack_api_url: str = "https://slack.com/api/"
     slack_webhook_url: SecretStr | None = None
+    alerts_digest_over: int = Field(
+        20, ge=0, description="more new alerts than this waiting for Slack are told in one message; 0 never does that"
+    )
 
     price_book: str = Field("default", description="named price book: `default` or `oct-2025`")
     data_dir: Path = Field(Path(".tollgate"), description="where the embedded stack keeps its data and logs")

@@ -28,7 +28,7 @@ class RefusalReason(StrEnum):
     NULL_VALUE = "null_value"
     """The record has no value."""
     CONFLICT = "conflict"
-    """The same source and id were counted before with other data."""
+    """The same source and id were counted before with other data or for another user."""
     MISROUTED = "misrouted"
     """The record was forwarded once and is again in a wrong partition."""
     POISON = "poison"

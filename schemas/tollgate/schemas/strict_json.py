@@ -8,12 +8,13 @@ import re
 from typing import Any, Final, NoReturn
 
 from tollgate.schemas.refusals import Refusal, RefusalReason
+from tollgate.schemas.usage_limits import METADATA_DIGITS_MAX, METADATA_INT_MAX
 
 # An event is three deep. Recursion in this or any later reader is bounded by it.
 DEPTH_MAX: Final = 32
-# Integers longer than this are read as ±10^30, which no field accepts; converting thousands of digits takes long.
-_DIGITS_MAX: Final = 30
-_INT_MAX: Final[int] = 10**_DIGITS_MAX
+# Longer integers are read as ±10^4000, which no field accepts: Python converts no more than 4,300 digits.
+_DIGITS_MAX: Final = METADATA_DIGITS_MAX
+_INT_MAX: Final[int] = METADATA_INT_MAX + 1
 
 # A string without its closing quote is taken to the end, so that the search never starts twice in the same text.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -64,7 +65,7 @@ def _no_constant(_name: str) -> NoReturn:
 
 
 def _bounded_int(digits: str) -> int:
-    if len(digits) > _DIGITS_MAX:
+    if len(digits.lstrip("-")) > _DIGITS_MAX:
         return -_INT_MAX if digits[0] == "-" else _INT_MAX
     return int(digits)
 

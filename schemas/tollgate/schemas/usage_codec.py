@@ -20,8 +20,8 @@ from tollgate.schemas.usage_limits import (
     AMOUNT_UNITS_MAX,
     EVENT_BYTES_MAX,
     LATENCY_MS_MAX,
+    METADATA_DIGITS_MAX,
     METADATA_INT_MAX,
-    METADATA_INT_MIN,
     METADATA_KEYS_MAX,
     OPTION_KEYS_MAX,
     USAGE_KEYS_MAX,
@@ -31,7 +31,7 @@ from tollgate.schemas.usage_values import canonical_amount, canonical_usd
 _Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 _OptionalName = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
 _Amount = Annotated[int, Meta(ge=0, le=AMOUNT_UNITS_MAX)] | str
-_Scalar = str | Annotated[int, Meta(ge=METADATA_INT_MIN, le=METADATA_INT_MAX)] | float | bool | None
+_Scalar = str | int | float | bool | None
 
 
 class EventData(msgspec.Struct, gc=False, omit_defaults=True):
@@ -124,6 +124,8 @@ def _passes(event: EventRecord, value: bytes) -> bool:
         if _has_control_character(event):
             return False
     data = event.data
+    if len(value) > METADATA_DIGITS_MAX and _has_long_integer(data.metadata):
+        return False
     usage = data.usage
     if not _known_keys.issuperset(usage) and not _learn(usage):
         return False
@@ -160,6 +162,10 @@ def _has_control_character(event: EventRecord) -> bool:
         data.request_id, data.reservation_id, *data.options, *data.options.values(), *data.metadata,
     )  # fmt: skip
     return CONTROL_CHARACTER.search("".join(names)) is not None
+
+
+def _has_long_integer(metadata: dict[str, str | int | float | bool | None]) -> bool:
+    return any(isinstance(given, int) and abs(given) > METADATA_INT_MAX for given in metadata.values())
 
 
 def _read(value: bytes, headers: Headers) -> EventRecord | None:

@@ -13,9 +13,9 @@ AMOUNT_UNITS_MAX: Final = 10**18 - 1
 
 # UInt32 of ClickHouse: 49 days.
 LATENCY_MS_MAX: Final = 2**32 - 1
-# Int64: database ids fit, and every JSON reader that keeps integers keeps these.
-METADATA_INT_MIN: Final = -(2**63)
-METADATA_INT_MAX: Final = 2**63 - 1
+# Python converts at most 4,300 digits between text and integer, and so must all readers of what we write.
+METADATA_DIGITS_MAX: Final = 4_000
+METADATA_INT_MAX: Final[int] = 10**METADATA_DIGITS_MAX - 1
 
 # A scope keeps these dimensions under their own names, so that nobody who invents others can push them out:
 # the contract's, and the parts of tokens that prices tell apart.

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from tollgate.schemas.amounts import NANO, format_amount, format_usd, parse_amount, parse_usd
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.refusals import RefusalReason
-from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX, METADATA_INT_MAX, METADATA_INT_MIN
+from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX, METADATA_DIGITS_MAX, METADATA_INT_MAX
 
 # What most senders write already; other forms are parsed and written again.
 _SHORTEST_FRACTION: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})\.[0-9]{0,8}[1-9]")
@@ -84,8 +84,8 @@ def _time(text: str) -> str:
 def _metadata(given: Any) -> str | int | float | bool | None:
     if isinstance(given, dict | list):
         raise fault(RefusalReason.WRONG_TYPE, "must be a string, a number, true, false or null")
-    if type(given) is int and not METADATA_INT_MIN <= given <= METADATA_INT_MAX:
-        raise fault(RefusalReason.INVALID, "must fit in 64 bits")
+    if type(given) is int and abs(given) > METADATA_INT_MAX:
+        raise fault(RefusalReason.INVALID, f"must have at most {METADATA_DIGITS_MAX} digits")
     if given in _INFINITE:
         raise fault(RefusalReason.INVALID, "is too large a number")
     assert given is None or isinstance(given, str | int | float)

@@ -101,3 +101,35 @@ def test_a_missing_topic_is_not_created_by_publishing(
         ran = tollgate("publish", str(file))
         assert (ran.status, ran.out) == (3, "")
         assert "has no topic absent.usage: create the topics with `tollgate topics apply`" in ran.err
+
+
+def test_a_file_in_three_spellings_is_three_events(tollgate: Tollgate, settings: Settings, tmp_path: Path) -> None:
+    rows = (
+        "time,user,model,input,output,agent\n"
+        "2026-11-20T10:00:00Z,u-csv8,gpt-4o,1200,300,café\n"
+        "2026-11-20T10:00:00Z,u-csv8,gpt-4o,1200,300,café\n"
+        "2026-11-20T10:05:00Z,u-csv8,gpt-4o,10,,x\n"
+    )
+    maps = [
+        *("time=time", "subject=user", "model=model", "usage.input_tokens=input", "usage.output_tokens=output"),
+        "agent=agent",
+    ]
+    file = tmp_path / "rows.csv"
+    for text, order in ((rows, maps), (rows, maps[::-1]), (rows.replace(",300,", ",300.0,"), maps)):
+        file.write_text(text, encoding="utf-8")
+        options = [word for option in order for word in ("--map", option)]
+        ran = tollgate("publish", str(file), "--csv", *options, "--set", "provider=openai")
+        assert (ran.status, ran.out) == (0, "published 3 events, refused 0\n")
+    events = published(settings)
+    assert len(events) == 9
+    assert len({event["id"] for event in events}) == 3
+
+
+def test_a_file_of_excel_is_named_in_one_sentence(tollgate: Tollgate, tmp_path: Path) -> None:
+    file = tmp_path / "excel.csv"
+    for content, says in ((b"sep=;\nt;n\n", "`sep=`"), ("t,n\n".encode("utf-16"), "UTF-16")):
+        file.write_bytes(content)
+        ran = tollgate("publish", str(file), *OPTIONS)
+        assert ran.status == 2
+        assert says in ran.err
+        assert len(ran.err.splitlines()) == 1

@@ -160,10 +160,10 @@ def test_why_gives_budget_numbers_events_and_next_steps(tollgate: Tollgate, sett
     ]
     assert [(e["event_id"], e["cost_usd"]) for e in found["last_events"]] == [("e9", "0.0035"), ("e7", "0.0035")]
     assert found["last_events_from"] == "the priced topic"
-    command = "tollgate budget set user/u1 --limit HIGHER --unit usd --window lifetime --id 'user/u1:lifetime:usd'"
+    command = "tollgate budget set user/u1 --limit HIGHER --unit usd --window lifetime --id user/u1:lifetime:usd"
     assert found["next_steps"] == [
         f"raise it above 104.2: {command}",
-        "or remove it: tollgate budget remove 'user/u1:lifetime:usd'",
+        "or remove it: tollgate budget remove user/u1:lifetime:usd",
     ]
     shown = tollgate("why", "user/u1").out
     assert "user/u1 is blocked: services answer 429 usage_limit_exceeded" in shown

@@ -38,7 +38,13 @@ async def test_a_priced_event_becomes_a_row_with_all_its_values(tables: Settings
         usage={"input_tokens": 10**18 - 1, "video_seconds": "2.000000001"},
         options={"size": "1024x1024"},
         cost_usd="99999999999999.999999999999",
-        metadata={"plan": "pro", "depth": 2.50, "note": 'a "quoted" \n line'},
+        metadata={
+            "plan": "pro",
+            "depth": 2.50,
+            "note": 'a "quoted" \n line',
+            "big": 9772945757313177262,
+            "m": -(10**40),
+        },
         a_field_of_a_later_release=1,
     )
     await publish(tables, full, priced(2, latency_ms=None))
@@ -59,7 +65,8 @@ async def test_a_priced_event_becomes_a_row_with_all_its_values(tables: Settings
             {"size": "1024x1024"},
             Decimal("99999999999999.999999999999"),
             Decimal("0.5"),
-            '{"plan": "pro", "depth": 2.5, "note": "a \\"quoted\\" \\n line"}',
+            '{"plan": "pro", "depth": 2.5, "note": "a \\"quoted\\" \\n line", "big": 9772945757313177262, "m": '
+            "-1" + "0" * 40 + "}",
             1,
         )
     ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.alert_records import budget_record, decoded, unpriced_record
-from tests.support.slack_rules import fault_of_message
+from tests.support.slack_rules import fault_of_message, markup_of, markup_of_message
 
 from tollgate.schemas.outputs import Alert as AlertModel
 from tollgate.sinks.alerts import Message, render, render_text
@@ -146,6 +146,46 @@ def test_hostile_names_cannot_mention_link_or_break_the_limits(name: str, level:
 @given(name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=256), level=st.sampled_from(LEVELS))
 def test_no_name_can_mention_link_hide_or_break_the_limits(name: str, level: str) -> None:
     _assert_harmless(_with_name(name, level))
+
+
+NAMES = [
+    "*bold*", "_x_", "~s~", ":fire:", "`code`", "```", "> quote", "https://evil.example/x", "evil.example", "www.evil",
+    "a@evil.example", "mailto:a", "#general", "@here", "<!here>", "a*b*c", "**", "- item", "1. item", "\u202e*x*",
+    "x\n*y*", ":a:b:", "&lt;!channel&gt;", "*_~`:fire:`~_*",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_markup_in_a_name_is_shown_and_not_rendered(name: str, level: str) -> None:
+    for record, other in (
+        (_with_name(name, level), _with_name("plain", level)),
+        (unpriced_record(name, name, level=level), unpriced_record("plain", "plain", level=level)),
+        (unpriced_record(kind=name, scope=name, reason=name), unpriced_record(kind="plain", scope="a", reason="plain")),
+        (budget_record(level, unit=name, peak_level=name), budget_record(level, unit="events", peak_level="plain")),
+    ):
+        rendered, expected = render(decoded(record)), render(decoded(other))
+        # What is formatted is what we format, whatever the name.
+        assert markup_of_message(_body(rendered)) == markup_of_message(_body(expected))
+
+
+@given(name=st.text("*_~`:>@#.<|&/ab \n", min_size=1, max_size=30), level=st.sampled_from(LEVELS))
+def test_no_name_adds_markup(name: str, level: str) -> None:
+    rendered, expected = render(decoded(_with_name(name, level))), render(decoded(_with_name("plain", level)))
+    assert markup_of_message(_body(rendered)) == markup_of_message(_body(expected))
+
+
+def test_the_rules_know_what_slack_renders() -> None:
+    assert markup_of("a *b* _c_ ~d~ :fire: `*e*`") == ["*b*", "_c_", "~d~", ":fire:"]
+    assert markup_of("<!channel> <@U1> <http://x|y> https://x.example x.example") == [
+        *("<!channel>", "<@U1>", "<http://x|y>", "https://x.example", "x.example"),
+    ]
+    assert markup_of("&gt; quote") == ["&gt; quote"]
+    assert markup_of("a_b_c 2*3*4 10:30:00") == []
+
+
+def _body(message: Message) -> dict[str, Any]:
+    return {"text": message.text, "blocks": message.blocks}
 
 
 def _with_name(name: str, level: str) -> dict[str, Any]:

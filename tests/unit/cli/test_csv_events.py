@@ -111,9 +111,9 @@ def test_numbers_have_the_types_of_the_contract() -> None:
     assert data == {
         "provider": "openai",
         "model": "gpt-4o",
-        "usage": {"video_seconds": "1.50"},
+        "usage": {"video_seconds": "1.5"},
         "latency_ms": 812,
-        "cost_usd": "0.0120",
+        "cost_usd": "0.012",
         "billed": True,
         "retail_tokens": 5,
         "options": {"size": "1024x1024"},

@@ -8,7 +8,7 @@ import pytest
 from tests.support.usage import event
 
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
-from tollgate.verification.identities import Claim, Identities, Rule, Ruling, identity_of, said_by
+from tollgate.verification.identities import Claim, Identities, Rule, Ruling, Said, identity_of, said_by
 
 DAY_S = 24 * 3600
 
@@ -25,7 +25,9 @@ def ruled(
     """Of rows (id, what it says, second, claim) at offsets 0, 1, 2, …: where something is to be done, and why."""
     identities = Identities(directory / "identities", records_max, open_until_s)
     for offset, (name, said, seen_s, claim) in enumerate(rows):
-        identities.add(name.encode().ljust(16), int.from_bytes(said.encode(), "little"), offset, seen_s, claim, 4)
+        # `x` says the same as `x'` in other words.
+        values, sent = (int.from_bytes(text.encode(), "little") for text in (said.rstrip("'"), said))
+        identities.add(name.encode().ljust(16), Said(values, sent), offset, seen_s, claim, 4)
     rulings = sorted(identities.rulings(), key=lambda ruling: ruling.offset)
     assert sum(identities.counts.values()) == len(rows)
     return [(ruling.offset, ruling.rule.name) for ruling in rulings]
@@ -46,6 +48,11 @@ def test_a_repeat_that_was_counted_and_a_first_that_was_not_are_told(tmp_path: P
 def test_other_data_is_a_conflict_whatever_was_claimed(tmp_path: Path) -> None:
     found = ruled(tmp_path, ("a", "x", 5, YES), ("a", "y", 6, NO), ("a", "x", 7, NO), ("a", "z", 8, YES))
     assert found == [(1, "CONFLICT"), (3, "CONFLICT")]
+
+
+def test_a_repeat_in_other_words_is_no_conflict_and_was_one_in_the_first_releases(tmp_path: Path) -> None:
+    found = ruled(tmp_path, ("a", "x", 5, YES), ("a", "x'", 6, NO), ("a", "x", 7, NO), ("a", "x''", 8, YES))
+    assert found == [(1, "RESTATED"), (3, "RESTATED")]
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(35 * DAY_S, [(1, "DUPLICATE")]), (35 * DAY_S + 1, [])])
@@ -81,7 +88,7 @@ def test_many_buckets_say_what_one_says(tmp_path: Path) -> None:
 
 def test_a_ruling_keeps_the_windows_that_hold_the_event(tmp_path: Path) -> None:
     identities = Identities(tmp_path / "identities", 10)
-    identities.add(b"a" * 16, 1, 7, 5, Claim.NOT_COUNTED, 2)
+    identities.add(b"a" * 16, Said(1, 1), 7, 5, Claim.NOT_COUNTED, 2)
     assert list(identities.rulings()) == [Ruling(7, Claim.NOT_COUNTED, Rule.COUNTED, 2)]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from tests.support.usage import TIME_MS, event
 
@@ -42,6 +43,7 @@ class Made(Job):
             share.priced.unknown_prices["p"] = 2
             share.outcomes.counted += 1
             share.first_ms[partition] = partition
+            share.marks.add(partition, np.array([7, 100 + partition], "u8"), np.array([2, 3], "u8"))
             step(10)
         share.flush()
         return share
@@ -88,6 +90,7 @@ def test_what_two_processes_counted_and_found_joins(tmp_path: Path) -> None:
     assert windows["global|lifetime|1970-01-01T00:00:00Z"] == Sum(10, 0, 2, both)
     assert (share.totals.events, share.totals.cost_picousd, share.outcomes.counted) == (2, 10, 2)
     assert (share.priced.differences, share.priced.difference) == (2, "event in 0: expected one, found none")
+    assert list(share.marks.repeated()) == [[(0, 2), (1, 2)]]
     assert (share.priced.unknown_prices, share.first_ms) == ({"p": 4}, {0: 0, 1: 1})
 
 

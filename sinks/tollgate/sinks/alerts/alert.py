@@ -58,6 +58,22 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         parse_instant(self.updated_at)
 
     @property
+    def subject(self) -> str:
+        """What it is about: a scope, or a model without a price. Untrusted."""
+        if self.kind == "unpriced":
+            return f"{self.provider or '?'}/{self.model or '?'}"
+        return self.scope or self.key
+
+    @property
+    def line(self) -> str:
+        """Its name in a list: `user/u-1 · month budget`. Untrusted."""
+        if self.kind == "unpriced":
+            return f"{self.subject} · no price known"
+        if self.kind != "budget":
+            return f"{self.subject} · {self.kind}"
+        return f"{self.subject} · {self.window.kind} budget" if self.window else f"{self.subject} · budget"
+
+    @property
     def severity(self) -> int:
         """0 for resolved to 3 for emergency."""
         return SEVERITY[self.level]

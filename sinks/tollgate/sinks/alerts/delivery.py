@@ -83,6 +83,8 @@ class Delivery:
         wake, pace = self._wake[lane], self._pace[lane]
         while not self._stopping:
             wake.clear()
+            if lane is Lane.EDITS:
+                await self._note()
             pause_s = pace.ready_at_s - time.monotonic()
             if pause_s > 0:
                 await self._sleep(lane, pause_s)
@@ -105,13 +107,30 @@ class Delivery:
 
     async def _do(self, work: Work, pace: Pace) -> None:
         if work.act is Act.POST:
-            await self._post(work.entry, work.alert, pace)
+            await self._post(work, pace)
         elif work.act is Act.EDIT:
             await self._edit(work.entry, work.alert, pace)
         else:
             await self._find(work.entry, pace)
 
-    async def _post(self, entry: Entry, alert: Alert, pace: Pace) -> None:
+    async def _note(self) -> None:
+        """Record what changed of alerts that a digest tells; the digest is edited after that."""
+        notes = self._board.take_notes(self._clock_ms())
+        if not notes:
+            return
+        written: list[tuple[Entry, Notification]] = []
+        for work in notes:
+            before = work.entry.notification
+            assert before is not None
+            noted = msgspec.structs.replace(before, revision=work.alert.revision, level=work.alert.level)
+            written.append((work.entry, noted))
+        await self._memory.write(*(noted for _, noted in written))
+        for entry, noted in written:
+            self._board.told(entry, noted)
+        self.wake()
+
+    async def _post(self, work: Work, pace: Pace) -> None:
+        entry, alert = work.entry, work.alert
         before = entry.notification
         sending = Notification(
             key=alert.key,
@@ -123,10 +142,14 @@ class Delivery:
             revision=alert.revision,
             level=alert.level,
             sending_at=format_instant(self._clock_ms()),
+            line=alert.line if entry.members is not None else "",
         )
-        await self._memory.write(sending)
+        joined = [(joining, _joined(sending, other)) for joining, other in work.joining]
+        await self._memory.write(sending, *(told for _, told in joined))
         written_at_s = time.monotonic()
         self._board.told(entry, sending)
+        for joining, told in joined:
+            self._board.told(joining, told)
         message = self._message(entry, alert)
         if (time.monotonic() - written_at_s) * 1000 > self._policy.settle_ms / 2:
             return  # This process was frozen in between: another one may own the alert by now.
@@ -155,7 +178,11 @@ class Delivery:
         outcome = await self._editor.edit(alert, self._message(entry, alert), before)
         if isinstance(outcome, Delivered):
             edited = msgspec.structs.replace(
-                before, revision=alert.revision, level=alert.level, edited_at=format_instant(self._clock_ms())
+                before,
+                revision=alert.revision,
+                level=alert.level,
+                edited_at=format_instant(self._clock_ms()),
+                line=alert.line if entry.members is not None else before.line,
             )
             await self._record(entry, edited, pace)
             _log.info("alert updated", key=alert.key, level_now=alert.level, revision=alert.revision)
@@ -239,3 +266,17 @@ class Delivery:
                 error=getattr(outcome, "reason", type(outcome).__name__),
                 retry_in_seconds=self._policy.rejected_retry_ms // 1000,
             )
+
+
+def _joined(digest: Notification, alert: Alert) -> Notification:
+    """The record of an alert that this digest tells."""
+    return msgspec.structs.replace(
+        digest,
+        key=alert.key,
+        state="sent",
+        revision=alert.revision,
+        level=alert.level,
+        digest=digest.key,
+        line=alert.line,
+        percent=alert.percent or "",
+    )

@@ -47,12 +47,14 @@ class Memory:
                 _log.error("a notification record cannot be read and is ignored", key=key, error=str(error))
         return found
 
-    async def write(self, notification: Notification) -> None:
-        """Returns once the record is committed."""
+    async def write(self, *notifications: Notification) -> None:
+        """Returns once the records are committed: all of them or, after a crash, none."""
         async with self._lock, self._producer.transaction():
-            await self._producer.send_and_wait(
-                self._topic, encode_notification(notification), key=notification.key.encode()
-            )
+            sent = [
+                await self._producer.send(self._topic, encode_notification(notification), key=notification.key.encode())
+                for notification in notifications
+            ]
+            await asyncio.gather(*sent)
 
     async def forget(self, key: str) -> None:
         """Remove what was written about an alert key. Returns once that is committed."""

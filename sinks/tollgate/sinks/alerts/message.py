@@ -6,9 +6,11 @@ Every name in a record is untrusted. Trusted text is written here; everything el
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tollgate.schemas.text_rules import USAGE_KEY
 from tollgate.sinks.alerts import figures
 from tollgate.sinks.alerts.alert import Alert
-from tollgate.sinks.alerts.untrusted import clean, code, command, fit, plain
+from tollgate.sinks.alerts.digest import Digest, Member
+from tollgate.sinks.alerts.untrusted import clean, code, command, escape, fit, literal, plain
 
 # Slack's limits: https://docs.slack.dev/reference/block-kit/blocks
 HEADER_CHARS_MAX: Final = 150
@@ -16,6 +18,10 @@ SECTION_CHARS_MAX: Final = 3000
 FIELD_CHARS_MAX: Final = 2000
 # Slack cuts longer fallback texts; push notifications show far less.
 TEXT_CHARS_MAX: Final = 2900
+UNIT_CHARS_MAX: Final = 64
+# Of a digest: what a person reads before they open the list.
+DIGEST_LINES_MAX: Final = 10
+_LIST: Final = "tollgate alerts list"
 
 _ICONS: Final = {"warning": "🟠", "critical": "🔴", "emergency": "🚨", "resolved": "✅"}
 _EFFECTS: Final = {
@@ -46,6 +52,8 @@ class _Step:
 
 def render(alert: Alert) -> Message:
     """The message for the alert as it stands; the same record gives the same message."""
+    if isinstance(alert, Digest):
+        return _render_digest(alert)
     title = f"{_ICONS[alert.level]} {alert.level.upper()} · {_title(alert)}"
     lines = [line for line in (_numbers(alert), _effect(alert), _why(alert)) if line]
     blocks: list[Block] = [
@@ -62,9 +70,41 @@ def render(alert: Alert) -> Message:
     return Message(text=fit(f"{alert.level.upper()}: {_summary(alert)}", TEXT_CHARS_MAX), blocks=blocks)
 
 
+def _render_digest(digest: Digest) -> Message:
+    firing = sum(count for level, count in digest.counts.items() if level != "resolved")
+    title = f"{firing:,} alerts at once" if firing else "all alerts of a storm are over"
+    counts = " · ".join(f"{literal(level, 20)} {count:,}" for level, count in digest.counts.items())
+    worst = [member for member in digest.members if member.level != "resolved"][:DIGEST_LINES_MAX]
+    lines = [f"• {literal(member.level, 20)} {code(member.line, 160)}{_share(member)}" for member in worst]
+    if firing > len(worst):
+        lines.append(f"and {firing - len(worst):,} more")
+    blocks: list[Block] = [
+        {
+            "type": "header",
+            "text": {
+                "type": "plain_text",
+                "text": f"{_ICONS[digest.level]} {digest.level.upper()} · {title}",
+                "emoji": False,
+            },
+        },
+        _section(f"*{counts or 'each has a later message of its own'}*"),
+    ]
+    if lines:
+        blocks += [_section("\n".join(lines)), _section(f"*What to do*\n• See them all: `{_LIST}`")]
+    blocks.append({"type": "context", "elements": [_mrkdwn(_history(digest))]})
+    names = ", ".join(literal(member.line, 80) for member in worst[:3])
+    more = f" and {firing - 3:,} more" if firing > 3 else ""
+    text = f"{digest.level.upper()}: {title}" + (f": {names}{more}. See them with {_LIST}" if worst else "")
+    return Message(text=fit(text, TEXT_CHARS_MAX), blocks=blocks)
+
+
+def _share(member: Member) -> str:
+    return f" at {figures.percent(member.percent)}" if member.percent else ""
+
+
 def render_text(alert: Alert) -> str:
     """The same message as lines of text for a terminal or a log; safe to print."""
-    name = clean(_subject(alert), 120)
+    name = clean(alert.subject, 120)
     lines = [f"{_ICONS[alert.level]} {alert.level.upper()} · {_heading(alert, name)}"]
     if alert.spent is not None:
         lines.append(f"  {_of_limit(alert)}")
@@ -83,12 +123,6 @@ def render_text(alert: Alert) -> str:
     return "\n".join(lines)
 
 
-def _subject(alert: Alert) -> str:
-    if alert.kind == "unpriced":
-        return f"{alert.provider or '?'}/{alert.model or '?'}"
-    return alert.scope or alert.key
-
-
 def _heading(alert: Alert, name: str) -> str:
     if alert.kind == "unpriced":
         return f"No price known · {name}"
@@ -101,24 +135,26 @@ def _heading(alert: Alert, name: str) -> str:
 
 
 def _title(alert: Alert) -> str:
-    return plain(_heading(alert, clean(_subject(alert), 80)), HEADER_CHARS_MAX)
+    return plain(_heading(alert, clean(alert.subject, 80)), HEADER_CHARS_MAX)
 
 
 def _summary(alert: Alert) -> str:
-    name = plain(_subject(alert), 120)
+    name = literal(alert.subject, 120)
     if alert.kind == "unpriced":
-        return plain(alert.reason or f"no price is known for {_subject(alert)}", 600)
+        return literal(alert.reason or f"no price is known for {alert.subject}", 600)
     if alert.spent is None:
-        return f"{name}. {plain(alert.reason or '', 400)}"
+        return f"{name}. {literal(alert.reason or '', 400)}"
     if alert.level == "resolved":
-        return f"{name}: {plain(alert.reason or 'back to normal', 400)}. {_of_limit(alert)}."
-    window = f", {plain(figures.window_name(alert.window), 60)}" if alert.window else ""
-    driver = f" Driver: {plain(alert.driver, 120)}." if alert.driver else ""
+        return f"{name}: {literal(alert.reason or 'back to normal', 400)}. {_of_limit(alert)}."
+    window = f", {literal(figures.window_name(alert.window), 60)}" if alert.window else ""
+    driver = f" Driver: {literal(alert.driver, 120)}." if alert.driver else ""
     return f"{name} has spent {_of_limit(alert)}{window}. {(_effect(alert) or '').replace('`', '')}{driver}"
 
 
 def _of_limit(alert: Alert) -> str:
-    unit = plain(alert.unit or "usd", 64)
+    # A unit is `usd`, `events` or a usage dimension; anything else is not shown, for this stands in bold.
+    unit = alert.unit or "usd"
+    unit = unit if USAGE_KEY.fullmatch(unit) and len(unit) <= UNIT_CHARS_MAX else "units"
     spent, limit = figures.amount(alert.spent, unit), figures.amount(alert.limit, unit)
     return f"{spent} of {limit} ({figures.percent(alert.percent)})"
 
@@ -137,7 +173,7 @@ def _effect(alert: Alert) -> str | None:
 
 
 def _why(alert: Alert) -> str | None:
-    return plain(alert.reason, 600) if alert.reason else (None if alert.spent is not None else "No reason was given.")
+    return literal(alert.reason, 600) if alert.reason else (None if alert.spent is not None else "No reason was given.")
 
 
 def _facts(alert: Alert) -> list[tuple[str, str]]:
@@ -149,7 +185,7 @@ def _facts(alert: Alert) -> list[tuple[str, str]]:
     if alert.budget:
         facts.append(("Budget", code(alert.budget, 300)))
     if alert.window:
-        facts.append(("Window", plain(figures.window_name(alert.window), 100)))
+        facts.append(("Window", literal(figures.window_name(alert.window), 100)))
     if alert.driver:
         facts.append(("Driver", code(alert.driver, 300)))
     if alert.level == "resolved":
@@ -167,8 +203,7 @@ def _steps(alert: Alert) -> list[_Step]:
         return _unpriced_steps(alert)
     if alert.kind != "budget" or not alert.scope:
         return []
-    why = command("tollgate", "why", alert.scope)
-    steps = [_Step("See what led to it", why or "tollgate why SCOPE")]
+    steps = [_Step("See what led to it", command("tollgate", "why", name=alert.scope) or "tollgate why SCOPE")]
     limit = figures.calming_limit(alert)
     if limit is not None:
         steps.append(_Step("Raise the limit, if the spend is right", _raise_command(alert, limit)))
@@ -193,30 +228,33 @@ def _raise_command(alert: Alert, limit: str) -> str:
 def _unpriced_steps(alert: Alert) -> list[_Step]:
     # `USD` is a placeholder for the reader to replace: a number here might be pasted without thought.
     dimensions = alert.dimensions or ("input_tokens",)
-    rates = [f"{dimension}=USD/1M" if "token" in dimension else f"{dimension}=USD" for dimension in dimensions]
-    options = [f"{name}={value}" for name, value in (alert.options or {}).items()]
-    words = [word for rate in rates for word in ("--rate", rate)]
-    words += [word for option in options for word in ("--option", option)]
-    named = (
-        command("tollgate", "price", "set", f"{alert.provider}/{alert.model}", *words)
-        if alert.provider and alert.model
-        else None
-    )
+    words = [
+        word
+        for dimension in dimensions
+        for word in ("--rate", f"{dimension}=USD/1M" if "token" in dimension else f"{dimension}=USD")
+    ]
+    for name, value in (alert.options or {}).items():
+        words += ["--option", f"{name}={value}"]
+    price_set = _price_set(alert.subject, words) if alert.provider and alert.model else None
     what = " and ".join(dimension.replace("_", " ") for dimension in dimensions)
     return [
         _Step(
             f"Give {plain(what, 200)} a price, in place of USD",
-            named or "tollgate price set PROVIDER/MODEL --rate DIMENSION=USD",
+            price_set or "tollgate price set PROVIDER/MODEL --rate DIMENSION=USD",
         ),
         _Step("See the prices that are known", "tollgate price list"),
     ]
 
 
+def _price_set(subject: str, rates: list[str]) -> str | None:
+    words = ("tollgate", "price", "set")
+    return command(*words, *rates, name=subject) if subject.startswith("-") else command(*words, subject, *rates)
+
+
 def _step_line(step: _Step) -> str:
     if step.command is None:
         return f"• {step.sentence}."
-    # The command is exact and has no backtick; only Slack's own three characters need entities.
-    return f"• {step.sentence}: `{step.command.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}`"
+    return f"• {step.sentence}: `{escape(step.command)}`"
 
 
 def _history(alert: Alert) -> str:
@@ -233,7 +271,7 @@ def _peak(alert: Alert) -> str:
         or (alert.level != "resolved" and alert.peak_level == alert.level)
     ):
         return ""
-    return f" · peak {figures.percent(alert.peak_percent)} ({plain(alert.peak_level, 20)})"
+    return f" · peak {figures.percent(alert.peak_percent)} ({literal(alert.peak_level, 20)})"
 
 
 def _section(text: str) -> Block:

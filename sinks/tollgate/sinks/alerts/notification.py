@@ -32,6 +32,11 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     edited_at: str = ""
     # The channel as the settings named it; `channel` is the identifier that Slack answered with.
     configured_channel: str = ""
+    # The key of the digest that tells this alert, which then has no message of its own. With it go what the digest
+    # shows of the alert: its name, and how much of the limit was spent. A digest's own `line` counts its members.
+    digest: str = ""
+    line: str = ""
+    percent: str = ""
 
     def __post_init__(self) -> None:
         for instant in (self.sending_at, self.posted_at, self.edited_at):
@@ -66,6 +71,11 @@ class Policy:
     settle_ms: int = 5_000
     # An alert that began and ended while Slack was away is worth one message if it blocked someone this recently.
     resolved_worth_ms: int = 24 * 60 * 60 * 1_000
+    # More new alerts than this waiting are told in one message; 0 never does that. The setting is `alerts_digest_over`.
+    digest_over: int = 0
+    # A storm takes a moment to gather, and is then told at most so often; what is new meanwhile waits.
+    digest_gather_ms: int = 3_000
+    digest_interval_ms: int = 60_000
     backoff_first_s: float = 1.0
     backoff_max_s: float = 60.0
     # Pause between attempts with a wrong token or channel, which a person must correct.

@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
+from tollgate.runtime.logs import Lines
 from tollgate.runtime.settings import Settings
 from tollgate.sinks.alerts.alert import Alert
 from tollgate.sinks.alerts.message import Message, render_text
@@ -52,8 +53,7 @@ class Printer:
         if self._json:
             self._log.warning("alert", key=alert.key, level_now=alert.level, revision=alert.revision, text=text)
         else:
-            # As the event itself, so that its lines stay lines.
-            self._log.warning(f"alert\n{text}")
+            self._log.warning(Lines(f"alert\n{text}"))
         return Delivered(channel=self.channel)
 
 

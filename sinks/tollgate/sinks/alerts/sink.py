@@ -77,7 +77,7 @@ class AlertSink:
     def __init__(self, settings: Settings, sender: Sender, policy: Policy | None = None) -> None:
         self._settings = settings
         self._sender = sender
-        self._policy = policy or Policy()
+        self._policy = policy or Policy(digest_over=settings.alerts_digest_over)
         self._stop = asyncio.Event()
 
     def stop(self) -> None:

@@ -5,15 +5,20 @@ Nothing that comes out of here can mention, link, format, hide or reorder.
 """
 
 import re
-import shlex
 import unicodedata
 from typing import Final
+
+from tollgate.schemas.shown_text import shell_command
 
 # Controls, invisible and bidirectional format characters, surrogates, private use, line separators.
 _INVISIBLE: Final = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 # Only these words mention without angle brackets, and only where a workspace links names.
 _MENTION: Final = re.compile(r"@(?=here|channel|everyone)", re.IGNORECASE)
+# What Slack formats, makes an emoji of, or links without being asked: `*b*`, `_i_`, `~s~`, `:fire:`, addresses, quotes.
+_MARKUP: Final = re.compile(
+    r"[*_~`]|:[^\s:]+:|://|mailto:|www\.|[A-Za-z0-9-]\.[A-Za-z]{2,}|[^\s@]@[^\s@]|^\s*(?:>|[-•]\s|[0-9]+\.\s)|[#@][A-Za-z]"
+)
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Combining marks stacked on one character spill over the lines around it.
 _MARKS_MAX: Final = 2
@@ -51,20 +56,25 @@ def escape(text: str) -> str:
 
 
 def plain(text: str, limit: int = 256) -> str:
-    """Untrusted text for running text in mrkdwn or `plain_text`: cleaned, escaped, and without code marks."""
+    """Untrusted text for `plain_text`, which Slack does not format: cleaned, escaped, and without code marks."""
     return escape(clean(text, limit).replace("`", "\N{MODIFIER LETTER GRAVE ACCENT}"))
 
 
 def code(text: str, limit: int = 256) -> str:
-    """Untrusted text as a code span, which it cannot leave."""
+    """Untrusted text as a code span, which it cannot leave and in which nothing is formatted."""
     return f"`{plain(text, limit) or ' '}`"
 
 
-def command(*words: str) -> str | None:
+def literal(text: str, limit: int = 256) -> str:
+    """Untrusted text for running text in mrkdwn: as it is, or as a code span when Slack would format a part of it."""
+    return code(text, limit) if _MARKUP.search(clean(text, limit)) else plain(text, limit)
+
+
+def command(*words: str, name: str | None = None) -> str | None:
     """A shell command that can be copied and run as it is; None when a word cannot be shown exactly."""
-    if any(clean(word) != word or "`" in word for word in words):
+    if any(clean(word) != word or "`" in word for word in (*words, name or "")):
         return None
-    return " ".join(shlex.quote(word) for word in words)
+    return shell_command(*words, name=name)
 
 
 def fit(text: str, limit: int) -> str:
