@@ -125,7 +125,7 @@ class Broker:
     def _refuse_large(topic: str, out: OutRecord) -> None:
         key, value, headers = out
         size = len(key or b"") + len(value or b"") + sum(len(name) + len(text) for name, text in headers)
-        if size > LIMITS[topic] or (topic == "priced" and POISON_TO_WRITE in (value or b"")):
+        if size > LIMITS.get(topic, size) or (topic == "priced" and POISON_TO_WRITE in (value or b"")):
             raise MessageSizeTooLargeError(f"{size} bytes for {topic}")
 
     def end(self, transactional_id: str, epoch: int) -> None:

@@ -278,6 +278,7 @@ def _what_to_try(stage: Stage) -> None:
     )
     database = stage.settings.clickhouse_database
     query = query.replace("tollgate.usage", f"{database}.usage") + " FORMAT PrettyCompactMonoBlock"
+    address = f"-u {_clickhouse_login(stage)} {shell_word(stage.settings.clickhouse_url)}"
     stage.screen.gap()
     stage.screen.line("try", "from a second terminal, in this directory:")
     stage.screen.block(
@@ -287,8 +288,7 @@ def _what_to_try(stage: Stage) -> None:
             stage.command("budget", "set", _OVERSPENDER_SCOPE, "--limit", "50", "--window", "day"),
             stage.command("spend", "global"),
             f"echo {shell_word(json.dumps(event, separators=(',', ':')))} | {stage.command('publish', '-')}",
-            f"curl -s -u {_clickhouse_login(stage)} {shell_word(stage.settings.clickhouse_url)}"
-            f" --data {shell_word(query)}",
+            f"curl -s {address} --data {shell_word(query)}",
             stage.command("verify"),
         ),
         "  ",
