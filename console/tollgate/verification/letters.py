@@ -6,6 +6,7 @@ bucket of places at a time.
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -20,46 +21,78 @@ from tollgate.verification.spill import Spill
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[str, str, str, bytes]).decode
 
+# Rows that say that a dead letter is due, or may be.
+_DUE: Final = ("refused", "conflict", "either", "unread")
+
 
 def digest(value: bytes | None) -> bytes:
     """24 bytes that stand for a record's value."""
-    return sha256(b"" if value is None else b"=" + value).digest()[:24]
+    return bytes(24) if value is None else sha256(value).digest()[:24]
 
 
 class _Letter(NamedTuple):
-    """Which record was refused, and why."""
+    """Which record was refused, why, and what stands for its value. `first`: see `Told.unread`."""
 
     topic: str
     partition: int
     offset: int
     reason: str
+    digest: bytes
+    first: int | None
 
 
 def _read(record: ConsumerRecord) -> _Letter | None:
     headers = {name: bytes(value or b"").decode("utf-8", "replace") for name, value in record.headers}
     try:
         partition, offset = int(headers["source_partition"]), int(headers["source_offset"])
+        first = int(headers["source_offset_first"]) if "source_offset_first" in headers else None
+        # A letter whose value was cut has the hash of the whole.
+        whole = bytes.fromhex(headers["value_sha256"])[:24] if "value_sha256" in headers else digest(record.value)
     except (KeyError, ValueError):
         return None
-    return _Letter(headers.get("source_topic", ""), partition, offset, headers.get("reason", ""))
+    return _Letter(headers.get("source_topic", ""), partition, offset, headers.get("reason", ""), whole, first)
 
 
-async def offsets_refused(
-    log: Log, reason: str, partitions: frozenset[int], letters: Mapping[int, tuple[int, int]]
-) -> dict[int, "array[int]"]:
-    """By partition of usage the ascending offsets of the records refused for this reason: eight bytes for each.
+@dataclass(slots=True)
+class Told:
+    """What only the dead letters tell of a partition of usage, by offset; eight bytes for each record.
 
-    `letters` has the range of each partition of the dead letters.
+    `too_old`: refused for their age, by a setting that may have changed since. `poison`: put aside because they ended
+    the worker. `unread`: compressed batches that were too large to unpack, as (first, last) offsets; each has one
+    letter, at its last offset.
     """
+
+    too_old: "array[int]" = field(default_factory=lambda: array("q"))
+    poison: "array[int]" = field(default_factory=lambda: array("q"))
+    unread: list[tuple[int, int]] = field(default_factory=list)
+
+    def sort(self) -> None:
+        """Bring all in the order of their offsets."""
+        self.too_old, self.poison = array("q", sorted(self.too_old)), array("q", sorted(self.poison))
+        self.unread.sort()
+
+
+async def told_by_letters(
+    log: Log, partitions: frozenset[int], letters: Mapping[int, tuple[int, int]]
+) -> dict[int, Told]:
+    """By partition of usage what its dead letters tell. `letters`: the range of each partition of the dead letters."""
     topic = log.settings.topic(Topic.USAGE)
-    found: dict[int, array[int]] = {}
+    found: dict[int, Told] = {}
     for place, (begin, end) in letters.items():
         async for batch in log.read(Topic.DEAD_LETTERS, place, begin, end):
             for letter in filter(None, map(_read, batch)):
-                is_wanted = letter.reason == reason and letter.topic == topic and letter.partition in partitions
-                if is_wanted and 0 <= letter.offset < 1 << 63:
-                    found.setdefault(letter.partition, array("q")).append(letter.offset)
-    return {partition: array("q", sorted(offsets)) for partition, offsets in found.items()}
+                if letter.topic != topic or letter.partition not in partitions or not 0 <= letter.offset < 1 << 63:
+                    continue
+                told = found.setdefault(letter.partition, Told())
+                if letter.reason == "too_old":
+                    told.too_old.append(letter.offset)
+                elif letter.reason == "poison":
+                    told.poison.append(letter.offset)
+                elif letter.first is not None and letter.reason == "too_large":
+                    told.unread.append((letter.first, letter.offset))
+    for told in found.values():
+        told.sort()
+    return found
 
 
 class LettersCheck:
@@ -86,6 +119,10 @@ class LettersCheck:
         """A record of the usage topic that must have been refused."""
         self._add("refused", f"{record.partition}:{record.offset}", reason, digest(record.value))
 
+    def unread(self, record: ConsumerRecord) -> None:
+        """The last record of a batch that was refused as a whole; the letter has the batch's compressed bytes."""
+        self._add("unread", f"{record.partition}:{record.offset}", "too_large", b"")
+
     def not_counted(self, record: ConsumerRecord) -> None:
         """A valid event without a priced record: `conflict` or `either` may follow."""
         self._add("value", f"{record.partition}:{record.offset}", "", digest(record.value))
@@ -104,7 +141,7 @@ class LettersCheck:
         if found is None or found.topic != self._topic or found.partition not in self._cut:
             return
         if self._begins[found.partition] <= found.offset < self._cut[found.partition]:
-            self._add("letter", f"{found.partition}:{found.offset}", found.reason, digest(record.value))
+            self._add("letter", f"{found.partition}:{found.offset}", found.reason, found.digest)
 
     def finish(self) -> Check:
         """All was shown: match it."""
@@ -119,7 +156,7 @@ class LettersCheck:
 
     def _match(self, where: str, rows: list[tuple[str, str, bytes]]) -> None:
         letters = [(reason, value) for kind, reason, value in rows if kind == "letter"]
-        due = next(((kind, reason) for kind, reason, _ in rows if kind in ("refused", "conflict", "either")), None)
+        due = next(((kind, reason) for kind, reason, _ in rows if kind in _DUE), None)
         # The bytes of an event that was counted and should not have been are not kept: its count is the fault.
         values = {value for kind, _, value in rows if kind in ("refused", "value")}
         self.found += len(letters)

@@ -16,7 +16,7 @@ from typing import Final
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
-from tollgate.verification.letters import offsets_refused
+from tollgate.verification.letters import told_by_letters
 from tollgate.verification.log import Log
 from tollgate.verification.prices import Prices
 from tollgate.verification.reading import Recount
@@ -54,8 +54,8 @@ class Job:
         usage_topic = self.settings.topic(Topic.USAGE)
         share = Share.new(self.directory, self.buckets, usage_topic, self.cut, self.prices)
         async with Log(self.settings) as log:
-            too_old = await offsets_refused(log, "too_old", frozenset(self.partitions), self.letters)
-            recount = Recount(log, self.cut, self.directory, share, self.prices, step, too_old)
+            told = await told_by_letters(log, frozenset(self.partitions), self.letters)
+            recount = Recount(log, self.cut, self.directory, share, self.prices, step, told)
             for partition in self.partitions:
                 await recount.partition(partition, self.priced[partition])
         share.flush()

@@ -5,7 +5,7 @@ be told only when all identities of the partition are known. Then the events tha
 again, and the sums are corrected.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,10 +14,11 @@ from aiokafka import ConsumerRecord
 
 from tollgate.schemas.topics import Topic
 from tollgate.verification.identities import DEDUPE_SECONDS, Claim, Identities, Rule, identity_of, said_by
+from tollgate.verification.letters import Told
 from tollgate.verification.log import Log
 from tollgate.verification.priced import PricedCheck, PricedPartition, as_expected
 from tollgate.verification.prices import Prices
-from tollgate.verification.recount import Candidate, Judge, Refused, origin_of
+from tollgate.verification.recount import Candidate, Judge, Refused, Unread, origin_of
 from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.totals import Owners
@@ -25,10 +26,13 @@ from tollgate.verification.totals import Owners
 # Events to correct that are at most this many offsets apart are read together.
 _GAP_MAX: Final = 20_000
 
+# A worker believes a broker's clock up to this far ahead of its own.
+CLOCK_AHEAD_MS_MAX: Final = 60 * 60 * 1000
+
 
 class Recount:
     """Reads partitions one after another into a share. `step` is called with the number of records just read, and
-    `too_old` has by partition the offsets of the events that were refused for their age.
+    `told` has by partition what only the dead letters tell.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class Recount:
         share: Share,
         prices: Prices,
         step: Callable[[int], None],
-        too_old: Mapping[int, Sequence[int]],
+        told: Mapping[int, Told],
     ) -> None:
         self._log = log
         self._cut = cut
@@ -51,7 +55,7 @@ class Recount:
         self._forwards = share.forwards
         self._priced = share.priced
         self._step = step
-        self._too_old = too_old
+        self._told = told
 
     async def partition(self, partition: int, priced_range: tuple[int, int]) -> None:
         """Read one partition up to the cut; `priced_range` are the offsets of its priced records."""
@@ -77,7 +81,7 @@ class Recount:
         await self._put_right(partition, identities, priced_range)
 
     def _judge_of(self, partition: int) -> Judge:
-        return Judge(partition, self._cut.homes, self._too_old.get(partition, ()))
+        return Judge(partition, self._cut.homes, self._told.get(partition), self._cut.now_ms + CLOCK_AHEAD_MS_MAX)
 
     async def _first(self, partition: int, begin: int, end: int) -> ConsumerRecord | None:
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):
@@ -101,6 +105,10 @@ class Recount:
                 if isinstance(verdict, Refused):
                     outcomes.refused += 1
                     self._letters.refused(record, verdict.reason)
+                elif isinstance(verdict, Unread):
+                    outcomes.refused += 1
+                    if verdict.is_last:
+                        self._letters.unread(record)
                 else:
                     outcomes.forwarded += 1
                     self._forwards.sent(record, verdict.home)
@@ -119,7 +127,8 @@ class Recount:
             else:
                 claim = Claim.NOT_COUNTED
                 self._letters.not_counted(record)
-            identities.add(identity_of(event), said_by(event), offset, record.timestamp // 1000, claim, verdict.held)
+            seen_s = judge.stamp_ms(record) // 1000
+            identities.add(identity_of(event), said_by(event), offset, seen_s, claim, verdict.held)
             if claim is not Claim.NOT_COUNTED:
                 owners = everyone if offset < ends[0] else self._owners(partition, offset)
                 add(event, verdict.hour_ms, verdict.held, cost, retail, offset < users_end, owners)

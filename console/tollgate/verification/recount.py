@@ -14,12 +14,15 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.verification.calendar import held_kinds, hour_of
+from tollgate.verification.letters import Told
 
 FUTURE_MS: Final = 5 * 60 * 1000
 # The header of a record that a worker has sent to its user's partition: `partition:offset` of where it came from.
 FORWARDED_HEADER: Final = "tollgate-forwarded-from"
 
 _AGE_MS_MIN: Final = 24 * 60 * 60 * 1000
+# The end of all times that RFC 3339 can write: no bound.
+_CLOCK_MS_MAX: Final = 253_402_300_799_000
 
 # Users that are known to be at home; the bound is for a topic of very many.
 _USERS_MAX: Final = 200_000
@@ -58,30 +61,52 @@ def origin_of(record: ConsumerRecord) -> str | None:
     return None
 
 
-class Judge:
-    """Judges the records of one partition, which must come in offset order; its clock is the highest broker time.
+class Unread:
+    """The record is in a batch that was refused as a whole. Its last record has the batch's one dead letter."""
 
-    How old an event may be is a setting that may have changed since, so `too_old` has the ascending offsets of those
-    that the dead letters say were too old. They are believed for events that are a day old, the least that can be set.
+    def __init__(self, *, is_last: bool) -> None:
+        self.is_last = is_last
+
+
+Verdict = Candidate | Refused | Forwarded | Unread
+
+
+class Judge:
+    """Judges the records of one partition, which must come in offset order; its clock is the highest broker time, or at
+    most `clock_ms_max`: a worker believes no broker whose clock is far ahead.
+
+    What only the dead letters tell is believed. Of events that were too old, if they are a day old, the least that can
+    be set.
     """
 
-    def __init__(self, partition: int, partitions: int, too_old: Sequence[int] = ()) -> None:
+    def __init__(
+        self, partition: int, partitions: int, told: Told | None = None, clock_ms_max: int = _CLOCK_MS_MAX
+    ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._clock_ms = 0
         self._clock_hour_ms = 0
+        self._clock_ms_max = clock_ms_max
         self._at_home: set[str] = set()
-        self._too_old = too_old
+        self._told = told
 
-    def judge(self, record: ConsumerRecord) -> Candidate | Refused | Forwarded:
+    def stamp_ms(self, record: ConsumerRecord) -> int:
+        """The broker's time of a record as far as it is believed."""
+        stamp_ms: int = record.timestamp
+        return min(stamp_ms, self._clock_ms_max)
+
+    def judge(self, record: ConsumerRecord) -> Verdict:
         """What must happen to the next record."""
+        told = self._told
+        if told is not None and (found := _put_aside(told, record.offset)) is not None:
+            return found
         event = decode_usage_event(record.value, record.headers)
         if isinstance(event, Refusal):
             return Refused(event.reason.value)
         now_ms = record.timestamp
         if now_ms > self._clock_ms:
-            self._clock_ms = now_ms
-            self._clock_hour_ms = hour_of(now_ms)
+            self._clock_ms = self.stamp_ms(record)
+            self._clock_hour_ms = hour_of(self._clock_ms)
         user = event.subject
         if user not in self._at_home:
             home = partition_of(user.encode(), self._partitions)
@@ -93,11 +118,22 @@ class Judge:
         time_ms = event.time_ms
         if time_ms > now_ms + FUTURE_MS:
             return Refused("future")
-        if self._too_old and self._was_too_old(record.offset, now_ms - time_ms):
+        if told is not None and now_ms - time_ms > _AGE_MS_MIN and _has(told.too_old, record.offset):
             return Refused("too_old")
         hour_ms = time_ms - time_ms % 3_600_000
         return Candidate(event, hour_ms, held_kinds(hour_ms, self._clock_hour_ms))
 
-    def _was_too_old(self, offset: int, age_ms: int) -> bool:
-        at = bisect_left(self._too_old, offset)
-        return at < len(self._too_old) and self._too_old[at] == offset and age_ms > _AGE_MS_MIN
+
+def _put_aside(told: Told, offset: int) -> Refused | Unread | None:
+    """What the dead letters tell of a record that was not judged by what is in it."""
+    if _has(told.poison, offset):
+        return Refused("poison")
+    at = bisect_left(told.unread, (offset + 1,)) - 1
+    if at >= 0 and offset <= told.unread[at][1]:
+        return Unread(is_last=offset == told.unread[at][1])
+    return None
+
+
+def _has(offsets: Sequence[int], offset: int) -> bool:
+    at = bisect_left(offsets, offset)
+    return at < len(offsets) and offsets[at] == offset

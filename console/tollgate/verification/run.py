@@ -13,6 +13,7 @@ from tollgate.verification.clickhouse import Tables
 from tollgate.verification.control import read_control
 from tollgate.verification.explain import explain
 from tollgate.verification.flags import FlagsCheck
+from tollgate.verification.folding import folded
 from tollgate.verification.following import Kind, Row, add_row
 from tollgate.verification.log import Log
 from tollgate.verification.prices import Prices
@@ -245,12 +246,13 @@ class _Verification:
         for bucket in range(self._rows.buckets):
             self._progress("comparing", bucket, self._rows.buckets)
             view, recounted = load(self._rows, bucket, cut), recount.totals.bucket(bucket)
-            compare_state(state, recounted.windows, view, range_)
-            moved += compare_spend(spend, recounted.windows, view, range_)
+            windows = folded(recounted.windows, view.state)
+            compare_state(state, windows, view, range_)
+            moved += compare_spend(spend, windows, view, range_)
             flags.compare(view, cut.now_ms)
             if tables is not None:
                 compare_months(months, recounted.user_months, view.months)
-                compare_table(table, recounted.windows, view, range_)
+                compare_table(table, windows, view, range_)
         if moved:
             spend.note = (
                 f"{moved} windows moved on since the cut: their records were compared with the state's rows since"
@@ -258,12 +260,12 @@ class _Verification:
         if range_.open_windows:
             state.note = f"{range_.open_windows} windows were compared with lower bounds"
         self._report.checks += [state.finish(), spend.finish(), flags.finish()]
-        windows: list[WindowsCheck] = [state, spend]
+        by_window: list[WindowsCheck] = [state, spend]
         if tables is not None and self._usage_in_table is not None:
             self._report.checks.append(_compare_usage(recount.totals, self._usage_in_table))
             self._report.checks += [months.finish(), table.finish()]
-            windows += [months, table]
-        first = next((check.first for check in windows if check.first is not None), None)
+            by_window += [months, table]
+        first = next((check.first for check in by_window if check.first is not None), None)
         if first is not None:
             self._progress("looking for the events behind the first difference", 0, 0)
             await explain(self._log, cut, first, self._report.faults, tables)

@@ -1,6 +1,7 @@
 """Dead letters and forwarded records against what must have been refused and forwarded."""
 
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,27 @@ def test_a_refused_record_has_one_letter_with_its_reason_and_bytes() -> None:
     assert checked(letter(), letter()).differences == 1
     assert not checked(letter(reason="conflict")).ok
     assert not checked(letter(value=b"}")).ok
+
+
+def test_a_letter_that_was_cut_is_known_by_the_hash_of_the_whole() -> None:
+    value = b"x" * 100
+    for said, right in ((value, True), (value + b"y", False)):
+        check = letters_check()
+        check.refused(record(value, 5), "too_large")
+        cut = letter(reason="too_large", value=value[:10])
+        extra = (("value_sha256", sha256(said).hexdigest().encode()), ("cut", b"value: 10 of 100 bytes are kept"))
+        check.letter(record(cut.value, headers=(*cut.headers, *extra)))
+        assert check.finish().ok is right
+
+
+def test_a_batch_that_could_not_be_unpacked_has_a_letter_of_other_bytes() -> None:
+    check = letters_check()
+    check.unread(record(b"unpacked", 5))
+    check.letter(letter(reason="too_large", value=b"packed"))
+    assert check.finish().ok
+    check = letters_check()
+    check.unread(record(b"unpacked", 5))
+    assert not check.finish().ok
 
 
 def test_a_record_that_was_counted_has_no_letter() -> None:
