@@ -141,6 +141,18 @@ def _print(letter: Letter) -> None:
         say(f"The first {_SHOWN_BYTES_MAX:,} bytes are shown: --raw writes all of them.")
 
 
+def _why_not(letter: Letter, *, force: bool) -> str | None:
+    """Why a letter is not sent again; None when it is."""
+    if letter.header("cut"):
+        return f"is not whole ({letter.header('cut')}): its sender has to send it again."
+    if letter.header("source_offset_first"):
+        return "is a batch as it was compressed: its sender has to send it again, in smaller batches."
+    verdict = decode_usage_event(letter.value, letter.original_headers)
+    if isinstance(verdict, Refusal) and not force:
+        return f"would be refused again, {verdict.reason.value}: {verdict.error}"
+    return None
+
+
 @app.command(
     help_epilogue=examples(
         "tollgate dead-letters replay 0:17", "tollgate dead-letters replay --reason future --dry-run"
@@ -181,11 +193,11 @@ async def replay(
         writer: TopicWriter | None = None
         # One after another, because all of them together may be larger than the memory.
         async for letter in _wanted(settings, place, reason):
-            verdict = decode_usage_event(letter.value, letter.original_headers)
-            if isinstance(verdict, Refusal) and not force:
+            why = _why_not(letter, force=force)
+            if why is not None:
                 kept += 1
                 if kept <= _KEPT_SHOWN_MAX:
-                    say(f"{letter.place} would be refused again, {verdict.reason.value}: {verdict.error}")
+                    say(f"{letter.place} {why}")
                 continue
             sent.append(str(letter.place))
             if not dry_run:
@@ -193,7 +205,7 @@ async def replay(
                     writer = await stack.enter_async_context(open_writer(settings, Topic.USAGE))
                 await writer.write(letter.key, letter.value, letter.original_headers)
     if kept > _KEPT_SHOWN_MAX:
-        say(f"{kept - _KEPT_SHOWN_MAX:,} more would be refused again.")
+        say(f"{kept - _KEPT_SHOWN_MAX:,} more are kept back.")
     if json:
         print_json({"replayed": 0 if dry_run else len(sent), "places": sent, "kept_back": kept, "dry_run": dry_run})
     else:

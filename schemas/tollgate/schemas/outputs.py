@@ -291,3 +291,11 @@ class DeadLetterHeaders(Output):
     source_offset: int = Field(ge=0)
     time: Instant
     """The broker's time of the refused record."""
+    cut: str | None = None
+    """What is missing of the record's key, headers and value, which together are over 4 MiB; absent when nothing is."""
+    value_sha256: str | None = None
+    """The hash of the whole value, in hexadecimal, when it was cut."""
+    source_offset_first: int | None = Field(None, ge=0)
+    """For a compressed batch of over 128 MiB when unpacked, which has one dead letter: its first offset. The batch's
+    last offset is `source_offset`, and the value is the batch as it was compressed.
+    """

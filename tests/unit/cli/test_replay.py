@@ -1,0 +1,32 @@
+"""Which dead letters are not sent again."""
+
+import json
+
+from tests.support.usage import event
+
+from tollgate.cli.dead_letters import _why_not
+from tollgate.cli.letters import Letter, Place
+
+EVENT = json.dumps(event()).encode()
+
+
+def letter(value: bytes, **headers: str) -> Letter:
+    return Letter(Place(0, 7), b"u1", value, tuple((name, text.encode()) for name, text in headers.items()))
+
+
+def test_a_record_that_is_valid_by_now_is_sent() -> None:
+    assert _why_not(letter(EVENT, reason="poison"), force=False) is None
+
+
+def test_a_record_that_would_be_refused_again_is_sent_by_force_alone() -> None:
+    assert _why_not(letter(b"{", reason="not_json"), force=False) is not None
+    assert _why_not(letter(b"{", reason="not_json"), force=True) is None
+
+
+def test_what_is_not_whole_is_never_sent() -> None:
+    cut = letter(EVENT, reason="too_large", cut="value: 10 of 20 bytes are kept")
+    assert _why_not(cut, force=True) == (
+        "is not whole (value: 10 of 20 bytes are kept): its sender has to send it again."
+    )
+    packed = letter(b"packed", reason="too_large", source_offset_first="3")
+    assert "in smaller batches" in (_why_not(packed, force=True) or "")
