@@ -37,32 +37,36 @@ class Services:
         """Send one record to a usage topic that has so many partitions now."""
         self._random, self._now_ms = random, now_ms
         partition = random.randrange(partitions)
-        kind = random.randrange(20)
-        if kind == 0:
-            self._publish_refused(partition)
+        # Drawn once for all that is rare: Hypothesis has entropy for a few thousand choices only.
+        kind = random.randrange(400)
+        if kind < 20:
+            self._publish_refused(partition, kind)
             return
-        if kind < 5 and self._published:
+        if kind < 100 and self._published:
             event = dict(random.choice(self._published))
-            if kind == 1:
+            if kind < 40:
                 event["data"] = event["data"] | {"usage": {"input_tokens": random.randrange(5)}}
-            elif kind == 2:
+            elif kind < 60:
                 event["time"] = self._time()
         else:
             event = self._event()
+        if 100 <= kind < 104:
+            self._did("wide")
+            first, length = random.randrange(400), (5, 5, 5, 250)[kind - 100]
+            names = (f"k{first + n}_".ljust(length, "x") for n in range(64))
+            event["data"] |= {"usage": dict.fromkeys(names, 1), "cost_usd": "0.001"}
         self._published.append(event)
         self.identities.add((event["source"], event["id"]))
         user = str(event["subject"])
         home = partition_of(user.encode(), partitions) if random.randrange(12) else partition
         ahead_ms = 0
-        if random.randrange(100) == 0:
+        if 104 <= kind < 108:
             self._did("clock jump")
             ahead_ms = 100 * 86_400_000
         self._broker.publish(("usage", home), (user.encode(), json.dumps(event).encode(), []), ahead_ms)
 
-    def _publish_refused(self, partition: int) -> None:
+    def _publish_refused(self, partition: int, kind: int) -> None:
         """Send something that becomes a dead letter: no JSON, too large, or poison."""
-        random = self._random
-        kind = random.randrange(40)
         if kind < 3:
             rare = "poison" if kind < 2 else "large"
             self._rare[rare] = self._rare.get(rare, 0) + 1
@@ -80,7 +84,7 @@ class Services:
             self._broker.publish(("usage", partition), (key, json.dumps(event).encode(), []))
         elif kind == 2:
             self._did("large")
-            size = random.choice((65_537, 1_048_440, 6 << 20))
+            size = self._random.choice((65_537, 1_048_440, 6 << 20))
             self._broker.publish(("usage", partition), (None, b"x" * size, []))
         else:
             self._broker.publish(("usage", partition), (None, b"{", []))
@@ -91,11 +95,6 @@ class Services:
             "provider": "openai", "model": "gpt-4o",
             "usage": {"input_tokens": random.randrange(2_000), "output_tokens": random.randrange(300)},
         }  # fmt: skip
-        if random.randrange(100) == 0:
-            self._did("wide")
-            length = random.choice((5, 5, 5, 250))
-            names = (f"k{random.randrange(400)}_".ljust(length, "x") for _ in range(64))
-            data |= {"usage": dict.fromkeys(names, 1), "cost_usd": "0.001"}
         for name, values in (("agent", ("SEO", "")), ("service", ("chat", "image", ""))):
             value = random.choice(values)
             if value:
