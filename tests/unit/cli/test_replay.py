@@ -11,7 +11,7 @@ EVENT = json.dumps(event()).encode()
 
 
 def letter(value: bytes, **headers: str) -> Letter:
-    return Letter(Place(0, 7), b"u1", value, len(value), tuple((name, text.encode()) for name, text in headers.items()))
+    return Letter(Place(0, 7), b"u1", value, tuple((name, text.encode()) for name, text in headers.items()), len(value))
 
 
 def test_a_record_that_is_valid_by_now_is_sent() -> None:
