@@ -104,8 +104,8 @@ def write_poison(outbox: Outbox, record: ConsumerRecord, ending: Ending, now_ms:
         "scope": "global",
         "state": "ok",
         "action": "alert",
-        "reason": f"record {record.offset} of {record.topic} partition {record.partition}: {error}. It is kept: "
-        "`tollgate dead-letters list --reason poison`; send it again with a release that can count it",
+        "reason": f"record {record.offset} of {record.topic} partition {record.partition}: {error}. It is kept as a "
+        "dead letter, to be sent again to a release that can count it",
         "peak_level": AlertLevel.CRITICAL.value,
         "since": now,
         "updated_at": now,

@@ -77,6 +77,31 @@ def test_an_unpriced_model_says_what_it_was_priced_by_and_how_to_price_it() -> N
     assert "`tollgate price set openai/gpt-9 --rate input_tokens=USD/1M`" in shown(message)
 
 
+def test_a_record_that_was_put_aside_says_which_and_how_to_see_it() -> None:
+    record = {
+        "key": "poison/tollgate.usage/3/17",
+        "kind": "poison",
+        "level": "critical",
+        "scope": "global",
+        "reason": "record 17 of tollgate.usage partition 3: this record ended the worker 3 times in a row",
+        "peak_level": "critical",
+        "since": "2026-11-21T12:00:00Z",
+        "updated_at": "2026-11-21T12:00:00Z",
+        "revision": 1,
+    }
+    text = render_text(decoded(record))
+    assert text.startswith("🔴 CRITICAL · A record was not counted · poison/tollgate.usage/3/17\n")
+    assert "tollgate dead-letters list --reason poison" in text
+
+
+def test_a_clock_that_is_ahead_is_called_so() -> None:
+    record = {
+        "key": "clock/3", "kind": "clock", "level": "warning", "scope": "global", "reason": "the broker stamped a record",
+        "since": "2026-11-21T12:00:00Z", "updated_at": "2026-11-21T12:00:00Z", "revision": 1,
+    }  # fmt: skip
+    assert render_text(decoded(record)).startswith("🟠 WARNING · A broker's clock is ahead · clock/3\n")
+
+
 def test_an_unpriced_dimension_is_named_in_the_command_that_prices_it() -> None:
     record = unpriced_record(
         model="gpt-4o", dimensions=["video_seconds", "input_audio_tokens"], options={"size": "a b"}

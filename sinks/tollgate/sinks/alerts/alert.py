@@ -62,6 +62,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         """What it is about: a scope, or a model without a price. Untrusted."""
         if self.kind == "unpriced":
             return f"{self.provider or '?'}/{self.model or '?'}"
+        # These are about a place in Kafka, which is in the key: `clock/3`, `poison/tollgate.usage/3/17`.
+        if self.kind in ("clock", "poison"):
+            return self.key
         return self.scope or self.key
 
     @property

@@ -24,6 +24,8 @@ DIGEST_LINES_MAX: Final = 10
 _LIST: Final = "tollgate alerts list"
 
 _ICONS: Final = {"warning": "🟠", "critical": "🔴", "emergency": "🚨", "resolved": "✅"}
+# What an alert that is not about a budget or a price is called.
+_KINDS: Final = {"clock": "A broker's clock is ahead", "poison": "A record was not counted"}
 _EFFECTS: Final = {
     "alert": "Nothing is blocked: this threshold only alerts.",
     "downgrade": "Services are asked to use a cheaper model.",
@@ -127,7 +129,7 @@ def _heading(alert: Alert, name: str) -> str:
     if alert.kind == "unpriced":
         return f"No price known · {name}"
     if alert.kind != "budget":
-        return f"{clean(alert.kind, 40)} · {name}"
+        return f"{_KINDS.get(alert.kind) or clean(alert.kind, 40)} · {name}"
     window = f"{clean(alert.window.kind, 20)} budget" if alert.window else "budget"
     if alert.level == "resolved":
         return f"{window} · {name}"
@@ -201,6 +203,8 @@ def _steps(alert: Alert) -> list[_Step]:
         return []
     if alert.kind == "unpriced":
         return _unpriced_steps(alert)
+    if alert.kind == "poison":
+        return [_Step("See the record and why", "tollgate dead-letters list --reason poison")]
     if alert.kind != "budget" or not alert.scope:
         return []
     steps = [_Step("See what led to it", command("tollgate", "why", name=alert.scope) or "tollgate why SCOPE")]
