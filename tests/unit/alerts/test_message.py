@@ -96,7 +96,7 @@ def test_a_record_that_was_put_aside_says_which_and_how_to_see_it() -> None:
 
 def test_a_clock_that_is_ahead_is_called_so() -> None:
     record = {
-        "key": "clock/3", "kind": "clock", "level": "warning", "scope": "global", "reason": "the broker stamped a record",
+        "key": "clock/3", "kind": "clock", "level": "warning", "scope": "global", "reason": "a record was stamped",
         "since": "2026-11-21T12:00:00Z", "updated_at": "2026-11-21T12:00:00Z", "revision": 1,
     }  # fmt: skip
     assert render_text(decoded(record)).startswith("🟠 WARNING · A broker's clock is ahead · clock/3\n")
