@@ -1,6 +1,6 @@
 """The second stage: scopes that many users add to (agents, campaigns, services, models, …, and global)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -40,55 +40,47 @@ class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
     deltas: list[Delta]
 
 
-# A record of deltas stays below this, with room for its own header and its batch's, and has at most so many.
+# A record of deltas stays below this, with room for its own header and its batch's.
 DELTAS_BYTES_MAX: Final = BATCH_BYTES_MAX - 1024
-DELTAS_MAX: Final = 10_000
-
-# At most: brackets, commas and quotes of a delta, two sums of money below 10^38, and the start of an hour.
-_DELTA_BYTES: Final = 192
-# At most: quotes, colon, comma and an amount below 10^38.
-_USAGE_BYTES: Final = 48
+# Deltas are tried in records of so many: about half a megabyte of ordinary ones.
+_DELTAS_MAX: Final = 4_000
+# Usage of one dimension in a delta takes at most the longest name, an amount below 10^38, and quotes, colon and comma.
+_USAGE_BYTES: Final = NAME_CHARS_MAX + 48
 
 _decode = msgspec.json.Decoder(DeltaBatch).decode
-encode_deltas = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 
 
-def in_records(deltas: Iterable[Delta]) -> list[list[Delta]]:
-    """Deltas in groups that each fit into a record, in order.
+def in_records(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
+    """Deltas as the values of records that are small enough, in order.
 
     A delta with more usage than fits becomes several of the same scope and hour. The first has the money and the
     events, the others only usage, so that their sum is the delta.
     """
-    records: list[list[Delta]] = []
-    room = 0
-    for delta in deltas:
-        for part in _parts(delta):
-            size = _bytes_at_most(part)
-            if size > room or len(records[-1]) >= DELTAS_MAX:
-                records.append([])
-                room = DELTAS_BYTES_MAX
-            records[-1].append(part)
-            room -= size
-    return records
+    for first in range(0, len(deltas), _DELTAS_MAX):
+        yield from _halved(clock_ms, deltas[first : first + _DELTAS_MAX])
+
+
+def _halved(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
+    value = _encode(DeltaBatch(clock_ms, deltas))
+    if len(value) <= DELTAS_BYTES_MAX:
+        yield value
+    elif len(deltas) > 1:
+        half = len(deltas) // 2
+        yield from _halved(clock_ms, deltas[:half])
+        yield from _halved(clock_ms, deltas[half:])
+    else:
+        yield from (_encode(DeltaBatch(clock_ms, [part])) for part in _parts(deltas[0]))
 
 
 def _parts(delta: Delta) -> Iterator[Delta]:
-    if _bytes_at_most(delta) <= DELTAS_BYTES_MAX:
-        yield delta
-        return
     usage = iter(delta.usage_nano.items())
-    # Of the longest names as many as fit.
-    most = (DELTAS_BYTES_MAX - _DELTA_BYTES - 4 * len(delta.scope)) // (_USAGE_BYTES + NAME_CHARS_MAX)
+    # A scope has far less than the 4 KiB that are left for it and the rest.
+    most = (DELTAS_BYTES_MAX - 4096) // _USAGE_BYTES
     cost, retail, events = delta.cost_picousd, delta.retail_picousd, delta.events
     while part := dict(islice(usage, most)):
         yield Delta(delta.scope, delta.hour_start_ms, delta.held_kinds, cost, retail, events, part)
         cost = retail = events = 0
-
-
-def _bytes_at_most(delta: Delta) -> int:
-    """No fewer bytes than the delta has as JSON. A character of a scope takes four at most, one of a usage key one."""
-    usage = delta.usage_nano
-    return _DELTA_BYTES + 4 * len(delta.scope) + _USAGE_BYTES * len(usage) + sum(map(len, usage))
 
 
 class SharedStage:

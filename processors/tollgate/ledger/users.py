@@ -20,7 +20,7 @@ from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.shared import Delta, DeltaBatch, encode_deltas, in_records
+from tollgate.ledger.shared import Delta, in_records
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount
@@ -321,11 +321,10 @@ class UserStage:
             batches.setdefault(self._owner(scope), []).append(delta)
         for partition, deltas in batches.items():
             records = outbox.to(Topic.DELTAS, partition)
-            groups = in_records(deltas)
-            for number, group in enumerate(groups, 1):
-                counted = f"{self._partition}:{self._next_offset}:{len(groups) - number}".encode()
-                batch = DeltaBatch(self.horizon.clock_ms, group)
-                records.append((None, encode_deltas(batch), [(COUNTED_HEADER, counted)]))
+            values = list(in_records(self.horizon.clock_ms, deltas))
+            for number, value in enumerate(values, 1):
+                counted = f"{self._partition}:{self._next_offset}:{len(values) - number}".encode()
+                records.append((None, value, [(COUNTED_HEADER, counted)]))
 
     def _owner(self, scope: str) -> int:
         owner = self._delta_partition.get(scope)

@@ -4,6 +4,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.cores import CORES
 from tests.support.usage import TIME_MS, event, record
@@ -11,7 +12,7 @@ from tests.unit.ledger.test_users import STRANGER, USER, Bench, policy
 
 from tollgate.domain.spend import DIMENSIONS_MAX
 from tollgate.ledger.outbox import Outbox, OutRecord
-from tollgate.ledger.shared import Delta, SharedStage, encode_deltas, in_records
+from tollgate.ledger.shared import Delta, DeltaBatch, SharedStage, in_records
 from tollgate.schemas.topics import LETTER_BYTES_MAX, TOPIC_SPECS, Topic
 
 LIMITS = {spec.topic: int(spec.configs["max.message.bytes"]) for spec in TOPIC_SPECS}
@@ -130,10 +131,12 @@ def test_a_delta_larger_than_a_record_is_split_and_adds_up() -> None:
     usage = {f"k{n}_".ljust(256, "x"): n for n in range(20_000)}
     delta = Delta("global", 3_600_000, 4, 11, 7, 5, usage)
     small = Delta("agent/SEO", 3_600_000, 4, 1, 0, 1, {"images": 2})
-    records = in_records([small, delta, small])
+    records = list(in_records(7, [small, delta, small]))
     assert len(records) >= 5
-    assert all(len(encode_deltas(group)) < 1 << 20 for group in records)
-    parts = [d for group in records for d in group]
+    assert all(len(value) < 1 << 20 for value in records)
+    batches = [msgspec.json.decode(value, type=DeltaBatch) for value in records]
+    assert {batch.clock_ms for batch in batches} == {7}
+    parts = [d for batch in batches for d in batch.deltas]
     assert (parts[0], parts[-1]) == (small, small)
     parts = parts[1:-1]
     assert [d.scope for d in parts] == ["global"] * len(parts)
@@ -149,7 +152,9 @@ def test_a_delta_larger_than_a_record_is_split_and_adds_up() -> None:
 
 def test_names_of_four_bytes_a_character_fit() -> None:
     deltas = [Delta("org/" + "\U0001f4b8" * 250 + f"{n:05d}", 0, 4, 10**37, 10**37, 10**7, {}) for n in range(3_000)]
-    assert all(len(encode_deltas(group)) < 1 << 20 for group in in_records(deltas))
+    records = list(in_records(0, deltas))
+    assert all(len(value) < 1 << 20 for value in records)
+    assert sum(len(msgspec.json.decode(value, type=DeltaBatch).deltas) for value in records) == 3_000
 
 
 def test_a_large_record_is_kept_whole_while_it_fits() -> None:

@@ -371,7 +371,7 @@ def test_deltas_say_up_to_which_usage_offset_they_count_and_how_many_records_of_
     said = {}
     for partition in (0, 1):
         said[partition] = [headers for _, _, headers in outbox.records[Topic.DELTAS, partition]]
-    # 21,000 campaigns fall into two partitions of about 10,500 sums; a record holds some 3,000 of them.
+    # 21,000 campaigns fall into two partitions of about 10,500 sums; a record holds 4,000 of them.
     for headers in said.values():
         assert len(headers) >= 3
         to_follow = range(len(headers) - 1, -1, -1)
