@@ -34,6 +34,7 @@ class BothCores:
 
     def __init__(self, book: PriceBook, partition: int = 0, event_age_ms_max: int = ANY_AGE_MS) -> None:
         self.counters = {core: Counters() for core in CORES}
+        self._was_wide = False
         policy = policy_of(book, event_age_ms_max)
         self.stages = {core: UserStage(partition, policy, self.counters[core], core=core) for core in CORES}
 
@@ -59,7 +60,9 @@ class BothCores:
             outbox = Outbox()
             numbers = stage.write(outbox, now_ms)
             written[core] = outbox, numbers
-        form = _sums if _is_wide(written["python"][0]) else _records
+        # Scopes keep the order of their dimensions.
+        self._was_wide = self._was_wide or _is_wide(written["python"][0])
+        form = _sums if self._was_wide else _records
         self._agree({core: (form(outbox), numbers) for core, (outbox, numbers) in written.items()})
         outbox = written["python"][0]
         assert isinstance(outbox, Outbox)
@@ -94,8 +97,11 @@ def _sums(outbox: Outbox) -> Any:
     for scope, hour, held, cost, retail, events, usage in _deltas(outbox):
         total = added.setdefault((scope, hour, held), Counter())
         total.update({"": events, "cost": cost, "retail": retail, **{f"usage {name}": n for name, n in usage.items()}})
+    # Scopes come in another order, too; what is written of one key keeps its order.
     others = {
-        place: [(key, _without_names(value), headers) for key, value, headers in records]
+        place: sorted(
+            ((key, _without_names(value), headers) for key, value, headers in records), key=lambda one: one[0] or b""
+        )
         for place, records in outbox.records.items()
         if place[0] is not Topic.DELTAS
     }
