@@ -25,7 +25,7 @@ test: setup
 ifeq ($(BROWSER),)
 	@echo 'Chromium is missing, so the tests in a browser are left out: install it, for example apt-get install chromium.'
 endif
-	PYTEST_DEBUG_TEMPROOT=build $(BIN)/python -m pytest $(if $(BROWSER),,-m 'not browser')
+	$(BIN)/python -m tests $(if $(BROWSER),,-m 'not browser')
 
 check: setup
 	$(BIN)/ruff check .

@@ -8,17 +8,18 @@ from xml.etree import ElementTree as ET
 
 import psutil
 
-TIERS = ("unit", "property", "contract", "integration", "e2e", "chaos", "simulation", "tidy")
+TIERS = ("unit", "property", "contract", "integration", "e2e", "browser", "chaos", "simulation", "tidy")
 MARK = "TOLLGATE_TEST_RUN"
 
 
-def tests_run(report: Path) -> Counter[str]:
+def tests_run(reports: list[Path]) -> Counter[str]:
     """How many tests of each tier ran; a skipped test did not run."""
     counted: Counter[str] = Counter()
-    # The file was written by our own test run.
-    for case in ET.parse(report).iter("testcase"):  # noqa: S314
-        if case.find("skipped") is None:
-            counted[case.get("classname", "").removeprefix("tests.").split(".")[0]] += 1
+    for report in reports:
+        # The file was written by our own test run.
+        for case in ET.parse(report).iter("testcase"):  # noqa: S314
+            if case.find("skipped") is None:
+                counted[case.get("classname", "").removeprefix("tests.").split(".")[0]] += 1
     return counted
 
 
@@ -37,7 +38,7 @@ def left_over(mark: str) -> list[str]:
 
 def main() -> int:
     """0 when all holds; otherwise 1, with the reasons on stderr."""
-    counted = tests_run(Path(sys.argv[1]))
+    counted = tests_run([Path(name) for name in sys.argv[1:]])
     print("tests run:", ", ".join(f"{tier} {counted[tier]}" for tier in TIERS))
     faults = [f"no test of tests/{tier} ran" for tier in TIERS if not counted[tier]]
     faults += [f"still running after the tests: {process}" for process in left_over(os.environ.get(MARK, "-"))]

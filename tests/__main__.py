@@ -1,0 +1,51 @@
+"""`python -m tests [pytest's options]`: all tests, in groups that run side by side, each with a report in `build/`.
+
+A group shares its Kafka broker and its ClickHouse server. Two groups at a time keep two processors busy: the tests of
+real processes wait most of the time.
+"""
+
+import os
+import runpy
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+BUILD: Final = ROOT / "build"
+
+# The longest first. What needs no service fills the rest of the time.
+GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "integration": ("integration",),
+    "processes": ("browser", "chaos", "contract", "e2e"),
+    "rules": ("property", "simulation", "tidy", "unit"),
+}
+AT_A_TIME: Final = 2
+# pytest's own status for a selection in which there is no test.
+NO_TESTS: Final = 5
+
+
+def main() -> int:
+    """0 when every group passes. The output of a group is printed when it has ended."""
+    BUILD.mkdir(exist_ok=True)
+    # Once, before two groups try to at the same time.
+    runpy.run_path(str(ROOT / "native" / "build.py"))["build"]()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        statuses = list(pool.map(_run, GROUPS))
+    return max(0 if status == NO_TESTS else status for status in statuses)
+
+
+def _run(group: str) -> int:
+    paths = [str(Path("tests") / name) for name in GROUPS[group]]
+    report = BUILD / f"test-report-{group}.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *sys.argv[1:]]
+    environment = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(BUILD)}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    print(f"{group}: {', '.join(GROUPS[group])}\n{ended.stdout}{ended.stderr}", flush=True)
+    return ended.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
