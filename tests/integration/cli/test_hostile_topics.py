@@ -65,4 +65,5 @@ def test_hostile_records_on_every_topic_are_skipped_with_one_warning_each(
     for ran in (budgets, prices, flags, spend, letters):
         assert ran.status == 0
         assert "\x1b" not in ran.out + ran.err
-        assert len(ran.out + ran.err) < 20_000
+        # The shipped prices alone are a long list.
+        assert len(ran.err if ran is prices else ran.out + ran.err) < 20_000
