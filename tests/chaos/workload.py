@@ -154,7 +154,7 @@ def _usage(rnd: random.Random) -> dict[str, Any]:
         }
         return {"model": "omega", "usage": usage}
     # Now and then with more usage keys than a scope keeps apart.
-    wide = {f"k{rnd.randrange(400)}_".ljust(250, "x"): 1 for _ in range(64)} if rnd.randrange(30) == 0 else {}
+    wide = {f"k{rnd.randrange(400)}_".ljust(250, "x"): 1 for _ in range(63)} if rnd.randrange(30) == 0 else {}
     return {"model": "delta", "usage": {"requests": 1, **wide}, "cost_usd": f"0.{rnd.randrange(10**12):012d}"}
 
 
