@@ -1,6 +1,7 @@
 """A ClickHouse behind TLS with an authority of the company's own."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -18,12 +19,15 @@ pytestmark = pytest.mark.integration
 
 @asynccontextmanager
 async def behind_tls(url: str, certificates: Certificates) -> AsyncIterator[str]:
-    """The address of a listener that ends TLS and passes everything on."""
+    """The address of a listener that ends TLS and passes everything on, under the server's own name."""
     server = urlsplit(url)
+    names: dict[bytes, bytes] = {}
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, ssl.SSLError):
             while data := await reader.read(1 << 16):
+                for outer, own in names.items():
+                    data = data.replace(outer, own)
                 writer.write(data)
                 await writer.drain()
         writer.close()
@@ -33,8 +37,10 @@ async def behind_tls(url: str, certificates: Certificates) -> AsyncIterator[str]
         await asyncio.gather(pass_on(reader, before), pass_on(behind, writer))
 
     listener = await asyncio.start_server(accept, HOST, 0, ssl=certificates.server)
+    address = f"{HOST}:{listener.sockets[0].getsockname()[1]}"
+    names[f"Host: {address}".encode()] = f"Host: {server.netloc}".encode()
     async with listener:
-        yield f"https://{HOST}:{listener.sockets[0].getsockname()[1]}"
+        yield f"https://{address}"
 
 
 async def test_only_whoever_names_the_authority_trusts_its_clickhouse(
