@@ -88,6 +88,11 @@ def cost_of(data: dict[str, Any]) -> Decimal:
     return sum((Decimal(PICOUSD[d] * n) for d, n in data["usage"].items()), Decimal(0))
 
 
+def _said(data: dict[str, Any]) -> dict[str, Any]:
+    """The data without amounts of 0, which say nothing: with or without them it is the same event."""
+    return data | {"usage": {dimension: amount for dimension, amount in data["usage"].items() if amount}}
+
+
 def scopes_of(data: dict[str, Any]) -> Iterable[str]:
     """The shared scopes that an event adds to."""
     yield "global"
@@ -203,7 +208,7 @@ class Checker:
             identity = event["source"], event["id"]
             known = fold.events.get(identity)
             if known is not None:
-                fold.letters += known["data"] != event["data"]
+                fold.letters += _said(known["data"]) != _said(event["data"])
                 continue
             fold.events[identity] = event
             usage = event["data"]["usage"]

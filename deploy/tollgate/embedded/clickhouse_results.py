@@ -81,7 +81,7 @@ class PipedQuery:
             if time.monotonic() - cancelled_at > _CANCEL_SECONDS:
                 self._cancel(self._path)
                 cancelled_at = time.monotonic()
-            if select.select([self._reader], [], [], _CANCEL_SECONDS)[0]:
+            if self._has_more(_CANCEL_SECONDS):
                 self._read()
         self._thread.join()
         os.close(self._reader)
@@ -94,7 +94,7 @@ class PipedQuery:
         while size < FIRST_BYTES_MAX:
             if began_at is not None:
                 left = began_at + FIRST_SECONDS_MAX - time.monotonic()
-                if left <= 0 or not select.select([self._reader], [], [], left)[0]:
+                if left <= 0 or not self._has_more(left):
                     break
             part = self._read()
             if not part:
@@ -109,6 +109,12 @@ class PipedQuery:
         while part := self._read():
             yield part
         self._finish()
+
+    def _has_more(self, seconds: float) -> bool:
+        """Wait so long for bytes or the end. `select` takes no file number above 1023, and an engine has many open."""
+        waiting = select.poll()
+        waiting.register(self._reader, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
 
     def _read(self) -> bytes:
         part = os.read(self._reader, CHUNK_BYTES)
