@@ -24,6 +24,9 @@ from tollgate.schemas.refusals import RefusalReason
 
 log = structlog.get_logger("tollgate.ledger")
 
+# By source the offsets `[first, end)` of the records that a transaction counts.
+Held = dict[Source, tuple[int, int]]
+
 
 class Lane:
     """All methods belong to one event loop. `id` is the transactional id."""
@@ -124,7 +127,7 @@ class Lane:
                 return
             self._commit = None
         outbox = Outbox()
-        held = {source: source.pending_from for source in self.sources if source.pending_from is not None}
+        held = {s: (s.pending_from, s.next_offset) for s in self.sources if s.pending_from is not None}
         try:
             moved = {source: source.next_offset for source in self.sources if source.write(outbox, self.id)}
         except BaseException as error:  # noqa: BLE001 # half of it may be in the outbox, and gone from memory
@@ -139,8 +142,8 @@ class Lane:
         if not ended.cancelled() and ended.exception() is None:
             self.checkpoint()
 
-    async def _transaction(self, outbox: Outbox, moved: dict[Source, int], held: dict[Source, int]) -> None:
-        """Write the outbox and move the sources to these offsets. `held`: the first record of each that it counts."""
+    async def _transaction(self, outbox: Outbox, moved: dict[Source, int], held: Held) -> None:
+        """Write the outbox and move the sources to these offsets. `held`: the records that it counts."""
         link, writer = self._link, self._writer
         try:
             started = time.perf_counter()
@@ -169,11 +172,11 @@ class Lane:
                 why += f"; its largest record: {outbox.largest()}"
             self._fail(why, error, held)
 
-    def _fail(self, why: str, error: BaseException, held: dict[Source, int]) -> NoReturn:
-        """End the process. `held`: by source the first record that may be why."""
+    def _fail(self, why: str, error: BaseException, held: Held) -> NoReturn:
+        """End the process. `held`: the records that may be why; what was applied after them is not."""
         if can_be_caused_by_records(error):
-            for source, first in held.items():
-                self._link.endings.note(source.tp, first, source.next_offset, error)
+            for source, (first, end) in held.items():
+                self._link.endings.note(source.tp, first, end, error)
         self._link.fatal(why, error)
 
     def backlog(self) -> int:
