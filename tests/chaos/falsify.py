@@ -10,7 +10,7 @@ from tests.chaos.checker import Checker
 from tests.chaos.world import Say, World
 
 from tollgate.runtime.kafka import client_options, read_to_end
-from tollgate.schemas.topics import Topic
+from tollgate.schemas.topics import LETTER_BYTES_MAX, Topic
 from tollgate.sinks.clickhouse import connect
 
 _PICO = "toDecimal128('0.000000000001', 12)"
@@ -125,7 +125,9 @@ class _Falsifier:
                 last = record
         assert last is not None, f"{topic} is empty"
         value = json.dumps(json.loads(last.value) | changes).encode() if changes else last.value
-        async with AIOKafkaProducer(**client_options(self._world.settings)) as producer:
+        # The record copied may be the largest that the topic takes: a dead letter holds what was refused.
+        producer = AIOKafkaProducer(**client_options(self._world.settings), max_request_size=LETTER_BYTES_MAX)
+        async with producer:
             await producer.send_and_wait(
                 last.topic, value, key=last.key, partition=last.partition, headers=list(last.headers)
             )
