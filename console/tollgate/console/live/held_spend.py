@@ -73,7 +73,9 @@ class HeldSpend:
             return None
         windows = self._windows.get(scope)
         if value is None:
-            return (scope, kind, start) if windows is not None and windows.pop((kind, start), None) else None
+            if windows is None or windows.pop((kind, start), None) is None:
+                return None
+            return scope, kind, start
         try:
             record = read_record(SpendRecord.model_validate_json, value)
         except UnreadableError as error:

@@ -50,6 +50,7 @@ class Stream:
                 if clock() >= beat_at:
                     beat_at = clock() + HEARTBEAT_SECONDS
                     yield self._heartbeat()
+                    continue
                 if not await self._changes.wait(seen, beat_at - clock()) or self._ended:
                     continue
                 # Before the frames: their reader may be slow, and then catches up with what changed meanwhile.
