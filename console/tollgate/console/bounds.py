@@ -29,6 +29,8 @@ BODY_BYTES_OF_ANYBODY: Final = 64 * 1024
 HELD_BYTES_MAX: Final = 2 * USAGE_BODY_BYTES_MAX
 BODY_SECONDS_MAX: Final = 30
 ANSWER_SECONDS_MAX: Final = 60
+# An answer that lasts longer is asked again and again whether its caller still may see it.
+LASTING_SECONDS: Final = 5
 # A reader that takes nothing for this long has gone, or means harm.
 WRITE_SECONDS_MAX: Final = 30
 
@@ -111,7 +113,7 @@ class Bounds:
                         return b"".join(parts)
         except TimeoutError:
             detail = f"The body took longer than {self._body_seconds_max:g} s."
-            raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
+            raise Problem(408, "too_slow", detail) from None
 
     async def _check_caller(self, scope: Scope) -> bool:
         """True. Raises Problem 401 when a large body comes from nobody that is known."""
@@ -120,6 +122,12 @@ class Bounds:
             await self._gate.admit(request, None)
             raise not_authenticated()
         return True
+
+    def _check_still_holds(self, scope: Scope) -> None:
+        """Raises EndedError when the caller has logged out, was revoked or has expired since the answer began."""
+        caller = scope["state"].get("caller")
+        if caller is not None and not self._gate.holds(caller):
+            raise EndedError("the caller's access has ended")
 
     def _hold(self, held: "_Held", size: int) -> None:
         self._held_bytes += size - held.bytes
@@ -130,18 +138,20 @@ class Bounds:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer: the beginning within one time, each part within another."""
         started = False
+        lasting_from = asyncio.get_running_loop().time() + LASTING_SECONDS
 
         async def bounded(message: Message) -> None:
             nonlocal started
             if not started:
                 started = True
                 beginning.reschedule(None)
+            elif asyncio.get_running_loop().time() >= lasting_from:
+                self._check_still_holds(scope)
             try:
                 async with asyncio.timeout(self._write_seconds_max):
                     await send(message)
             except TimeoutError:
-                scope["state"]["reader_gone"] = True
-                raise
+                raise EndedError("the reader takes nothing any more") from None
 
         try:
             async with asyncio.timeout(self._answer_seconds_max) as beginning:
@@ -151,6 +161,10 @@ class Bounds:
                 raise
             detail = f"No answer within {self._answer_seconds_max:g} s. Ask for less, or try again later."
             raise Problem(503, "too_slow", detail, headers={"Retry-After": "5"}) from None
+
+
+class EndedError(Exception):
+    """Ends an answer in its middle. Nothing is wrong with us."""
 
 
 class _Held:
@@ -180,5 +194,4 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _too_large(limit: int) -> Problem:
-    # The rest of the body is on its way; the connection ends instead of reading it.
-    return Problem(413, "too_large", f"The body is larger than {limit} bytes.", headers={"Connection": "close"})
+    return Problem(413, "too_large", f"The body is larger than {limit} bytes.")

@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tollgate.console.access.network import Network, header
+from tollgate.console.bounds import EndedError
 from tollgate.console.problems import Problem, answer_to, internal_error
 from tollgate.console.security_headers import SecurityHeaders
 from tollgate.runtime.settings import Settings
@@ -46,9 +47,10 @@ class RequestLog:
             await self._app(scope, receive, answer.send)
         except Problem as problem:
             await self._fail(answer, receive, problem)
-        except Exception:
-            if scope["state"].get("reader_gone"):
-                log.info("the reader of an answer took nothing any more", path=_shown(scope["path"]))
+        except Exception as error:
+            ended = _ended(error)
+            if ended is not None:
+                log.info("an answer was ended", path=_shown(scope["path"]), why=str(ended))
             else:
                 log.exception("a request failed", method=scope["method"], path=_shown(scope["path"]))
             # When half of an answer is out the server ends the connection: nothing else says that the rest is missing.
@@ -102,6 +104,13 @@ class _Answer:
         elif message["type"] == "http.response.body":
             self.bytes += len(message.get("body", b""))
         await self._send(message)
+
+
+def _ended(error: BaseException) -> EndedError | None:
+    """The EndedError that this is, or that is all there is in a group of errors."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return _ended(error.exceptions[0])
+    return error if isinstance(error, EndedError) else None
 
 
 def _shown(path: str) -> str:

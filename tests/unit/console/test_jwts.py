@@ -77,8 +77,7 @@ def unsigned(header: dict[str, Any], payload: dict[str, Any], signature: bytes =
 async def test_a_token_signed_with_the_shared_secret_names_its_caller() -> None:
     found = await with_secret().read(shared(role="analyst", sub="alice@example.com", org="acme"))
     assert found is not None
-    caller, _ = found
-    assert (caller.name, caller.role, caller.user, caller.org) == ("jwt:alice@example.com", Role.ANALYST, "", "acme")
+    assert (found.name, found.role, found.user, found.org) == ("jwt:alice@example.com", Role.ANALYST, "", "acme")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ async def test_a_token_signed_with_a_key_of_the_provider_is_believed(
     provider = Provider(monkeypatch, public(RSA, EC, ED))
     found = await provider.jwts.read(signed(key, alg, role="user", sub="u-7"))
     assert found is not None
-    assert (found[0].role, found[0].user) == (Role.USER, "u-7")
+    assert (found.role, found.user) == (Role.USER, "u-7")
 
 
 @pytest.mark.parametrize(
@@ -211,18 +210,18 @@ async def test_names_of_roles_are_mapped_and_the_highest_counts() -> None:
     jwts = with_secret(jwt_role_claim="realm_access.roles", jwt_roles="admin=boss|root, viewer=staff")
     found = await jwts.read(shared(role=None, realm_access={"roles": ["staff", "boss", 7]}))
     assert found is not None
-    assert found[0].role is Role.ADMIN
+    assert found.role is Role.ADMIN
     assert await jwts.read(shared(role=None, realm_access={"roles": ["admin"]})) is None
     found = await jwts.read(shared(role=None, realm_access={"roles": ["analyst"]}))
     assert found is not None
-    assert found[0].role is Role.ANALYST
+    assert found.role is Role.ANALYST
 
 
 async def test_a_claim_whose_name_has_dots_is_found_by_its_name() -> None:
     jwts = with_secret(jwt_role_claim="https://example.com/role")
     found = await jwts.read(shared(role=None, **{"https://example.com/role": "admin"}))
     assert found is not None
-    assert found[0].role is Role.ADMIN
+    assert found.role is Role.ADMIN
 
 
 def test_a_mapping_that_names_no_role_is_refused() -> None:

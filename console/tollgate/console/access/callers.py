@@ -22,7 +22,8 @@ class Caller:
 
     `name` is what the audit shows as the actor. `user` is whose data the role `user` may see. `org` confines any role
     to the data of one org; empty for the whole company. `token_id` names the own token or session that was shown, and
-    `session` says that it was a cookie. `embedded` callers may see the page /me and nothing else.
+    `session` says that it was a cookie. `embedded` callers may see the page /me and nothing else. `expires_at` is the
+    second since 1970 at which a JWT expires.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Caller:
     token_id: str = ""
     session: bool = False
     embedded: bool = False
+    expires_at: int | None = None
 
 
 class Gate(Protocol):
@@ -39,6 +41,9 @@ class Gate(Protocol):
 
     async def identify(self, request: Request) -> Caller | None:
         """Who calls; None when nobody that is known."""
+
+    def holds(self, caller: Caller) -> bool:
+        """Whether a caller who was identified before still would be."""
 
     async def admit(self, request: Request, caller: Caller | None) -> None:
         """Counts the request. Raises Problem 429 when there were too many."""

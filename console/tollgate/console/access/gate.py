@@ -1,6 +1,7 @@
 """Who calls: the ways in, one after the other, and how many requests each caller may make."""
 
 import time
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -14,6 +15,7 @@ from tollgate.console.access.network import Network
 from tollgate.console.access.sessions import Sessions
 from tollgate.console.problems import Problem
 from tollgate.console.rates import Rates
+from tollgate.console.streams import Streams
 from tollgate.control import ControlStore
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.tokens import TokenKind
@@ -33,6 +35,7 @@ class Access:
         self.network = Network(settings)
         self.sessions = Sessions(control)
         self.rates = Rates(settings)
+        self.streams = Streams()
         self._jwts = Jwts(settings)
 
     async def identify(self, request: Request) -> Caller | None:
@@ -56,6 +59,12 @@ class Access:
         else:
             await self.rates.count(request, caller)
 
+    def holds(self, caller: Caller) -> bool:
+        """Whether a caller who was identified before still would be: neither expired nor revoked since then."""
+        if caller.expires_at is not None and time.time() >= caller.expires_at:
+            return False
+        return not caller.token_id or self.sessions.holds(caller.token_id)
+
     async def log_in(self, request: Request, *, code: str = "", token: str = "") -> tuple[str, Caller, int] | None:
         """Begin a session by a login link's code or by a token: the cookie's text, the caller, and how long in seconds.
 
@@ -68,8 +77,9 @@ class Access:
         if code:
             caller = await self.sessions.consume(code)
         else:
-            caller, left = await self._by_token(token)
-            seconds = min(seconds, left) if left is not None else seconds
+            caller = await self._by_token(token)
+            if caller is not None and caller.expires_at is not None:
+                seconds = min(seconds, caller.expires_at - int(time.time()))
         if caller is None or seconds <= 0:
             return None
         log.info("a session began", caller=caller.name, role=caller.role.value)
@@ -82,25 +92,20 @@ class Access:
         scheme, _, text = values[0].partition(" ")
         if scheme.lower() != "bearer":
             return None
-        caller, _ = await self._by_token(text.strip())
-        return caller
+        return await self._by_token(text.strip())
 
-    async def _by_token(self, text: str) -> tuple[Caller | None, int | None]:
-        """The caller behind an own token or a JWT, and how many seconds a JWT still holds."""
+    async def _by_token(self, text: str) -> Caller | None:
+        """The caller behind an own token or a JWT."""
         if text.startswith("tg_"):
             record = await self.sessions.find(text, TokenKind.API)
-            return (self.sessions.caller(record), None) if record is not None else (None, None)
-        found = await self._jwt(text)
-        return (found[0], found[1] - int(time.time())) if found is not None else (None, None)
+            return self.sessions.caller(record) if record is not None else None
+        return await self._jwt(text)
 
     async def _embedded(self, text: str) -> Caller | None:
-        found = await self._jwt(text)
-        if found is None or found[0].role is not Role.USER:
-            return None
-        caller = found[0]
-        return Caller(caller.name, caller.role, caller.user, caller.org, embedded=True)
+        caller = await self._jwt(text)
+        return replace(caller, embedded=True) if caller is not None and caller.role is Role.USER else None
 
-    async def _jwt(self, text: str) -> tuple[Caller, int] | None:
+    async def _jwt(self, text: str) -> Caller | None:
         try:
             return await self._jwts.read(text)
         except KeysUnknownError:

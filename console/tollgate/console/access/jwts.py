@@ -44,8 +44,8 @@ class Jwts:
         self._secret = OctKey.import_key(secret.get_secret_value()) if secret is not None else None
         self._roles = role_names(settings.jwt_roles)
 
-    async def read(self, text: str) -> tuple[Caller, int] | None:
-        """The caller that a valid token names, and the second at which it expires. Raises KeysUnknownError."""
+    async def read(self, text: str) -> Caller | None:
+        """The caller that a valid token names. Raises KeysUnknownError."""
         header = _header(text)
         if header is None:
             return None
@@ -55,7 +55,7 @@ class Jwts:
         try:
             claims = jwt.decode(text, key, algorithms=_ALGORITHMS[type(key)]).claims
             self._check(claims)
-            return self._caller(claims), int(claims["exp"])
+            return self._caller(claims)
         except _FAULTS as error:
             log.info("a JWT was refused", error=type(error).__name__)
             return None
@@ -93,7 +93,13 @@ class Jwts:
         org_told = claim(claims, settings.jwt_org_claim)
         # An org that cannot be read must not open the whole company.
         org = _name(org_told) if org_told is not None else ""
-        return Caller(f"jwt:{user}"[:NAME_CHARS_MAX], role, user=user if role is Role.USER else "", org=org)
+        return Caller(
+            f"jwt:{user}"[:NAME_CHARS_MAX],
+            role,
+            user=user if role is Role.USER else "",
+            org=org,
+            expires_at=int(claims["exp"]),
+        )
 
 
 def role_names(text: str) -> dict[Role, frozenset[str]]:

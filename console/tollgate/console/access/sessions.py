@@ -44,7 +44,12 @@ class Sessions:
         record = self._read(key)
         if record is None or not record.matches(parts.secret) or record.kind is not kind:
             return None
-        return record if self._holds(record) else None
+        return record if self._is_valid(record) else None
+
+    def holds(self, token_id: str) -> bool:
+        """Whether this token or session is still there and has not expired."""
+        record = self._read(TOKEN_KEY_PREFIX + token_id)
+        return record is not None and self._is_valid(record)
 
     def caller(self, record: TokenRecord) -> Caller:
         """The caller that a token or session stands for."""
@@ -95,7 +100,7 @@ class Sessions:
         with suppress(NoRecordError):
             await self._control.change(TOKEN_KEY_PREFIX + caller.token_id, None, actor=caller.name, reason="logout")
 
-    def _holds(self, record: TokenRecord) -> bool:
+    def _is_valid(self, record: TokenRecord) -> bool:
         """Whether it has not expired, and neither has nor was removed the token that began it."""
         now_ms = self._now_ms()
         if not record.holds_at(now_ms):
