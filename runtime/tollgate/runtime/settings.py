@@ -83,7 +83,8 @@ class Settings(BaseSettings):
 
     price_book: str = Field("default", description="named price book: `default` or `oct-2025`")
     data_dir: Path = Field(Path(".tollgate"), description="where the embedded stack keeps its data and logs")
-    console_port: int = Field(0, ge=0, le=65535)
+    console_host: str = Field("127.0.0.1", description="address on which the console serves the API and the pages")
+    console_port: int = Field(8080, ge=0, le=65535, description="port of the console; 0 picks a free one")
     worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
     sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")
