@@ -12,7 +12,7 @@ from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.questions import Questions, Row
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.restriction import Names, Restriction, narrowed
-from tollgate.console.numbers.sums import conditions, now_ms
+from tollgate.console.numbers.sums import conditions
 from tollgate.domain.windows import DAY_MS, HOUR_MS
 from tollgate.schemas.outputs import EventKind, EventStatus, PriceStatus
 from tollgate.schemas.scopes import Dimension
@@ -92,7 +92,7 @@ async def events(
     if not 1 <= limit <= PAGE_MAX:
         raise BadQuestionError(f"limit is from 1 to {PAGE_MAX}.")
     after = Place.parse(cursor) if cursor else None
-    asked_at = now_ms()
+    asked_at = questions.now_ms()
     names = narrowed(restriction, by=wanted.by)
     found: list[EventRow] = []
     for stretch in _stretches(names, wanted, after, asked_at):

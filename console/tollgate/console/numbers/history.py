@@ -10,7 +10,6 @@ from tollgate.console.numbers.answers import Page
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.questions import Questions
 from tollgate.console.numbers.ranges import Range
-from tollgate.console.numbers.sums import now_ms
 
 PAGE_MAX: Final = 1000
 
@@ -157,7 +156,7 @@ async def _page(
     """The next page's cursor and when it was asked, and the rows. The place of a row never changes."""
     if not 1 <= limit <= PAGE_MAX:
         raise BadQuestionError(f"limit is from 1 to {PAGE_MAX}.")
-    asked_at = now_ms()
+    asked_at = questions.now_ms()
     parameters: dict[str, Any] = {name: value for name, value in equal.items() if value}
     parts = [f"{name} = {{{name}:String}}" for name in parameters]
     parameters["limit"] = limit + 1

@@ -8,7 +8,7 @@ from tollgate.console.numbers.answers import EventRow, Page, Series, Shares, Use
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
 from tollgate.console.numbers.history import AlertRevision, FlagRevision, LetterRow
-from tollgate.console.numbers.questions import Questions
+from tollgate.console.numbers.questions import Questions, now_ms
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey
 from tollgate.console.numbers.restriction import EVERYTHING, Names, Restriction, narrowed
@@ -29,8 +29,8 @@ class Numbers:
     BadQuestionError. Equal questions within a second and a half share one answer.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._questions = Questions(settings)
+    def __init__(self, settings: Settings, now_ms: Callable[[], int] = now_ms) -> None:
+        self._questions = Questions(settings, now_ms)
         self._shared = SharedAnswers()
 
     async def start(self) -> None:

@@ -6,7 +6,7 @@ A value reaches ClickHouse as a server-side parameter, `{name:String}`, and neve
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -41,10 +41,16 @@ _FORMAT: Final = "JSONCompactEachRow"
 _row: Final = msgspec.json.Decoder(Row).decode
 
 
+def now_ms() -> int:
+    """This machine's time."""
+    return time.time_ns() // 1_000_000
+
+
 class Questions:
     """Asks ClickHouse. Connects with the first question, and again after ClickHouse was away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now_ms: Callable[[], int] = now_ms) -> None:
+        self.now_ms = now_ms
         self._settings = settings
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()

@@ -1,7 +1,6 @@
 """What was spent, window by window and name by name: the worker's own sums where it has them, else from `usage`."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -35,11 +34,6 @@ _START_OF: Final = {
     WindowKind.MONTH: "toDateTime(toStartOfMonth(time), 'UTC')",
     WindowKind.LIFETIME: "toDateTime(0, 'UTC')",
 }
-
-
-def now_ms() -> int:
-    """This machine's time."""
-    return time.time_ns() // 1_000_000
 
 
 def picousd(text: str) -> int:
@@ -85,7 +79,7 @@ async def spend_of(questions: Questions, scope: str, kind: WindowKind, start_ms:
 
 async def series(questions: Questions, names: Names, kind: WindowKind, within: Range) -> Series:
     """The sum of each window that touches the range, of the part of it that is within the range."""
-    asked_at = now_ms()
+    asked_at = questions.now_ms()
     all_starts = starts(kind, within)
     scope = None if names.impossible else names.scope
     is_whole = is_aligned(kind, within.from_ms) and window_end(kind, all_starts[-1]) == within.to_ms
@@ -130,7 +124,7 @@ async def _usage_series(questions: Questions, names: Names, kind: WindowKind, wi
 
 async def shares(questions: Questions, names: Names, by: Dimension, within: Range, limit: int) -> Shares:
     """The names of a dimension with the highest costs in the range, and all the others together."""
-    asked_at = now_ms()
+    asked_at = questions.now_ms()
     windows = cover(within, asked_at) if not names.by and not names.impossible else None
     if windows is None:
         rows = await _usage_shares(questions, names, by, within, limit)

@@ -25,7 +25,7 @@ async def user_numbers(questions: Questions, restriction: Restriction, user: str
     names = narrowed(restriction, scope_of(Dimension.USER, user))
     month_ms = month_start(at_ms)
     month = Range(month_ms, window_end(WindowKind.MONTH, month_ms))
-    asked_at = sums.now_ms()
+    asked_at = questions.now_ms()
     this_month, lifetime, cards, calls = await asyncio.gather(
         sums.series(questions, names, WindowKind.MONTH, month),
         _lifetime(questions, names),
