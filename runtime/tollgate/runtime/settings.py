@@ -78,6 +78,11 @@ class Settings(BaseSettings):
         None, description="PEM file of the authorities that ClickHouse is trusted by, for https://"
     )
 
+    console_clickhouse_user: str | None = Field(
+        None, description="user of ClickHouse that may only read, for the console; else `clickhouse_user`"
+    )
+    console_clickhouse_password: SecretStr = SecretStr("")
+
     slack_bot_token: SecretStr | None = Field(None, description="without it alerts are printed as text")
     slack_channel: str | None = None
     slack_api_url: str = "https://slack.com/api/"
