@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.control import BudgetRecord, PriceRecord, SettingRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_name
 from tollgate.schemas.usage_event import UsageEvent
@@ -72,10 +72,11 @@ _CHANNELS: Final = (
     _Channel(
         Topic.CONTROL,
         "receive",
-        "Budgets and prices set at run time. A record without a value removes.",
+        "Budgets, prices and settings, set at run time. A record without a value removes.",
         (
             _Message("budget", "budget/<id>", "A limit on a scope's spend in a window.", BudgetRecord),
             _Message("price", "price/<id>", "What a model or an agent costs in an interval.", PriceRecord),
+            _Message("setting", "setting/<name>", "A setting of the whole installation.", SettingRecord),
         ),
     ),
     _Channel(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from tollgate.schemas.asyncapi import asyncapi_document
-from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.control import BudgetRecord, PriceRecord, SettingRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.usage_event import UsageEvent
 
@@ -28,6 +28,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "dead-letter-headers": DeadLetterHeaders,
     "budget": BudgetRecord,
     "price": PriceRecord,
+    "setting": SettingRecord,
 }
 
 
