@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-
 from tollgate.console.access.gate import Access
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.control import ControlStore
+
 from tollgate.runtime.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""What decides: the budgets, prices and stop in force, replaced as a whole when the control topic changes, and a setting."""
+"""What decides: budgets, prices and the stop, replaced as a whole when the control topic changes, and a setting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Records of the control topic: budgets, prices and settings that people set at run time.
 
-Keys are `budget/<id>`, `price/<id>` and `setting/<name>`; a record without a value removes. These records are validated where they are
-made (command line, console) and again where they are read.
+Keys are `budget/<id>`, `price/<id>` and `setting/<name>`; a record without a value removes. These records are validated
+where they are made (command line, console) and again where they are read.
 """
 
 import json
