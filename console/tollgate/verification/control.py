@@ -20,7 +20,7 @@ _STOP_KEY: Final = f"{SETTING_KEY_PREFIX}{STOP_SETTING}"
 
 
 class Control(NamedTuple):
-    """What is in force: prices, with those that the topic remembers; budgets; the setting `stop`, if it was ever set."""
+    """Prices in force, with those that the topic remembers; budgets in force; the setting `stop`, if there is one."""
 
     prices: Prices
     budgets: list[BudgetRecord]

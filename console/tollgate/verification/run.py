@@ -124,7 +124,7 @@ class _Verification:
         return max(_BUCKETS_MIN, min(records // _BUCKET_RECORDS, _BUCKETS_MAX))
 
     async def _settled(self) -> Control:
-        """Read spend, flags and the stop's alert beside the state, again and again while they differ from it and there is time.
+        """Read spend, flags and the stop's alert beside the state, again while they differ from it and there is time.
 
         A budget or the stop may have been changed a moment ago, or a window have ended.
         """

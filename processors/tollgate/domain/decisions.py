@@ -1,9 +1,9 @@
 """From budgets and spend to flags and alerts: pure, `(standing, positions, now) -> (standing, records)`.
 
 A scope has one flag, for the worst of its budgets, and one alert per budget and window. While all spending is stopped
-by hand, the flag of `global` says so whatever its budgets say, and one more alert fires. A *standing* is the flag and the
-alerts that were last written for a scope. It is stored in the state topic, so that a restart neither repeats nor forgets
-any of them.
+by hand, the flag of `global` says so whatever its budgets say, and one more alert fires. A *standing* is the flag and
+the alerts that were last written for a scope. It is stored in the state topic, so that a restart neither repeats nor
+forgets any of them.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 
 class Firing(msgspec.Struct):
-    """One alert that is not resolved: the window it is about (zeros for the stop), the record last written, and when."""
+    """One alert that is not resolved: its window (zeros for the stop), the record last written, and when."""
 
     window_start_ms: int
     window_end_ms: int
