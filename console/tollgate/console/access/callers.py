@@ -2,28 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from fastapi import Request
 
 from tollgate.console.problems import Problem
+from tollgate.schemas.tokens import Role
 
-
-class Role(StrEnum):
-    """What a caller may do. `admin` may do what `analyst` may, who may do what `viewer` may."""
-
-    USER = "user"
-    """Their own data only."""
-    VIEWER = "viewer"
-    """All sums, flags and alerts."""
-    ANALYST = "analyst"
-    """Single events and reports as well."""
-    ADMIN = "admin"
-    """Changes budgets, prices, settings and tokens."""
-    SERVICE = "service"
-    """Reports usage and asks for decisions."""
-
+__all__ = ["ANYONE", "Allow", "Anyone", "Caller", "Identify", "Role", "allow"]
 
 _INCLUDED: Final = {
     Role.VIEWER: frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN}),
