@@ -89,7 +89,7 @@ class ControlReader:
         return changed
 
     def _take(self, key: str, value: bytes | None) -> bool:
-        """Whether the record is one that the worker acts on; tokens, other settings and kinds of later releases are not."""
+        """Whether the worker acts on such a record, and not on tokens, other settings, or kinds of later releases."""
         kind, _, name = key.partition("/")
         try:
             if kind == "budget":
