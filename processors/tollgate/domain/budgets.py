@@ -113,6 +113,12 @@ class BudgetBook:
         self.is_empty = not (self._exact or self._patterns)
         self.has_patterns = bool(self._patterns)
 
+    def replacing(self, budget_id: str, budget: Budget | None) -> "BudgetBook":
+        """This book with another budget in place of the one of that id; with None without it."""
+        every = [*self._exact.values(), *self._patterns.values()]
+        kept = [b for budgets in every for b in budgets if b.id != budget_id]
+        return BudgetBook(kept if budget is None else [*kept, budget])
+
     def for_scope(self, scope: str) -> list[Budget]:
         """The budgets that apply to this scope, exact ones first."""
         exact = self._exact.get(scope)
