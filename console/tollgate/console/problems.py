@@ -49,9 +49,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
         request_id=getattr(request.state, "request_id", ""),
         **problem.more,
     )
-    return JSONResponse(
-        body.model_dump(mode="json"), problem.status, headers=problem.headers, media_type=PROBLEM_JSON
-    )
+    return JSONResponse(body.model_dump(mode="json"), problem.status, headers=problem.headers, media_type=PROBLEM_JSON)
 
 
 def install(app: FastAPI) -> None:
