@@ -1,0 +1,1 @@
+"""The groups of the REST API, one module each."""
