@@ -1,1 +1,1 @@
-"""The groups of the REST API, one module each."""
+"""The rooms of the REST API that have no page of their own."""
