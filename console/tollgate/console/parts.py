@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tollgate.console.access.gate import Access
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
+    from tollgate.console.sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Parts:
     numbers: "Numbers"
     access: "Access"
     ingest: "Ingest"
+    sums: "Sums"
 
 
 def _parts(request: Request) -> Parts:
