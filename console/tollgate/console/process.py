@@ -15,6 +15,7 @@ from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.console.parts import Parts
 from tollgate.console.rooms import ROOMS
+from tollgate.console.server import server_config
 from tollgate.control import ControlStore
 from tollgate.runtime.kafka import wait_for_topics
 from tollgate.runtime.logs import configure_logs
@@ -23,11 +24,6 @@ from tollgate.schemas.topics import Topic
 
 log = structlog.get_logger("tollgate.console")
 
-# A page or an export that is under way at SIGTERM may end within this; streams are ended at once.
-_STOP_SECONDS = 5
-# A browser opens a new connection without delay; an idle one must not hold a place for long.
-_KEEP_ALIVE_SECONDS = 15
-_HEADER_BYTES_MAX = 64 * 1024
 EXIT_USAGE = 2
 
 
@@ -58,22 +54,7 @@ async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
         app = create_app(parts, ROOMS)
-        config = uvicorn.Config(
-            app,
-            host=settings.console_host,
-            port=settings.console_port,
-            # h11 bounds the size of a request's head; httptools does not.
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            h11_max_incomplete_event_size=_HEADER_BYTES_MAX,
-        )
-        server = _Server(config, parts.live)
+        server = _Server(server_config(app, settings), parts.live)
         try:
             await server.serve()
         except SystemExit:
