@@ -23,9 +23,12 @@ _NULL: Final = b"null"
 
 
 class Event(NamedTuple):
-    """An event that the worker will count. `value` is the record; `made` is whether its id or time was made here."""
+    """An event that the worker will count: where it stands in the body, from 0, and its record.
 
-    index: int
+    `made` is whether its id or time was made here.
+    """
+
+    place: int
     user: str
     id: str
     time: str
@@ -36,7 +39,7 @@ class Event(NamedTuple):
 class Refused(NamedTuple):
     """An event that the worker would refuse, for the same reason."""
 
-    index: int
+    place: int
     refusal: Refusal
 
 

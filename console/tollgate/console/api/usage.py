@@ -58,7 +58,7 @@ class UsageAnswer(BaseModel):
 class UsageEventBody(BaseModel):
     """A CloudEvent as in the usage topic. `specversion`, `type`, `id` and `time` may be left out."""
 
-    specversion: str = Field("1.0", pattern=r"^1\\.0$")
+    specversion: str = Field("1.0", pattern=r"^1\.0$")
     type: str = "tollgate.usage.v1"
     source: str = Field(description="the service that sends the event", min_length=1, max_length=256)
     id: str | None = Field(None, description="unique within the source; made when it is left out")
@@ -135,8 +135,8 @@ def derived_id(who: str, key: str, index: int) -> str:
 def _answer(events: list[Event], refused: list[Refused]) -> UsageAnswer:
     return UsageAnswer(
         accepted=len(events),
-        refused=[RefusedEvent(index=r.index, reason=r.refusal.reason, error=r.refusal.error) for r in refused],
-        made=[MadeEvent(index=event.index, id=event.id, time=event.time) for event in events if event.made],
+        refused=[RefusedEvent(index=r.place, reason=r.refusal.reason, error=r.refusal.error) for r in refused],
+        made=[MadeEvent(index=event.place, id=event.id, time=event.time) for event in events if event.made],
     )
 
 
