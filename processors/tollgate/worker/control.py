@@ -70,15 +70,15 @@ class ControlReader:
             await self._consumer.stop()
 
     async def _read_some(self, consumer: AIOKafkaConsumer) -> bool:
-        """Take in what has arrived within 0.5 s; True when there was anything."""
-        arrived = False
+        """Take in what has arrived within 0.5 s; True when there was a budget or a price among it."""
+        changed = False
         for records in (await consumer.getmany(self._tp, timeout_ms=500)).values():
             for record in records:
-                arrived = True
-                self._take(bytes(record.key or b"").decode("utf-8", "replace"), record.value)
-        return arrived
+                changed |= self._take(bytes(record.key or b"").decode("utf-8", "replace"), record.value)
+        return changed
 
-    def _take(self, key: str, value: bytes | None) -> None:
+    def _take(self, key: str, value: bytes | None) -> bool:
+        """Whether the record is of a kind that the worker acts on. Tokens and kinds of later releases are not."""
         kind, _, name = key.partition("/")
         try:
             if kind == "budget":
@@ -92,10 +92,11 @@ class ControlReader:
                 else:
                     self._prices[name] = read_record(PriceRecord.model_validate_json, value)
             else:
-                log.info("a control record of a kind this version does not know is ignored", kind=kind[:32])
+                return False
         except UnreadableError as error:
             # The record in force stays in force: a slip in one record must not lift a limit.
             log.error("a control record is invalid and ignored", key=key[:128], why=str(error))
+        return True
 
     def _policy(self) -> Policy:
         book = self._shipped.with_prices(self._prices.values())

@@ -23,12 +23,13 @@ _TAKEN_FOR_GRANTED_OF_DELETED: Final = {"retention.bytes": "-1"}
 # More of these is as good.
 _AT_LEAST: Final = frozenset({"max.message.bytes"})
 
-# Nobody but the worker writes to these, and it names the partition. What is added to them stays empty.
+# Nobody but Tollgate writes to these, and it names the partition. What is added to them stays empty.
 _MAY_GROW: Final = frozenset(
     {
         Topic.PRICED,
         Topic.FLAGS,
         Topic.SPEND,
+        Topic.AUDIT,
         Topic.DEAD_LETTERS,
         Topic.DELTAS,
         Topic.USER_STATE,

@@ -7,24 +7,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tollgate.schemas.audit import AuditRecord
     from tollgate.schemas.control import BudgetRecord, PriceRecord, RateRecord, ThresholdRecord, ThresholdsRecord
     from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
     from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
     from tollgate.schemas.partitions import partition_of
     from tollgate.schemas.refusals import Refusal, RefusalReason
     from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
+    from tollgate.schemas.tokens import TokenRecord
     from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_name
     from tollgate.schemas.usage_codec import EventData, EventRecord, decode_usage_event
     from tollgate.schemas.usage_event import UsageData, UsageEvent, validate_usage_event
     from tollgate.schemas.usage_identity import fingerprint, identity_digest
 
 _NAMES_BY_MODULE = {
+    "audit": ("AuditRecord",),
     "control": ("BudgetRecord", "PriceRecord", "RateRecord", "ThresholdRecord", "ThresholdsRecord"),
     "outputs": ("Alert", "DeadLetterHeaders", "Flag", "PricedEvent", "SpendRecord"),
     "outputs_codec": ("PricedRecord", "encode_priced"),
     "partitions": ("partition_of",),
     "refusals": ("Refusal", "RefusalReason"),
     "scopes": ("Dimension", "parse_scope", "scope_of"),
+    "tokens": ("TokenRecord",),
     "topics": ("TOPIC_SPECS", "Topic", "TopicSpec", "topic_name"),
     "usage_codec": ("EventData", "EventRecord", "decode_usage_event"),
     "usage_event": ("UsageData", "UsageEvent", "validate_usage_event"),
@@ -35,6 +39,7 @@ _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for nam
 __all__ = [
     "TOPIC_SPECS",
     "Alert",
+    "AuditRecord",
     "BudgetRecord",
     "DeadLetterHeaders",
     "Dimension",
@@ -50,6 +55,7 @@ __all__ = [
     "SpendRecord",
     "ThresholdRecord",
     "ThresholdsRecord",
+    "TokenRecord",
     "Topic",
     "TopicSpec",
     "UsageData",

@@ -6,8 +6,10 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from tollgate.schemas.audit import AuditRecord
 from tollgate.schemas.control import BudgetRecord, PriceRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
+from tollgate.schemas.tokens import TokenRecord
 from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_name
 from tollgate.schemas.usage_event import UsageEvent
 
@@ -72,11 +74,19 @@ _CHANNELS: Final = (
     _Channel(
         Topic.CONTROL,
         "receive",
-        "Budgets and prices set at run time. A record without a value removes.",
+        "Budgets, prices and tokens set at run time. A record without a value removes. Change them through the command "
+        "line or the REST API, which keep the versions and the audit; read with isolation.level=read_committed.",
         (
             _Message("budget", "budget/<id>", "A limit on a scope's spend in a window.", BudgetRecord),
             _Message("price", "price/<id>", "What a model or an agent costs in an interval.", PriceRecord),
+            _Message("token", "token/<id>", "Who may use the console, and until when.", TokenRecord),
         ),
+    ),
+    _Channel(
+        Topic.AUDIT,
+        "send",
+        "One record per change of the control topic, written in the same transaction. Kept for ever.",
+        (_Message("audit", "The control record's key.", "Who changed what from what to what, and why.", AuditRecord),),
     ),
     _Channel(
         Topic.DEAD_LETTERS,

@@ -1,7 +1,7 @@
 """Records of the control topic: budgets and prices that people set at run time.
 
 Keys are `budget/<id>` and `price/<id>`; a record without a value removes. These records are validated where they are
-made (command line, console) and again where they are read.
+made (`tollgate.control`) and again where they are read.
 """
 
 import json
@@ -29,6 +29,12 @@ from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE
 
 BUDGET_KEY_PREFIX: Final = "budget/"
 PRICE_KEY_PREFIX: Final = "price/"
+
+# The first version of a record, and that of a record of a release that had no versions.
+FIRST_VERSION: Final = 1
+# The largest whole number that every JSON reader keeps exact.
+VERSION_MAX: Final = 2**53 - 1
+REASON_CHARS_MAX: Final = 1024
 
 # Budget ids contain a scope, a window and a unit, so they may be longer than a name.
 ID_CHARS_MAX: Final = 600
@@ -64,13 +70,29 @@ AmountText = Annotated[str, AfterValidator(_canonical_amount), Field(description
 InstantText = Annotated[str, AfterValidator(_canonical_instant), Field(description="RFC 3339 with offset, kept in UTC")]
 
 
-class ControlRecord(BaseModel):
-    """What all control records share: fields of later releases are ignored, a value is frozen."""
+class _Value(BaseModel):
+    """A control record or a part of one: fields of later releases are ignored, a value is frozen."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
-class ThresholdRecord(ControlRecord):
+class ControlRecord(_Value):
+    """What all control records share: who changed them last, why, and how often they were changed.
+
+    `tollgate.control` sets these fields at every change. Records of releases that had none read as version 1.
+    """
+
+    actor: Name = ""
+    """Who made the change, for example `cli:alice`; empty when not known."""
+    reason: Annotated[str, Field(max_length=REASON_CHARS_MAX), AfterValidator(_plain)] = ""
+    """Why, in the actor's words; empty when not given."""
+    version: int = Field(FIRST_VERSION, strict=True, ge=FIRST_VERSION, le=VERSION_MAX)
+    """Rises by 1 with every change of the key."""
+    updated_at: InstantText | None = None
+    """When the change was made; null when not known."""
+
+
+class ThresholdRecord(_Value):
     """A level of a budget: reached when spend is at least `percent` of the limit."""
 
     percent: AmountText
@@ -85,7 +107,7 @@ class ThresholdRecord(ControlRecord):
         return percent
 
 
-class ThresholdsRecord(ControlRecord):
+class ThresholdsRecord(_Value):
     """The levels of a budget. Each may be absent; those given must not fall from warning to emergency."""
 
     warning: ThresholdRecord | None = None
@@ -182,7 +204,7 @@ class BudgetRecord(ControlRecord):
         return self.scope.endswith("/*")
 
 
-class RateRecord(ControlRecord):
+class RateRecord(_Value):
     """The price of one dimension: `usd` dollars for `per` units. 2.50 per 1000000 is 0.0000025 each, kept exact."""
 
     dimension: str = Field(min_length=1, max_length=NAME_CHARS_MAX)

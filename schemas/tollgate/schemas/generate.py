@@ -12,8 +12,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from tollgate.schemas.asyncapi import asyncapi_document
+from tollgate.schemas.audit import AuditRecord
 from tollgate.schemas.control import BudgetRecord, PriceRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
+from tollgate.schemas.tokens import TokenRecord
 from tollgate.schemas.usage_event import UsageEvent
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +30,8 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "dead-letter-headers": DeadLetterHeaders,
     "budget": BudgetRecord,
     "price": PriceRecord,
+    "token": TokenRecord,
+    "audit": AuditRecord,
 }
 
 

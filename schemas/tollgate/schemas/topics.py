@@ -54,6 +54,7 @@ class Topic(StrEnum):
     SPEND = "spend"
     ALERTS = "alerts"
     CONTROL = "control"
+    AUDIT = "audit"
     DEAD_LETTERS = "dead-letters"
     # Internal: the state of the worker and of the alert sink. May change in any release.
     DELTAS = "internal.deltas"
@@ -95,6 +96,10 @@ def _delete(retention_ms: int) -> dict[str, str]:
     return _DEFAULTS | {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
 
 
+# Kafka's number for "without end".
+_FOR_EVER = -1
+
+
 def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ...]:
     """Every topic of an installation whose usage topic has this many partitions; topics keyed by user have as many."""
     return (
@@ -110,6 +115,8 @@ def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ..
         TopicSpec(Topic.SPEND, usage_partitions, _COMPACT),
         TopicSpec(Topic.ALERTS, 1, _COMPACT),
         TopicSpec(Topic.CONTROL, 1, _COMPACT),
+        # Changes by people are few, and who made one is asked years later.
+        TopicSpec(Topic.AUDIT, 1, _delete(_FOR_EVER)),
         TopicSpec(
             Topic.DEAD_LETTERS,
             1,

@@ -35,6 +35,7 @@ BEYOND_JSON_SCHEMA = {
     "budget/no-threshold",
     "budget/percent-zero",
     "budget/update-without-offset",
+    "budget/reason-with-newline",
     "price/dimension-twice",
     "price/per-zero",
     "price/rate-negative",

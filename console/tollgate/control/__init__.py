@@ -1,0 +1,24 @@
+"""The control topic in memory, and the only way in which it is changed. See README.md."""
+
+from tollgate.control.errors import (
+    ControlError,
+    InvalidRecordError,
+    NoRecordError,
+    RepeatedKeyError,
+    UnreachableError,
+    VersionConflictError,
+)
+from tollgate.control.records import Changed, Held
+from tollgate.control.store import ControlStore
+
+__all__ = [
+    "Changed",
+    "ControlError",
+    "ControlStore",
+    "Held",
+    "InvalidRecordError",
+    "NoRecordError",
+    "RepeatedKeyError",
+    "UnreachableError",
+    "VersionConflictError",
+]

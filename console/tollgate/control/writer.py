@@ -1,0 +1,114 @@
+"""Makes one change in one transaction of Kafka, however many writers there are."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from tollgate.control.change import Change, OutRecord, Plan, plan
+from tollgate.control.follower import Follower
+from tollgate.control.records import Changed
+from tollgate.runtime.kafka import client_options
+from tollgate.runtime.settings import Settings
+
+# Whoever dies in the middle of a change holds up the readers of the topic for so long, unless somebody else makes a
+# change before that.
+_TRANSACTION_TIMEOUT_MS: Final = 10_000
+
+# The pause after being shut out by another writer: random, and at most this much, which doubles each time.
+_PAUSE_SECONDS: Final = 0.02
+_PAUSE_SECONDS_MAX: Final = 1.0
+
+_STOP_SECONDS_MAX: Final = 2.0
+
+# Trying again does not help.
+REFUSALS: Final = (
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+
+def transactional_id(settings: Settings) -> str:
+    """The one transactional id that every writer of the installation's control topic uses."""
+    return f"{settings.application}-control"
+
+
+class Writer:
+    """Makes one change. `maybe_done` is whether it may have been made although nobody said so."""
+
+    def __init__(self, settings: Settings, follower: Follower, change: Change, now_ms: int) -> None:
+        self._settings = settings
+        self._follower = follower
+        self._change = change
+        self._now_ms = now_ms
+        self._plan: Plan | None = None
+        self.maybe_done = False
+
+    async def until_done(self) -> Changed:
+        """What the change did. Its refusals, or aiokafka's error when Kafka refuses; otherwise it tries without end."""
+        self._follower.expect(self._change.id)
+        try:
+            for attempt in itertools.count():
+                try:
+                    return await self._once()
+                except REFUSALS:
+                    raise
+                except KafkaError:
+                    # Another writer shut this one out, or Kafka was away for a moment. If the change has been made
+                    # nevertheless, the next attempt finds its record.
+                    pause = min(_PAUSE_SECONDS_MAX, _PAUSE_SECONDS * 2**attempt)
+                    await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 # not for secrets
+            raise AssertionError
+        finally:
+            self._follower.forget(self._change.id)
+
+    async def _once(self) -> Changed:
+        producer = AIOKafkaProducer(
+            **client_options(self._settings),
+            transactional_id=transactional_id(self._settings),
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            acks="all",
+            retry_backoff_ms=20,
+        )
+        try:
+            # From here on no other writer can add anything, unless it starts again and shuts this one out.
+            await producer.start()
+            await self._follower.read_to_end()
+            if self._plan is not None and self._follower.has_arrived(self._change.id):
+                return self._plan.changed
+            made = self._plan = plan(self._follower.state, self._change, self._now_ms)
+            if made.records:
+                await self._commit(producer, made.records)
+                await self._follower.arrival(self._change.id)
+            self.maybe_done = False
+            return made.changed
+        finally:
+            with suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(producer.stop(), _STOP_SECONDS_MAX)
+
+    async def _commit(self, producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
+        await producer.begin_transaction()
+        sent = [
+            await producer.send(
+                self._settings.topic(record.topic), record.value, record.key, partition=0, headers=list(record.headers)
+            )
+            for record in records
+        ]
+        await asyncio.gather(*sent)
+        self.maybe_done = True
+        await producer.commit_transaction()
