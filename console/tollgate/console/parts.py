@@ -11,8 +11,9 @@ from tollgate.runtime.settings import Settings
 # Every room imports this module. What the parts are made of is imported by `process.py` alone, so that none of them
 # needs the others.
 if TYPE_CHECKING:
-    from tollgate.console.access.gate import Access
     from tollgate.console.ingest import Ingest
+
+    from tollgate.console.access.gate import Access
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import structlog
 import uvicorn
+from tollgate.console.ingest import Ingest
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
-from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.console.parts import Parts
