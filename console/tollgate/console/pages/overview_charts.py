@@ -77,7 +77,7 @@ def added_up(data: Dashboard) -> dict[str, Any] | None:
 
 
 def _to_the_end(data: Dashboard, total: Decimal) -> tuple[list[str], list[str], list[str]]:
-    """The projected sums of the days to come. The range widens with the root of the time, to that of the month's end."""
+    """The projected sums of the days to come. Their range widens with the root of the time, to the month's end."""
     ahead, end = data.projected or [], data.projection
     if not ahead or end is None:
         return [], [], []
