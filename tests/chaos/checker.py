@@ -177,12 +177,12 @@ class Checker:
         """The alert fires while all is stopped by hand, and then is resolved."""
         if not self.stop.times:
             return [] if alert is None else [f"{STOP_ALERT} is there, and nobody stopped anything"]
-        level = "emergency" if self.stop.is_in_force else "resolved"
         found = alert and (alert["level"], alert["reason"])
+        if self.stop.is_in_force:
+            wanted = ("emergency", self.stop.sentence)
+            return [] if found == wanted else [f"the alert {STOP_ALERT} is {found}, not {wanted}"]
         # Somebody may have stopped and resumed before a worker heard of it.
-        if found == (level, self.stop.sentence) or (level == "resolved" and alert is None):
-            return []
-        return [f"the alert {STOP_ALERT} is {found}, not {level}: {self.stop.sentence}"]
+        return [] if not found or found[0] == "resolved" else [f"the alert {STOP_ALERT} is {found}, not resolved"]
 
     def _level(self, scope: str, month: str) -> tuple[Decimal, str]:
         """The month's spend and the threshold it has reached: 80, 100 and 150 % of the limit."""
@@ -233,7 +233,10 @@ class Checker:
         rows = client.query("SELECT key, level, toString(spent), reason FROM alerts_current").result_rows
         names = ("level", "spent", "reason")
         wrong = self._wrong_levels({key: dict(zip(names, values, strict=True)) for key, *values in rows})
-        repeated = "SELECT key, revision, count() AS n FROM alerts WHERE kind IN ('budget', 'stop') GROUP BY key, revision HAVING n > 1"
+        repeated = (
+            "SELECT key, revision, count() AS n FROM alerts WHERE kind IN ('budget', 'stop') "
+            "GROUP BY key, revision HAVING n > 1"
+        )
         wrong += [f"revision {r} of {key} is there {n} times" for key, r, n in client.query(repeated).result_rows]
         return [f"ClickHouse: {words}" for words in wrong]
 

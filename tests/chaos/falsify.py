@@ -60,7 +60,7 @@ class _Falsifier:
             ),
             (
                 "a flag that says something else",
-                lambda: self._copy(Topic.FLAGS, state="stopped", blocked=True),
+                lambda: self._copy(Topic.FLAGS, state="stopped", blocked=True, note="?"),
                 checker.check_flags,
                 "is stopped",
             ),
@@ -108,10 +108,10 @@ class _Falsifier:
             (
                 "a flag that says something else in ClickHouse",
                 lambda: self._in_clickhouse(
-                    "flag_records", "'stopped' AS state, source_offset + 1000000 AS source_offset"
+                    "flag_records", "concat(state, '?') AS state, source_offset + 1000000 AS source_offset"
                 ),
                 self._check_clickhouse,
-                "is stopped",
+                "?, not",
             ),
             ("an event that was never priced", self._uncounted_event, checker.check_priced, "was never priced"),
             ("an event that nobody sent", lambda: self._copy(Topic.USAGE, id="!"), self._check_usage, "was never sent"),
