@@ -83,6 +83,9 @@ class Settings(BaseSettings):
 
     price_book: str = Field("default", description="named price book: `default` or `oct-2025`")
     data_dir: Path = Field(Path(".tollgate"), description="where the embedded stack keeps its data and logs")
+    console_url: str = Field(
+        "", pattern=r"^(https?://.+)?$", description="address under which people reach the console, for links to it"
+    )
     console_port: int = Field(0, ge=0, le=65535)
     worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
