@@ -35,7 +35,8 @@ def run(settings: Settings) -> int:
         import uvloop
     except ModuleNotFoundError:
         return asyncio.run(_serve(settings))
-    return uvloop.run(_serve(settings))
+    status: int = uvloop.run(_serve(settings))
+    return status
 
 
 class _Server(uvicorn.Server):
