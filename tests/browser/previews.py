@@ -1,8 +1,7 @@
-"""An application that shows the pages with example data, to look at them and to test them without Kafka or ClickHouse."""
+"""An application that shows the pages with example data, to look at and to test without Kafka or ClickHouse."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
@@ -19,18 +18,21 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 ALL = frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN})
-ENTRIES = tuple(
-    Entry(title, path, icon, ALL)
-    for title, path, icon in [
-        ("Overview", "/", "overview"), ("Budgets", "/budgets", "budgets"), ("Users", "/users", "users"), ("Campaigns", "/campaigns", "campaigns"),
-        ("Agents", "/agents", "agents"), ("Alerts", "/alerts", "alerts"), ("Reports", "/reports", "reports"), ("Prices", "/prices", "prices"),
-        ("Settings", "/settings", "settings"), ("Audit", "/audit", "audit"), ("Health", "/health", "health"),
-    ]
-)  # fmt: skip
+NAMES = (
+    "Overview",
+    "Budgets",
+    "Users",
+    "Campaigns",
+    "Agents",
+    "Alerts",
+    "Reports",
+    "Prices",
+    "Settings",
+    "Audit",
+    "Health",
+)
+ENTRIES = tuple(Entry(name, "/" if name == "Overview" else f"/{name.lower()}", name.lower(), ALL) for name in NAMES)
 ANN = Caller("ann@example.com", Role.ADMIN)
-DASHBOARDS: dict[str, Callable[[], Any]] = {
-    "full": examples.dashboard, "new": examples.nothing_yet, "away": examples.history_away, "hostile": examples.hostile, "stopped": examples.stopped,
-}  # fmt: skip
 
 
 def create_preview() -> FastAPI:
@@ -50,7 +52,7 @@ def create_preview() -> FastAPI:
 
     @app.get("/")
     def _overview(request: Request, data: str = "full") -> Response:
-        return overview.page(request, ANN, DASHBOARDS[data]())
+        return overview.page(request, ANN, examples.DASHBOARDS[data]())
 
     @app.get("/login")
     def _login(request: Request, error: str = "") -> Response:

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 
 import structlog
 import uvicorn
-from tollgate.console.ingest import Ingest
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.console.parts import Parts
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
+from tollgate.console.sums import Sums
 from tollgate.control import ControlStore
 from tollgate.runtime.kafka import wait_for_topics
 from tollgate.runtime.logs import configure_logs
@@ -34,7 +35,8 @@ def run(settings: Settings) -> int:
         import uvloop
     except ModuleNotFoundError:
         return asyncio.run(_serve(settings))
-    return uvloop.run(_serve(settings))
+    status: int = uvloop.run(_serve(settings))
+    return status
 
 
 class _Server(uvicorn.Server):
@@ -75,4 +77,4 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        yield Parts(settings, control, live, numbers, Access(settings, control), ingest)
+        yield Parts(settings, control, live, numbers, Access(settings, control), ingest, Sums(live, numbers))

@@ -61,7 +61,7 @@ def install(app: FastAPI) -> None:
         return answer(request, Problem(error.status_code, name, f"{error.detail}.", headers=dict(error.headers or {})))
 
     @app.exception_handler(Exception)
-    async def _ours(request: Request, error: Exception) -> Response:
+    async def _ours(request: Request, _error: Exception) -> Response:
         # The server logs the error itself; its text may hold data.
         detail = "This is a fault of Tollgate. It was logged; try again, and tell us if it stays."
         return answer(request, Problem(500, "internal_error", detail))

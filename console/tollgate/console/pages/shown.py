@@ -1,6 +1,7 @@
 """How amounts, percentages and times read on a page. What is unknown is shown as such, never as zero."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidOperation
@@ -14,6 +15,10 @@ WARN_PERCENT: Final = 80
 OVER_PERCENT: Final = 100
 MINUS: Final = "\u2212"
 GAP: Final = "\u00a0"
+# Characters that are not seen but change how the text around them reads: controls, and those that turn its direction.
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+)
 _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -138,6 +143,13 @@ def data(value: Any) -> Markup:
     """JSON for `<script type="application/json">`: nothing in it can end the element or start another."""
     text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_ESCAPED))  # noqa: S704 # every character that HTML knows is escaped above
+
+
+def seen(value: Any) -> Any:
+    """Text with every unseen character written out, `\\u202e`, so that no name reads like another. Others stay."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
 
 
 def path_part(text: Any) -> str:

@@ -1,4 +1,4 @@
-"""The files of the pages: style sheet, scripts, icons. Their address holds a hash, so a browser may keep them for good."""
+"""The files of the pages: style sheet, scripts, icons. Their addresses hold a hash, so a browser may keep them."""
 
 import gzip
 import hashlib

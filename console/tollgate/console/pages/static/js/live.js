@@ -132,9 +132,9 @@ function showAges() {
   for (const panel of document.querySelectorAll(".panel[data-feed]")) {
     const times = panel.dataset.feed.split(" ").map((name) => Date.parse(asOf[name] ?? "")).filter((time) => time > 0);
     const oldest = times.length ? Math.min(...times) : 0;
-    const at = oldest || heard;
-    const stale = at ? now - at > STALE_MS : now - opened > STALE_MS;
-    panel.toggleAttribute("data-stale", stale);
+    // Without a heartbeat what the server said holds, until there was no news for too long.
+    if (oldest) panel.toggleAttribute("data-stale", now - oldest > STALE_MS);
+    else if (now - (heard || opened) > STALE_MS) panel.toggleAttribute("data-stale", true);
     const time = panel.querySelector(".as-of time");
     if (time && oldest && oldest > Date.parse(time.dateTime)) {
       time.dateTime = new Date(oldest).toISOString();
