@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
+    from tollgate.console.price_books import PriceBooks
     from tollgate.console.sums import Sums
 
 
@@ -29,6 +30,7 @@ class Parts:
     access: "Access"
     ingest: "Ingest"
     sums: "Sums"
+    prices: "PriceBooks"
 
 
 def _parts(request: Request) -> Parts:

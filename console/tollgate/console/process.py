@@ -14,6 +14,7 @@ from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.console.parts import Parts
+from tollgate.console.price_books import PriceBooks
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
 from tollgate.console.sums import Sums
@@ -77,4 +78,5 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        yield Parts(settings, control, live, numbers, Access(settings, control), ingest, Sums(live, numbers))
+        access, sums, prices = Access(settings, control), Sums(live, numbers), PriceBooks(settings, control)
+        yield Parts(settings, control, live, numbers, access, ingest, sums, prices)
