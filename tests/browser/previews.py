@@ -40,8 +40,7 @@ def create_preview() -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.rooms = (Room("preview", entries=ENTRIES),)
     app.state.parts = SimpleNamespace()
-    problems.install(app)
-    error_pages.install(app)
+    problems.install(app, error_pages.page)
     app.include_router(static_files.router)
 
     @app.middleware("http")
