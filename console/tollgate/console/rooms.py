@@ -1,6 +1,6 @@
 """The rooms of the console, in the order of the navigation."""
 
-from tollgate.console.api import alerts, check, flags, stream, usage, why
+from tollgate.console.api import alerts, check, flags, status, stream, usage, why
 from tollgate.console.room import Room
 
-ROOMS: tuple[Room, ...] = (usage.ROOM, check.ROOM, flags.ROOM, alerts.ROOM, why.ROOM, stream.ROOM)
+ROOMS: tuple[Room, ...] = (usage.ROOM, check.ROOM, flags.ROOM, alerts.ROOM, why.ROOM, stream.ROOM, status.ROOM)
