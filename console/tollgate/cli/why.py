@@ -46,8 +46,8 @@ async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, 
     settings = find_settings(data_dir)
     now_ms = time.time_ns() // 1_000_000
     found = await read_flags(settings, scope)
-    # The company's flag decides for every scope that is not blocked itself.
-    if scope != GLOBAL_SCOPE and not _blocks(found.get(scope), now_ms):
+    # A stop of the whole company is what services answer with, whatever else blocks.
+    if scope != GLOBAL_SCOPE:
         found |= await read_flags(settings, GLOBAL_SCOPE)
         if _blocks(found.get(GLOBAL_SCOPE), now_ms):
             return await _explain(settings, GLOBAL_SCOPE, scope, found[GLOBAL_SCOPE], events, now_ms, json)
@@ -104,14 +104,18 @@ async def _explain(
 
 def _print(found: Why, events: Sequence[LastEvent], where: str) -> None:
     asked, flag = found.asked, found.flag
-    by = "" if asked == flag.scope else f", by the whole company's limit ({flag.scope})"
+    what = "stop" if flag.budget is None else "limit"
+    by = "" if asked == flag.scope else f", by the whole company's {what} ({flag.scope})"
     print_line(f"{asked} is {flag.state.value}{by}: services answer {found.http_status} {flag.reason}")
+    if flag.note:
+        print_line(f"because  {flag.note}")
     print_line(f"since    {flag.since}")
     lifetime = flag.window is not None and flag.window.kind is WindowKind.LIFETIME
     print_line(
         f"until    {'the budget is raised: a lifetime has no end' if lifetime else flag.until or 'further notice'}"
     )
-    print_line(f"budget   {flag.budget}: {_numbers(flag)}")
+    if flag.budget is not None:
+        print_line(f"budget   {flag.budget}: {_numbers(flag)}")
     for standing in found.blocking:
         if standing.budget.id != flag.budget:
             print_line(f"and      {standing.budget.id}: {standing.numbers}")

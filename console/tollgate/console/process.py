@@ -14,6 +14,7 @@ from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
+from tollgate.console.pages import error_pages
 from tollgate.console.parts import Parts
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
@@ -36,7 +37,8 @@ def run(settings: Settings) -> int:
         import uvloop
     except ModuleNotFoundError:
         return asyncio.run(_serve(settings))
-    return uvloop.run(_serve(settings))
+    status: int = uvloop.run(_serve(settings))
+    return status
 
 
 class _Server(uvicorn.Server):
@@ -55,7 +57,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
-        app = create_app(parts, ROOMS)
+        app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
         try:
             await server.serve()

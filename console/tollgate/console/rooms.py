@@ -1,6 +1,19 @@
 """The rooms of the console, in the order of the navigation."""
 
-from tollgate.console.api import alerts, check, flags, status, stream, usage, why
+from tollgate.console.access import login
+from tollgate.console.api import alerts, check, flags, status, stream, tokens, usage, why
+from tollgate.console.pages import static_files
 from tollgate.console.room import Room
 
-ROOMS: tuple[Room, ...] = (usage.ROOM, check.ROOM, flags.ROOM, alerts.ROOM, why.ROOM, stream.ROOM, status.ROOM)
+ROOMS: tuple[Room, ...] = (
+    login.ROOM,
+    static_files.ROOM,
+    stream.ROOM,
+    usage.ROOM,
+    check.ROOM,
+    flags.ROOM,
+    why.ROOM,
+    alerts.ROOM,
+    status.ROOM,
+    tokens.ROOM,
+)

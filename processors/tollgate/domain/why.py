@@ -35,6 +35,8 @@ class Why:
         flag = self.flag
         lifetime = flag.window is None or flag.window.kind is WindowKind.LIFETIME
         steps = [] if lifetime else [f"wait until {flag.until}: it ends then"]
+        if flag.note is not None:
+            steps.append("let spending go on: tollgate resume --reason REASON")
         for standing in self.blocking:
             steps += _about(standing, flag.scope)
         return steps

@@ -4,11 +4,11 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from tollgate.console.pages import render
 
 from tollgate.console.access.callers import ANYONE, Caller, Role
 from tollgate.console.access.cookies import forget_cookie, set_cookie
 from tollgate.console.addresses import local_path
+from tollgate.console.pages import render
 from tollgate.console.parts import TheParts
 from tollgate.console.room import Room
 
