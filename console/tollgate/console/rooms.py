@@ -1,7 +1,7 @@
 """The rooms of the console, in the order of the navigation."""
 
 from tollgate.console.access import login
-from tollgate.console.api import alerts, check, flags, stream, tokens, usage, why
+from tollgate.console.api import alerts, check, flags, status, stream, tokens, usage, why
 from tollgate.console.pages import static_files
 from tollgate.console.room import Room
 
@@ -14,5 +14,6 @@ ROOMS: tuple[Room, ...] = (
     flags.ROOM,
     why.ROOM,
     alerts.ROOM,
+    status.ROOM,
     tokens.ROOM,
 )
