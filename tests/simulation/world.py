@@ -1,5 +1,6 @@
 """A whole installation in one thread: workers, broker, group, producers and faults, moved by seeded choices."""
 
+import dataclasses
 from asyncio import Future
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,6 +19,7 @@ from tests.simulation.services import HOMES, PARTITIONS, RARE_MAX, Services
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
+from tollgate.domain.stops import Stop
 from tollgate.ledger.core import Core
 from tollgate.ledger.endings import MemoryEndings
 from tollgate.ledger.lane import Lane
@@ -39,7 +41,7 @@ LIMITS: Final = {"user/*": Decimal("0.05") * 10**12, "global": Decimal("0.2") * 
 FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
-    ("grow", 3),
+    ("grow", 3), ("stop", 15), ("hear", 90),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 FAILED_SENDS: Final = 400  # one send in this many fails
@@ -112,6 +114,8 @@ class World:
         # How many operations in a row had to wait.
         self._refused = 0
         self._services = Services(self.broker, self._did)
+        # What the control topic says; each worker hears of it some time later.
+        self._policy = POLICY
         self._names = [name for name, _ in FAULTS]
         weights = [weight if name in USUAL else weight * haste for name, weight in FAULTS]
         self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
@@ -155,7 +159,8 @@ class World:
                 self._move()
             self._group()
         self._settle()
-        self.checker.finish(self.identities, LIMITS)
+        stop = self._policy.stop
+        self.checker.finish(self.identities, LIMITS, stop.reason if stop is not None and stop.stopped else None)
 
     def _did(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
@@ -245,8 +250,9 @@ class World:
     def _start(self) -> None:
         if sum(p.alive for p in self._processes) < 5:
             process = Process(
-                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link, POLICY, self._owns
-            )
+                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link, self._policy,
+                self._owns,
+            )  # fmt: skip
             self._processes = [*(p for p in self._processes if p.alive or p.why == ""), process]
             self._joining.append(process)
             self._did("start")
@@ -340,6 +346,22 @@ class World:
     def _publish(self) -> None:
         self._services.publish(self._random, self.now_ms, self._partitions)
 
+    def _stop(self) -> None:
+        """Somebody stops all spending, lets it go on, or removes the setting, each time for another reason."""
+        self._did("stop")
+        stop = self._policy.stop
+        number = f"reason {self.done['stop']}"
+        if stop is None or not stop.stopped or self._random.randrange(5) == 0:
+            stop = Stop(True, "ada", number)
+        else:
+            stop = Stop(False, "bob", number) if self._random.randrange(3) else None
+        self._policy = dataclasses.replace(self._policy, stop=stop)
+
+    def _hear(self) -> None:
+        process = self._someone()
+        if process is not None and not process.paused:
+            process.hear(self._policy)
+
     # The end.
 
     def _settle(self) -> None:
@@ -385,6 +407,7 @@ class World:
         for process in self._members:
             if not process.alive:
                 return True
+            process.hear(self._policy)
             assert process.engine.ready or not process.assigned, "a lane is not recovered"
             for tp in list(process.engine.sources):
                 while process.alive and process.poll(tp, 50):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
+    from tollgate.console.sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Parts:
     numbers: "Numbers"
     access: "Access"
     ingest: "Ingest"
+    sums: "Sums"
 
 
 def _parts(request: Request) -> Parts:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tollgate.control.records import REQUEST_KEY_PREFIX, Held, RequestRecord, as_held, model_of
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, FIRST_VERSION, BudgetRecord, ControlRecord, PriceRecord
+from tollgate.schemas.control import (
+    BUDGET_KEY_PREFIX,
+    FIRST_VERSION,
+    PRICE_KEY_PREFIX,
+    BudgetRecord,
+    ControlRecord,
+    PriceRecord,
+)
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.tokens import TOKEN_KEY_PREFIX, TokenKind
@@ -84,9 +91,9 @@ class State:
     def _forget(self, key: str) -> None:
         self.unreadable.discard(key)
         if self.held.pop(key, None) is not None:
-            name = key.partition("/")[2]
-            of_kind: dict[str, Any] = self.budgets if key.startswith(BUDGET_KEY_PREFIX) else self.prices
-            of_kind.pop(name, None)
+            kind, slash, name = key.partition("/")
+            of_kind: dict[str, dict[str, Any]] = {BUDGET_KEY_PREFIX: self.budgets, PRICE_KEY_PREFIX: self.prices}
+            of_kind.get(kind + slash, {}).pop(name, None)
 
     def _take_request(self, key: str, value: bytes | None) -> None:
         self.requests.pop(key, None)
