@@ -1,6 +1,32 @@
 """The rooms of the console, in the order of the navigation."""
 
-from tollgate.console.api import alerts, check, flags, stream, usage, why
+from tollgate.console.api import (
+    alerts,
+    check,
+    dashboard,
+    events,
+    flags,
+    reports,
+    spend,
+    stream,
+    sums,
+    usage,
+    users,
+    why,
+)
 from tollgate.console.room import Room
 
-ROOMS: tuple[Room, ...] = (usage.ROOM, check.ROOM, flags.ROOM, alerts.ROOM, why.ROOM, stream.ROOM)
+ROOMS: tuple[Room, ...] = (
+    dashboard.ROOM,
+    spend.ROOM,
+    sums.ROOM,
+    events.ROOM,
+    users.ROOM,
+    reports.ROOM,
+    usage.ROOM,
+    check.ROOM,
+    flags.ROOM,
+    alerts.ROOM,
+    why.ROOM,
+    stream.ROOM,
+)
