@@ -2,6 +2,7 @@
 
 from cyclopts import App
 
+from tollgate.cli.console_login import login
 from tollgate.cli.options import DataDir, examples
 from tollgate.cli.services import find_settings
 
@@ -9,6 +10,8 @@ app = App(
     name="console",
     help_epilogue=examples("tollgate console", "TOLLGATE_CONSOLE_PORT=8080 tollgate console", "tollgate console login"),
 )
+
+app.command(login, help_epilogue=examples("tollgate console login", "tollgate console login --role viewer --json"))
 
 
 @app.default

@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     jwt_user_claim: str = Field("sub", min_length=1, description="claim with the user's id")
     jwt_org_claim: str = Field("org", min_length=1, description="claim with the org; without it the whole company")
     jwt_roles: str = Field("", description="names of roles in the claim: `admin=billing-admins,viewer=staff|finance`")
+    console_url: str = Field(
+        "", pattern=r"^(https?://.+)?$", description="address under which people reach the console, for links to it"
+    )
     worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
     sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")
