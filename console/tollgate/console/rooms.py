@@ -8,6 +8,7 @@ from tollgate.console.api import (
     flags,
     reports,
     spend,
+    status,
     stream,
     sums,
     usage,
@@ -29,4 +30,5 @@ ROOMS: tuple[Room, ...] = (
     alerts.ROOM,
     why.ROOM,
     stream.ROOM,
+    status.ROOM,
 )
