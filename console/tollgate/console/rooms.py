@@ -2,6 +2,7 @@
 
 from tollgate.console.api import (
     alerts,
+    audit,
     check,
     dashboard,
     events,
@@ -24,6 +25,7 @@ ROOMS: tuple[Room, ...] = (
     events.ROOM,
     users.ROOM,
     reports.ROOM,
+    audit.ROOM,
     usage.ROOM,
     check.ROOM,
     flags.ROOM,

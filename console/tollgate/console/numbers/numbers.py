@@ -7,7 +7,7 @@ from tollgate.console.numbers import events, history, projections, reports, sums
 from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Shares, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
-from tollgate.console.numbers.history import AlertRevision, FlagRevision, LetterRow
+from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
 from tollgate.console.numbers.questions import Questions, now_ms
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey
@@ -110,6 +110,20 @@ class Numbers:
     ) -> Page[AlertRevision]:
         """Revisions of one scope's alerts, or of all. Not narrowed: for those who may see everything."""
         return await history.alerts(self._questions, scope, within, limit, cursor)
+
+    async def audit(
+        self,
+        *,
+        kind: str = "",
+        key: str = "",
+        actor: str = "",
+        within: Range | None = None,
+        limit: int = 100,
+        cursor: str = "",
+    ) -> Page[AuditRow]:
+        """Changes of budgets, prices, tokens and settings. Not narrowed: for those who may see everything."""
+        wanted = {"kind": kind, "key": key, "actor": actor}
+        return await history.audit(self._questions, wanted, within, limit, cursor)
 
     async def dead_letters(
         self, reason: str = "", within: Range | None = None, limit: int = 100, cursor: str = ""
