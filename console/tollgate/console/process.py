@@ -13,6 +13,7 @@ from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
+from tollgate.console.pages.error_pages import error_page
 from tollgate.console.parts import Parts
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
@@ -53,7 +54,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
-        app = create_app(parts, ROOMS)
+        app = create_app(parts, ROOMS, error_page)
         server = _Server(server_config(app, settings), parts.live)
         try:
             await server.serve()

@@ -81,7 +81,9 @@ def _to_the_end(data: Dashboard, total: Decimal) -> tuple[list[str], list[str], 
     ahead, end = data.projected or [], data.projection
     if not ahead or end is None:
         return [], [], []
-    line, low, high = [], [], []
+    line: list[str] = []
+    low: list[str] = []
+    high: list[str] = []
     whole = sum((Decimal(day.cost_usd) for day in ahead), Decimal(0)) or Decimal(1)
     rest, below, above = (
         Decimal(end.usd) - total,

@@ -17,7 +17,10 @@ let failures = 0;
 let retry = 0;
 let heard = 0;
 let opened = Date.now();
-const asOf = {};
+let asOf = {};
+let stale = [];
+// How far the server's clock is ahead of this one.
+let ahead = 0;
 let newsAt = 0;
 let newsTimer = 0;
 let saidAt = 0;
@@ -85,13 +88,13 @@ function showMeter(element, hundredths) {
 }
 
 function holdsNow(window) {
-  const now = Date.now();
+  const now = Date.now() + ahead;
   return Date.parse(window.start) <= now && now < Date.parse(window.end) && (window.timezone ?? "UTC") === "UTC";
 }
 
 function takeSpend(items) {
   for (const item of items) {
-    if (parse(item.spent_usd) === null || !holdsNow(item.window)) continue;
+    if (item.gone || parse(item.spent_usd) === null || !holdsNow(item.window)) continue;
     const key = CSS.escape(`${item.scope}|${item.window.kind}`);
     for (const element of document.querySelectorAll(`[data-live="${key}"]`)) showSum(element, item);
   }
@@ -115,7 +118,9 @@ function take(kind, event) {
     return;
   }
   if (kind === "heartbeat") {
-    Object.assign(asOf, data.as_of);
+    asOf = data.as_of ?? {};
+    stale = data.stale ?? [];
+    ahead = (Date.parse(data.now) || Date.now()) - Date.now();
     showAges();
     return;
   }
@@ -126,19 +131,19 @@ function take(kind, event) {
   if (!data.snapshot || Date.now() - opened > NEWS_MS) news();
 }
 
-// Greys the panels whose numbers are older than 30 s, and says since when.
+// Greys the panels whose numbers are older than 30 s, and says of when they are.
 function showAges() {
-  const now = Date.now();
+  const silent = Date.now() - (heard || opened) > STALE_MS;
   for (const panel of document.querySelectorAll(".panel[data-feed]")) {
-    const times = panel.dataset.feed.split(" ").map((name) => Date.parse(asOf[name] ?? "")).filter((time) => time > 0);
-    const oldest = times.length ? Math.min(...times) : 0;
-    // Without a heartbeat what the server said holds, until there was no news for too long.
-    if (oldest) panel.toggleAttribute("data-stale", now - oldest > STALE_MS);
-    else if (now - (heard || opened) > STALE_MS) panel.toggleAttribute("data-stale", true);
+    const names = panel.dataset.feed.split(" ");
+    if (silent) panel.toggleAttribute("data-stale", true);
+    else if (names.some((name) => name in asOf)) panel.toggleAttribute("data-stale", names.some((name) => stale.includes(name)));
+    const oldest = Math.min(...names.map((name) => Date.parse(asOf[name] ?? "") || Infinity));
     const time = panel.querySelector(".as-of time");
-    if (time && oldest && oldest > Date.parse(time.dateTime)) {
+    if (time && Number.isFinite(oldest) && oldest > Date.parse(time.dateTime)) {
       time.dateTime = new Date(oldest).toISOString();
       time.textContent = timeText(time.dateTime, time.dataset.form);
+      time.removeAttribute("title");
     }
   }
 }
