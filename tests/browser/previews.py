@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
 import uvicorn
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from tests.browser import examples
-from tests.support.console import ConsoleUnderTest
+from tests.support.console import ConsoleUnderTest, make_token
 from tests.waiting import wait_until
 
 from tollgate.console import problems
@@ -43,8 +44,16 @@ class Preview:
         problems.install(self.console.app, error_page)
         self.data = "full"
         """The example that the overview shows, when the address names none."""
+        self.still = False
+        """Whether parts of a page are not sent anew, so that what the stream sends is seen alone."""
+        self.streams_opened = 0
         self._listeners: list[asyncio.Queue[bytes]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def token(self, role: Role, **more: Any) -> str:
+        """A new token. In a thread of its own, because Playwright's loop runs in this one."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, make_token(self.console.control, role, **more)).result()
 
     def send(self, event: Any, data: dict[str, Any]) -> None:
         """Send an event to every open stream."""
@@ -65,6 +74,8 @@ class Preview:
 
         @router.get("/")
         def _overview(request: Request, caller: Viewer, data: str = "") -> HTMLResponse:
+            if self.still and "hx-request" in request.headers:
+                raise Problem(503, "example", "This is sent once.")
             return overview.page(request, caller, examples.DASHBOARDS[data or self.data]())
 
         @router.get("/broken")
@@ -86,6 +97,7 @@ class Preview:
     async def _frames(self) -> AsyncIterator[bytes]:
         mine: asyncio.Queue[bytes] = asyncio.Queue()
         self._listeners.append(mine)
+        self.streams_opened += 1
         try:
             yield frame("spend", {"snapshot": True, "items": [], "more": 0}, 1).encode()
             while True:
