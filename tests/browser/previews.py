@@ -19,8 +19,7 @@ from tollgate.console.access import login
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.api import tokens
 from tollgate.console.live.frames import frame
-from tollgate.console.pages import api_reference, overview, static_files
-from tollgate.console.pages.error_pages import error_page
+from tollgate.console.pages import api_reference, error_pages, overview, static_files
 from tollgate.console.problems import Problem
 from tollgate.console.room import Entry, Room
 from tollgate.console.server import server_config
@@ -41,7 +40,7 @@ class Preview:
         room = Room("preview", api=self._api(), pages=self._pages(), entries=ENTRIES)
         rooms = (static_files.ROOM, login.ROOM, room, tokens.ROOM, api_reference.ROOM)
         self.console = ConsoleUnderTest(rooms, console_requests_per_minute=100_000, console_port=0)
-        problems.install(self.console.app, error_page)
+        problems.install(self.console.app, error_pages.page)
         self.data = "full"
         """The example that the overview shows, when the address names none."""
         self.still = False

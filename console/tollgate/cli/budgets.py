@@ -6,12 +6,14 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 
+from tollgate.cli.budget_presets import preset
+from tollgate.cli.changes import change, open_control, system_actor
 from tollgate.cli.exits import AnswerIsNoError, UsageError
-from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
+from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, ExpectVersion, Limit, Reason, examples
 from tollgate.cli.output import first, print_json, print_line, print_table, say
 from tollgate.cli.services import find_settings
 from tollgate.cli.topic_reading import read_latest
-from tollgate.cli.topic_writing import open_writer
+from tollgate.control import NoRecordError
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord
 from tollgate.schemas.instants import format_instant
@@ -52,6 +54,9 @@ async def set_budget(
     emergency_action: Action | None = None,
     warning_action: Action = Action.ALERT,
     id: Annotated[str | None, Parameter(name="--id")] = None,  # noqa: A002 # the contract's name
+    reason: Reason = "",
+    actor: Actor = None,
+    expect_version: ExpectVersion = None,
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -108,11 +113,11 @@ async def set_budget(
             "updated_at": format_instant(int(time.time() * 1000)),
         }
     )
-    await write_budget(find_settings(data_dir), record)
+    stored = await write_budget(find_settings(data_dir), record, actor, reason, expect_version)
     if json:
-        print_json(record.model_dump(mode="json", exclude_none=True))
+        print_json(stored.model_dump(mode="json", exclude_none=True))
     else:
-        _print(record)
+        _print(stored)
 
 
 def _validated(given: dict[str, Any]) -> BudgetRecord:
@@ -130,6 +135,7 @@ def _print(record: BudgetRecord) -> None:
     print_line(f"scope      {record.scope}")
     print_line(f"limit      {record.limit} {record.unit} per {record.window.value}, {record.timezone}")
     print_line(f"thresholds {_thresholds(record)}")
+    print_line(f"version    {record.version}, by {record.actor}{f': {record.reason}' if record.reason else ''}")
 
 
 def _thresholds(record: BudgetRecord) -> str:
@@ -145,32 +151,74 @@ async def list_budgets(*, limit: Limit = LIMIT, json: AsJson = False, data_dir: 
     if json:
         print_json([record.model_dump(mode="json", exclude_none=True) for record in records])
     elif records:
-        rows = [(r.id, r.scope, r.limit, r.unit, r.window.value, _thresholds(r), r.updated_at) for r in records]
-        print_table(("ID", "SCOPE", "LIMIT", "UNIT", "WINDOW", "THRESHOLDS", "UPDATED"), rows, right=(2,))
+        rows = [
+            (r.id, r.scope, r.limit, r.unit, r.window.value, _thresholds(r), r.version, r.updated_at, r.actor)
+            for r in records
+        ]
+        columns = ("ID", "SCOPE", "LIMIT", "UNIT", "WINDOW", "THRESHOLDS", "VERSION", "UPDATED", "BY")
+        print_table(columns, rows, right=(2, 6))
     else:
         say("There is no budget yet: set one with `tollgate budget set SCOPE --limit 100`.")
 
 
-@app.command(name="remove", help_epilogue=examples("tollgate budget remove user/u-42:month:usd"))
-async def remove_budget(id: str, *, json: AsJson = False, data_dir: DataDir = None) -> None:  # noqa: A002 # its name in --help
+@app.command(
+    name="remove", help_epilogue=examples("tollgate budget remove user/u-42:month:usd --reason 'no longer needed'")
+)
+async def remove_budget(
+    id: str,  # noqa: A002 # its name in --help
+    *,
+    reason: Reason = "",
+    actor: Actor = None,
+    expect_version: ExpectVersion = None,
+    json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
     """Remove a budget by its id (see `tollgate budget list`). This unblocks at once. Exit 1 when the id is unknown."""
-    settings = find_settings(data_dir)
-    key = f"{BUDGET_KEY_PREFIX}{id}"
-    if key not in await read_latest(settings, Topic.CONTROL, lambda found: found == key.encode()):
-        raise AnswerIsNoError(f"there is no budget {id!r}: see `tollgate budget list`.")
-    async with open_writer(settings, Topic.CONTROL) as writer:
-        await writer.write(key.encode(), None)
+    async with open_control(find_settings(data_dir)) as store:
+        try:
+            await store.change(
+                f"{BUDGET_KEY_PREFIX}{id}",
+                None,
+                actor=actor or system_actor(),
+                reason=reason,
+                expect_version=expect_version,
+            )
+        except NoRecordError:
+            raise AnswerIsNoError(f"there is no budget {id!r}: see `tollgate budget list`.") from None
     if json:
         print_json({"removed": id})
     else:
         print_line(f"removed {id}")
 
 
-async def write_budget(settings: Settings, record: BudgetRecord) -> None:
-    """Set the budget and wait until Kafka has it. UnreachableError."""
-    value = record.model_dump_json(exclude_none=True).encode()
-    async with open_writer(settings, Topic.CONTROL) as writer:
-        await writer.write(f"{BUDGET_KEY_PREFIX}{record.id}".encode(), value)
+app.command(
+    preset,
+    help_epilogue=examples(
+        "tollgate budget preset", "tollgate budget preset studio-412 --apply --reason 'new product'"
+    ),
+)
+
+
+async def write_budget(
+    settings: Settings,
+    record: BudgetRecord,
+    actor: str | None = None,
+    reason: str = "",
+    expect_version: int | None = None,
+) -> BudgetRecord:
+    """Set the budget as the user of this system, or as `actor`, and return it as it is stored.
+
+    UnreachableError; AnswerIsNoError when it has another version than the expected one.
+    """
+    changed = await change(
+        settings,
+        f"{BUDGET_KEY_PREFIX}{record.id}",
+        record.model_dump(mode="json", exclude_none=True),
+        actor=actor,
+        reason=reason,
+        expect_version=expect_version,
+    )
+    return BudgetRecord.model_validate(changed.after)
 
 
 async def read_budgets(settings: Settings) -> dict[str, BudgetRecord]:

@@ -2,6 +2,7 @@
 
 from cyclopts import App
 
+from tollgate.cli.console_login import login
 from tollgate.cli.options import DataDir, examples
 from tollgate.cli.services import find_settings
 
@@ -21,3 +22,6 @@ def console(*, data_dir: DataDir = None) -> int:
     from tollgate.console import run
 
     return run(find_settings(data_dir))
+
+
+app.command(login, help_epilogue=examples("tollgate console login", "tollgate console login --role viewer --json"))

@@ -146,12 +146,12 @@ async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
         limit = -(-spent * 10 // (7 * PICO)) * PICO
     user = _budget(_OVERSPENDER_SCOPE, limit, WindowKind.DAY, default_thresholds())
     company = _budget("global", _COMPANY_LIMIT_PICOUSD, WindowKind.MONTH, default_thresholds(Action.ALERT))
-    await write_budget(stage.settings, user)
+    await write_budget(stage.settings, user, "demo", "so that one user crosses it")
     known = await read_budgets(stage.settings)
     if company.id in known:
         company = known[company.id]
     else:
-        await write_budget(stage.settings, company)
+        await write_budget(stage.settings, company, "demo", "the company's month")
     stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, {dollars(spent)} spent")
     month = _spent_now(outputs, "global", WindowKind.MONTH)
     company_limit = parse_usd(company.limit)

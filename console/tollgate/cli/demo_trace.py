@@ -52,7 +52,7 @@ async def play_trace(stage: Stage, trace: Path) -> None:
         window=WindowKind.MONTH,
         updated_at=format_instant(time.time_ns() // 1_000_000),
     )
-    await write_budget(stage.settings, budget)
+    await write_budget(stage.settings, budget, "demo", "so that the trace crosses it")
     screen.line("budget", f"{SCOPE} {LIMIT_USD} USD a month")
     started = time.monotonic()
     published, refused = await _publish(stage, trace)

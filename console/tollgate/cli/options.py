@@ -18,6 +18,18 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON 
 LIMIT = 1000
 Limit = Annotated[int, Parameter(name="--limit", help="How many at most; of the others the number is said on stderr.")]
 
+Reason = Annotated[str, Parameter(name="--reason", help="Why, for whoever reads the audit.")]
+Actor = Annotated[
+    str | None, Parameter(name="--actor", help="Who makes the change. Default: cli:USER with the user of this system.")
+]
+ExpectVersion = Annotated[
+    int | None,
+    Parameter(
+        name="--expect-version",
+        help="Make the change only if the record has this version; 0: only if there is none. Exit 1 otherwise.",
+    ),
+]
+
 
 def examples(*lines: str) -> str:
     """The end of a command's help: what to type, one example per line, for `App(help_epilogue=...)`."""

@@ -1,4 +1,4 @@
-"""Prices in the control topic: read them all, write one, remove one."""
+"""The prices that were set at run time, read from the control topic."""
 
 import asyncio
 import logging
@@ -6,12 +6,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import UnknownTopicOrPartitionError
-
 from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka
-from tollgate.runtime.kafka import client_options, read_compacted
+from tollgate.runtime.kafka import read_compacted
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import PRICE_KEY_PREFIX, PriceRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
@@ -39,34 +35,6 @@ def read_prices(settings: Settings) -> RuntimePrices:
             except UnreadableError:
                 unreadable.append(key)
     return RuntimePrices(tuple(records), tuple(unreadable))
-
-
-def write_price(settings: Settings, record: PriceRecord) -> None:
-    """Set the price and wait until Kafka has it. UnreachableError, and then nothing is known to have changed."""
-    _run(settings, _send(settings, record.id, record.model_dump_json().encode()))
-
-
-def remove_price(settings: Settings, price_id: str) -> None:
-    """Take the price away and wait until Kafka has it. UnreachableError, as for `write_price`."""
-    _run(settings, _send(settings, price_id, None))
-
-
-async def _send(settings: Settings, price_id: str, value: bytes | None) -> None:
-    topic = settings.topic(Topic.CONTROL)
-    # A producer would wait for a topic that is missing until its time is up, and then blame the broker.
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
-        if topic not in await admin.list_topics():
-            raise UnknownTopicOrPartitionError
-    finally:
-        await admin.close()
-    producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        await producer.send_and_wait(topic, value, key=f"{PRICE_KEY_PREFIX}{price_id}".encode())
-    finally:
-        await producer.stop()
 
 
 def _run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:

@@ -11,18 +11,20 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 
+from tollgate.cli.changes import change, open_control, system_actor
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
-from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
+from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, ExpectVersion, Limit, Reason, examples
 from tollgate.cli.output import first, print_json, print_line, print_table, say, say_error
 from tollgate.cli.price_events import read_events
-from tollgate.cli.price_topic import read_prices, remove_price, write_price
+from tollgate.cli.price_topic import read_prices
 from tollgate.cli.services import find_settings
+from tollgate.control import NoRecordError
 from tollgate.domain.pricing import Explanation, Price, PriceBook, Pricer, explain, load_price_book
 from tollgate.domain.pricing.interval import ALWAYS, Interval
 from tollgate.domain.pricing.price import decimal_text
 from tollgate.runtime.settings import load_settings
 from tollgate.schemas.amounts import format_usd
-from tollgate.schemas.control import PriceRecord
+from tollgate.schemas.control import PRICE_KEY_PREFIX, PriceRecord
 from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.shown_text import shell_command
@@ -128,7 +130,7 @@ def show(
         "tollgate price set agent/SEO --rate input_tokens=0.03/1k --rate output_tokens=0.03/1k",
     ),
 )
-def set_price(
+async def set_price(
     subject: Annotated[str, Parameter(help="PROVIDER/MODEL, or agent/NAME for events that name no model.")],
     *,
     rate: Annotated[
@@ -142,6 +144,9 @@ def set_price(
         str | None, Parameter(name="--to", help="The price ends before this instant. Default: never.")
     ] = None,
     source: Annotated[str, Parameter(help="Where the figures come from.")] = "",
+    reason: Reason = "",
+    actor: Actor = None,
+    expect_version: ExpectVersion = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> Exit:
@@ -168,25 +173,44 @@ def set_price(
         field = ".".join(map(str, first["loc"])) or "the price"
         what = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{field}: {what}; see `tollgate price set --help`.") from None
-    write_price(find_settings(data_dir), record)
+    changed = await change(
+        find_settings(data_dir),
+        f"{PRICE_KEY_PREFIX}{record.id}",
+        record.model_dump(mode="json"),
+        actor=actor,
+        reason=reason,
+        expect_version=expect_version,
+    )
     if json:
-        print_json(record.model_dump(mode="json"))
+        print_json(PriceRecord.model_validate(changed.after).model_dump(mode="json"))
     else:
         print_line(f"set {record.id} from {record.effective_from}")
     return Exit.OK
 
 
 @app.command(help_epilogue=examples("tollgate price remove 'openai/gpt-4o@2026-11-21#1f2e3d4c'"))
-def remove(
+async def remove(
     price_id: Annotated[str, Parameter(name="ID", help="The id that `price list` or `price set` printed.")],
     *,
+    reason: Reason = "",
+    actor: Actor = None,
+    expect_version: ExpectVersion = None,
     data_dir: DataDir = None,
 ) -> Exit:
     """Remove a price that was set at run time. Events that it priced keep their cost and its id."""
-    settings = find_settings(data_dir)
-    if price_id not in {record.id for record in read_prices(settings).records}:
-        raise AnswerIsNoError(f"no price {price_id!r} was set at run time; `tollgate price list` shows the ids.")
-    remove_price(settings, price_id)
+    async with open_control(find_settings(data_dir)) as store:
+        try:
+            await store.change(
+                f"{PRICE_KEY_PREFIX}{price_id}",
+                None,
+                actor=actor or system_actor(),
+                reason=reason,
+                expect_version=expect_version,
+            )
+        except NoRecordError:
+            raise AnswerIsNoError(
+                f"no price {price_id!r} was set at run time; `tollgate price list` shows the ids."
+            ) from None
     print_line(f"removed {price_id}")
     return Exit.OK
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # A person waits for an answer; a broker that is there answers within milliseconds.
 REACH_SECONDS_MAX: Final = 10.0
 
+# Where the console is unless it was told otherwise.
+CONSOLE_PORT: Final = 8080
+
 # The settings that say where services are; a stack's own addresses never override one that was given.
 _KAFKA: Final = "kafka_bootstrap_servers"
 _CLICKHOUSE: Final = "clickhouse_url"
@@ -58,6 +61,17 @@ def find_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
     for name in missing:
         overrides |= found[name]
     return _load(overrides)
+
+
+def console_address(settings: Settings) -> str:
+    """Where people reach the console: TOLLGATE_CONSOLE_URL, else that of the stack that runs in the data directory,
+    else TOLLGATE_CONSOLE_PORT of this machine.
+    """
+    if settings.console_url:
+        return settings.console_url.rstrip("/")
+    state = _stack(settings.data_dir)
+    port = state.ports.get("console", 0) if state is not None and state.is_alive() else 0
+    return f"http://127.0.0.1:{port or settings.console_port or CONSOLE_PORT}"
 
 
 def _stack(data_dir: Path) -> "StackState | None":

@@ -11,11 +11,11 @@ from tollgate.runtime.settings import Settings
 # Every room imports this module. What the parts are made of is imported by `process.py` alone, so that none of them
 # needs the others.
 if TYPE_CHECKING:
-    from tollgate.console.ingest import Ingest
-
     from tollgate.console.access.gate import Access
+    from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
+    from tollgate.console.sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Parts:
     numbers: "Numbers"
     access: "Access"
     ingest: "Ingest"
+    sums: "Sums"
 
 
 def _parts(request: Request) -> Parts:

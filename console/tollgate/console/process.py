@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator
 
 import structlog
 import uvicorn
-from tollgate.console.ingest import Ingest
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
-from tollgate.console.pages.error_pages import error_page
+from tollgate.console.pages import error_pages
 from tollgate.console.parts import Parts
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
+from tollgate.console.sums import Sums
 from tollgate.control import ControlStore
 from tollgate.runtime.kafka import wait_for_topics
 from tollgate.runtime.logs import configure_logs
@@ -35,7 +36,8 @@ def run(settings: Settings) -> int:
         import uvloop
     except ModuleNotFoundError:
         return asyncio.run(_serve(settings))
-    return uvloop.run(_serve(settings))
+    status: int = uvloop.run(_serve(settings))
+    return status
 
 
 class _Server(uvicorn.Server):
@@ -54,7 +56,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
-        app = create_app(parts, ROOMS, error_page)
+        app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
         try:
             await server.serve()
@@ -76,4 +78,4 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        yield Parts(settings, control, live, numbers, Access(settings, control), ingest)
+        yield Parts(settings, control, live, numbers, Access(settings, control), ingest, Sums(live, numbers))

@@ -1,5 +1,6 @@
 """The control topic in memory, and the only way in which it is changed. See README.md."""
 
+from tollgate.control.differences import Difference, differences
 from tollgate.control.errors import (
     ControlError,
     InvalidRecordError,
@@ -15,10 +16,12 @@ __all__ = [
     "Changed",
     "ControlError",
     "ControlStore",
+    "Difference",
     "Held",
     "InvalidRecordError",
     "NoRecordError",
     "RepeatedKeyError",
     "UnreachableError",
     "VersionConflictError",
+    "differences",
 ]

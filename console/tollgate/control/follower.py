@@ -40,7 +40,7 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read everything, then follow in a task. UnknownTopicOrPartitionError when a topic is missing."""
+        """Read all that is committed, then follow in a task. UnknownTopicOrPartitionError when a topic is missing."""
         options = client_options(self._settings)
         self._consumer = consumer = AIOKafkaConsumer(
             **options, isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest"
@@ -55,8 +55,10 @@ class Follower:
         consumer.assign([self._tp])
         await consumer.seek_to_beginning(self._tp)
         self.state = State()
+        # Not further: what a writer left undecided when it died is ended by the next change, or by Kafka after a while.
+        end = (await consumer.end_offsets([self._tp]))[self._tp]
         self._task = asyncio.create_task(self._follow(consumer))
-        await self.read_to_end()
+        await self._read_to(end)
 
     async def stop(self) -> None:
         """Close the connections, whether it started or not."""
@@ -80,7 +82,9 @@ class Follower:
         Undecided transactions count: what is behind one cannot be read before it has ended.
         """
         assert self._latest is not None
-        end = (await self._latest.end_offsets([self._tp]))[self._tp]
+        await self._read_to((await self._latest.end_offsets([self._tp]))[self._tp])
+
+    async def _read_to(self, end: int) -> None:
         async with self._moved:
             await self._moved.wait_for(lambda: self._position >= end)
 

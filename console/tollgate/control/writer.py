@@ -5,14 +5,16 @@ import itertools
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
+    IllegalOperation,
     KafkaError,
     MessageSizeTooLargeError,
+    ProducerFenced,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
@@ -103,12 +105,26 @@ class Writer:
 
     async def _commit(self, producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
         await producer.begin_transaction()
-        sent = [
-            await producer.send(
-                self._settings.topic(record.topic), record.value, record.key, partition=0, headers=list(record.headers)
-            )
-            for record in records
-        ]
-        await asyncio.gather(*sent)
-        self.maybe_done = True
-        await producer.commit_transaction()
+        # A producer that was shut out fails all of these, and only the first failure is waited for.
+        _quiet(producer._txn_manager.wait_for_transaction_end())  # noqa: SLF001 # aiokafka shows it to nobody
+        sent = []
+        try:
+            for record in records:
+                topic, headers = self._settings.topic(record.topic), list(record.headers)
+                sent.append(await producer.send(topic, record.value, record.key, partition=0, headers=headers))
+                _quiet(sent[-1])
+            await asyncio.gather(*sent)
+            self.maybe_done = True
+            await producer.commit_transaction()
+        except (AssertionError, IllegalOperation):
+            # What aiokafka says when the producer was shut out between two calls.
+            raise ProducerFenced from None
+        finally:
+            for batches in producer._message_accumulator._batches.values():  # noqa: SLF001 # see above
+                for batch in batches:
+                    _quiet(batch._drain_waiter)  # noqa: SLF001 # see above
+
+
+def _quiet(future: "asyncio.Future[Any]") -> None:
+    """Nobody need ask for the future's exception."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
 
     price_book: str = Field("default", description="named price book: `default` or `oct-2025`")
     data_dir: Path = Field(Path(".tollgate"), description="where the embedded stack keeps its data and logs")
+    console_url: str = Field(
+        "", pattern=r"^(https?://.+)?$", description="address under which people reach the console, for links to it"
+    )
     console_host: str = Field("127.0.0.1", description="address on which the console serves the API and the pages")
     console_port: int = Field(8080, ge=0, le=65535, description="port of the console; 0 picks a free one")
     console_hosts: str = Field(

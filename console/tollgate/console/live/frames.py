@@ -25,3 +25,7 @@ class Frame(NamedTuple):
 def frame(event: Kind | Literal["heartbeat", "bye"], data: dict[str, Any], number: int) -> Frame:
     """A frame with this value. A name's line breaks become `\\n` in JSON, so they cannot begin an event."""
     return Frame(event, msgspec.json.encode(data), number)
+
+
+BYE: Final = frame("bye", {}, 0)
+"""The last frame of a stream whose caller has logged out or whose process ends."""

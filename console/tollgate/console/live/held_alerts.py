@@ -12,9 +12,18 @@ from tollgate.schemas.topics import Topic
 _URGENCY: Final = {AlertLevel.EMERGENCY: 0, AlertLevel.CRITICAL: 1, AlertLevel.WARNING: 2, AlertLevel.RESOLVED: 3}
 
 
+Rank = tuple[int, Decimal, str]
+"""Where an alert stands among others: its urgency (0 is the highest), its percent with the sign turned, since when."""
+
+
+def rank(alert: Alert) -> Rank:
+    """The alert's rank: the lower, the worse it is."""
+    return _URGENCY[alert.level], -Decimal(alert.percent or 0), alert.since
+
+
 class _Kept(NamedTuple):
     scope: str
-    rank: tuple[int, Decimal, str]
+    rank: Rank
     revision: int
     value: bytes
 
@@ -44,8 +53,7 @@ class HeldAlerts:
             return None
         if alert.level is AlertLevel.RESOLVED:
             return self._drop(name)
-        rank = (_URGENCY[alert.level], -Decimal(alert.percent or 0), alert.since)
-        self._alerts[name] = _Kept(alert.scope, rank, alert.revision, value)
+        self._alerts[name] = _Kept(alert.scope, rank(alert), alert.revision, value)
         return name, alert.scope
 
     def _drop(self, name: str) -> tuple[str, str] | None:
@@ -61,9 +69,16 @@ class HeldAlerts:
         kept = self._alerts.get(key)
         return None if kept is None else Alert.model_validate_json(kept.value)
 
-    def worst(self, limit: int, scope: str | None = None) -> tuple[list[Alert], int]:
-        """The worst ones (of a scope), at most `limit`, and how many there are: by level, percent, then age."""
+    def worst(
+        self, limit: int, scope: str | None = None, after: tuple[Rank, str] | None = None
+    ) -> tuple[list[Alert], int]:
+        """The worst ones (of a scope), at most `limit`, behind the place `after`; and how many there are behind it.
+
+        By level, then by percent, the oldest first.
+        """
         ranked = [(kept.rank, key) for key, kept in self._alerts.items() if scope is None or kept.scope == scope]
+        if after is not None:
+            ranked = [place for place in ranked if place > after]
         worst = heapq.nsmallest(limit, ranked)
         return [Alert.model_validate_json(self._alerts[key].value) for _rank, key in worst], len(ranked)
 

@@ -10,7 +10,7 @@ from tollgate.console.live.changes import Change, Changes
 from tollgate.console.live.follower import Followed, Follower
 from tollgate.console.live.frames import Frame
 from tollgate.console.live.freshness import Freshness
-from tollgate.console.live.held_alerts import HeldAlerts
+from tollgate.console.live.held_alerts import HeldAlerts, Rank
 from tollgate.console.live.held_flags import HeldFlags
 from tollgate.console.live.held_spend import HeldSpend
 from tollgate.console.live.ignored import Ignored
@@ -175,9 +175,14 @@ class Live:
         """The shared scopes of a dimension that have spend, by name."""
         return sorted(scope for scope in self._spend.scopes() if scope.startswith(f"{dimension}/"))
 
-    def alerts(self, limit: int | None = None) -> list[Alert]:
-        """The alerts that are not resolved, the worst first."""
-        return self._alerts.worst(len(self._alerts) if limit is None else limit)[0]
+    def alerts(self, limit: int | None = None, scope: str | None = None) -> list[Alert]:
+        """The alerts (of a scope) that are not resolved, the worst first."""
+        return self._alerts.worst(len(self._alerts) if limit is None else limit, scope)[0]
+
+    def alerts_after(self, limit: int, scope: str | None, after: tuple[Rank, str] | None) -> tuple[list[Alert], bool]:
+        """A page of them, behind the one with this rank and key, and whether there are more."""
+        found, count = self._alerts.worst(limit, scope, after)
+        return found, count > limit
 
     @property
     def alert_count(self) -> int:

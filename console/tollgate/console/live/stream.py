@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Final
 
 from tollgate.console.live.changes import Change, Changes
-from tollgate.console.live.frames import ITEMS_MAX, Frame, frame
+from tollgate.console.live.frames import BYE, ITEMS_MAX, Frame, frame
 from tollgate.console.live.freshness import Freshness
 from tollgate.console.live.items import Items
 from tollgate.console.live.sight import Sight
@@ -57,7 +57,7 @@ class Stream:
                 before, seen = seen, self._changes.number
                 for made in self._since(before, sight):
                     yield made
-            yield frame("bye", {}, self._changes.number)
+            yield BYE
         finally:
             self.open -= 1
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
+import aiohttp
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import Error as DriverError
@@ -56,7 +57,8 @@ class Questions:
         self._connecting = asyncio.Lock()
         self._turns = asyncio.Semaphore(QUESTIONS_AT_ONCE_MAX)
         self._streams = asyncio.Semaphore(STREAMS_AT_ONCE_MAX)
-        self._down: UnavailableError | None = None
+        self._down = ""
+        self._down_at = 0.0
         self._retry_at = 0.0
 
     async def stop(self) -> None:
@@ -97,17 +99,19 @@ class Questions:
 
     @contextlib.asynccontextmanager
     async def _turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
-        if self._down is not None and time.monotonic() < self._retry_at:
-            raise self._down
-        if self._down is not None:
+        asked_at = time.monotonic()
+        if self._down:
+            if asked_at < self._retry_at:
+                raise UnavailableError(self._down)
             # This question tries; those beside it need not wait for what it finds.
-            self._retry_at = time.monotonic() + SECONDS_MAX + GRACE_SECONDS
+            self._retry_at = asked_at + SECONDS_MAX + GRACE_SECONDS
         try:
             async with asyncio.timeout(TURN_SECONDS_MAX):
                 await turns.acquire()
         except TimeoutError:
             raise UnavailableError("ClickHouse has more questions to answer than it can now.") from None
         try:
+            self._check_since(asked_at)
             yield
         finally:
             turns.release()
@@ -122,25 +126,34 @@ class Questions:
         except DriverError as error:
             code = error.code
             if code in TOO_LARGE:
+                self._down = ""
                 raise TooLargeError(f"This question {TOO_LARGE[code]}: ask for a shorter range.") from error
             raise self._is_down(f"{unavailable(error).reason}.") from error
-        except (TimeoutError, OSError, msgspec.DecodeError) as error:
-            # Also what aiohttp raises: its errors of connections are OSError's.
+        except (TimeoutError, OSError, aiohttp.ClientError, msgspec.DecodeError) as error:
             raise self._is_down("ClickHouse does not answer.") from error
         except (asyncio.CancelledError, GeneratorExit):
-            if self._down is not None:
+            if self._down:
+                # This one found nothing out: the next may try.
                 self._retry_at = 0.0
             raise
         else:
-            self._down = None
+            self._down = ""
 
     def _is_down(self, reason: str) -> UnavailableError:
-        self._down = UnavailableError(reason)
-        self._retry_at = time.monotonic() + PAUSE_SECONDS
-        return self._down
+        self._down = reason
+        self._down_at = time.monotonic()
+        self._retry_at = self._down_at + PAUSE_SECONDS
+        return UnavailableError(reason)
+
+    def _check_since(self, asked_at: float) -> None:
+        """Raise what another question has found while this one waited: it need not find the same again."""
+        if self._down and self._down_at > asked_at:
+            raise UnavailableError(self._down)
 
     async def _connected(self) -> AsyncClient:
+        asked_at = time.monotonic()
         async with self._connecting:
+            self._check_since(asked_at)
             if self._client is None:
                 async with asyncio.timeout(SECONDS_MAX):
                     self._client = await connect_async(

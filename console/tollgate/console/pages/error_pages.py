@@ -1,4 +1,4 @@
-"""Errors as pages, for people. Programs get `application/problem+json`."""
+"""Errors as pages: a title, what went wrong, and the request id under which the log has more."""
 
 from typing import Final
 
@@ -21,8 +21,8 @@ TITLES: Final = {
 }
 
 
-def error_page(request: Request, problem: Problem) -> Response:
-    """The page that says what went wrong and what to do."""
+def page(request: Request, problem: Problem) -> Response:
+    """The problem as a page; see `problems.install`."""
     title, glyph = TITLES.get(problem.status, _OURS)
     return render(
         request,

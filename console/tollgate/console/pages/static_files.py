@@ -75,4 +75,4 @@ def send(request: Request, version: str, name: str) -> Response:
     return Response(file.body, media_type=file.media_type, headers=headers)
 
 
-ROOM: Final = Room("static files", pages=router)
+ROOM: Final = Room("files", pages=router)
