@@ -10,6 +10,7 @@ import uvicorn
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
@@ -78,4 +79,5 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        yield Parts(settings, control, live, numbers, Access(settings, control), ingest, Sums(live, numbers))
+        access, sums, health = Access(settings, control), Sums(live, numbers), Health(settings, numbers)
+        yield Parts(settings, control, live, numbers, access, ingest, sums, health)

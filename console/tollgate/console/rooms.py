@@ -1,13 +1,36 @@
 """The rooms of the console, in the order of the navigation."""
 
 from tollgate.console.access import login
-from tollgate.console.api import alerts, check, flags, stream, tokens, usage, why
-from tollgate.console.pages import static_files
+from tollgate.console.api import (
+    alerts,
+    audit,
+    check,
+    dashboard,
+    events,
+    flags,
+    reports,
+    spend,
+    status,
+    stream,
+    sums,
+    tokens,
+    usage,
+    users,
+    why,
+)
+from tollgate.console.pages import api_reference, static_files
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
     login.ROOM,
     static_files.ROOM,
+    dashboard.ROOM,
+    spend.ROOM,
+    sums.ROOM,
+    events.ROOM,
+    users.ROOM,
+    reports.ROOM,
+    audit.ROOM,
     stream.ROOM,
     usage.ROOM,
     check.ROOM,
@@ -15,4 +38,6 @@ ROOMS: tuple[Room, ...] = (
     why.ROOM,
     alerts.ROOM,
     tokens.ROOM,
+    status.ROOM,
+    api_reference.ROOM,
 )

@@ -36,7 +36,7 @@ class Followed:
     partitions: frozenset[int] | None = None
 
 
-class _Mark:
+class Mark:
     """When a partition was last known to be read to its end.
 
     `end` is what the broker named as its end at `asked_ms`, uncommitted records included. Once the reader is past it,
@@ -76,7 +76,7 @@ class Follower:
         self._settings = settings
         self._topics = {settings.topic(topic): followed for topic, followed in topics.items()}
         self._positions: dict[TopicPartition, int] = {}
-        self._marks: dict[TopicPartition, _Mark] = {}
+        self._marks: dict[TopicPartition, Mark] = {}
         self._task: asyncio.Task[None] | None = None
         self.complete = asyncio.Event()
         """Set once every topic was read to its end."""
@@ -135,7 +135,7 @@ class Follower:
             consumer.assign(wanted)
             for tp in wanted:
                 consumer.seek(tp, self._positions.get(tp, 0))
-                self._marks.setdefault(tp, _Mark())
+                self._marks.setdefault(tp, Mark())
             look_at = time.monotonic() + _LOOK_SECONDS
             while True:
                 found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)
