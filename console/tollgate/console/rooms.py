@@ -4,11 +4,14 @@ from tollgate.console.access import login
 from tollgate.console.api import (
     alerts,
     audit,
+    budgets,
     check,
     dashboard,
     events,
     flags,
+    prices,
     reports,
+    settings,
     spend,
     status,
     stream,
@@ -18,25 +21,29 @@ from tollgate.console.api import (
     users,
     why,
 )
-from tollgate.console.pages import static_files
+from tollgate.console.pages import api_reference, static_files
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
     login.ROOM,
     static_files.ROOM,
     dashboard.ROOM,
-    stream.ROOM,
+    budgets.ROOM,
+    users.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
-    users.ROOM,
-    reports.ROOM,
     flags.ROOM,
     why.ROOM,
     alerts.ROOM,
-    audit.ROOM,
+    reports.ROOM,
+    prices.ROOM,
+    settings.ROOM,
     tokens.ROOM,
+    audit.ROOM,
     status.ROOM,
+    stream.ROOM,
     usage.ROOM,
     check.ROOM,
+    api_reference.ROOM,
 )
