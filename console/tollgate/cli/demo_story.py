@@ -57,6 +57,8 @@ _OVERSPENDER_LIMIT_PICOUSD: Final = 5 * PICO
 # A third more than a month of history costs.
 _COMPANY_LIMIT_PICOUSD: Final = 1200 * PICO
 _CLIPS_TO_THE_LIMIT: Final = 10
+# How much of these scopes' months is spent when the live part begins: one has passed its warning, one is near it.
+_PERCENT_SPENT: Final = {"campaign/holiday-2024": 86, "service/video-agent": 78, "agent/SEO": 55}
 
 
 async def play(stage: Stage, seconds: float | None, rate: float) -> None:
@@ -79,6 +81,9 @@ async def play(stage: Stage, seconds: float | None, rate: float) -> None:
                 await _go_on(stage, outputs, services, overspending.clips, seconds)
                 for task in tasks:
                     task.cancel()
+        except* BrokenPipeError:
+            # Whoever reads the story through a pipe has ended.
+            raise BrokenPipeError from None
         except* UnavailableError as errors:
             first = str(errors.exceptions[0])
             raise UnreachableError(f"{first}: does the stack still run? See `tollgate status`.") from None
@@ -155,6 +160,11 @@ async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
         company = known[company.id]
     else:
         await write_budget(stage.settings, company, "demo", "the company's month")
+    for scope, percent in _PERCENT_SPENT.items():
+        spent_usd = -(-_spent_now(outputs, scope, WindowKind.MONTH) * 100 // percent // PICO)
+        budget = _budget(scope, max(spent_usd, 1) * PICO, WindowKind.MONTH, default_thresholds(Action.ALERT))
+        if budget.id not in known:
+            await write_budget(stage.settings, budget, "demo", "so that there is something to watch")
     stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, {dollars(spent)} spent")
     month = _spent_now(outputs, "global", WindowKind.MONTH)
     company_limit = parse_usd(company.limit)
