@@ -80,7 +80,6 @@ MOUNTS: Final = (
     Mount("price", "prices:app", "worker", "Set, list, show and explain prices."),
     Mount("audit", "audit:app", "cli", "Show who changed budgets, prices and tokens: from what to what, when and why."),
     Mount("token", "tokens:app", "cli", "Create, list and revoke tokens for the REST API."),
-    Mount("console", "console:app", "console", "Serve the REST API and the dashboard; log in to them."),
     Mount("dead-letters", "dead_letters:app", "cli", "List, show and replay input that was refused."),
     Mount(
         "verify",

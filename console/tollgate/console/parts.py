@@ -12,6 +12,7 @@ from tollgate.runtime.settings import Settings
 # needs the others.
 if TYPE_CHECKING:
     from tollgate.console.access.gate import Access
+    from tollgate.console.health import Health
     from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
@@ -30,6 +31,7 @@ class Parts:
     access: "Access"
     ingest: "Ingest"
     sums: "Sums"
+    health: "Health"
     prices: "PriceBooks"
 
 

@@ -10,9 +10,11 @@ import uvicorn
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
+from tollgate.console.pages import error_pages
 from tollgate.console.parts import Parts
 from tollgate.console.price_books import PriceBooks
 from tollgate.console.rooms import ROOMS
@@ -56,7 +58,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
-        app = create_app(parts, ROOMS)
+        app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
         try:
             await server.serve()
@@ -78,5 +80,14 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        access, sums, prices = Access(settings, control), Sums(live, numbers), PriceBooks(settings, control)
-        yield Parts(settings, control, live, numbers, access, ingest, sums, prices)
+        yield Parts(
+            settings,
+            control,
+            live,
+            numbers,
+            Access(settings, control),
+            ingest,
+            Sums(live, numbers),
+            Health(settings, numbers),
+            PriceBooks(settings, control),
+        )

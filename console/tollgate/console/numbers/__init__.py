@@ -3,7 +3,7 @@
 from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Share, Shares, Sum, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError, NumbersError, TooLargeError, UnavailableError
 from tollgate.console.numbers.events import EventFilter
-from tollgate.console.numbers.history import AlertRevision, FlagRevision, LetterRow
+from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
 from tollgate.console.numbers.numbers import Numbers
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey, file_name, report_keys
@@ -14,6 +14,7 @@ from tollgate.console.numbers.tables import ReportFormat
 __all__ = [
     "EVERYTHING",
     "AlertRevision",
+    "AuditRow",
     "BadQuestionError",
     "Card",
     "EventFilter",
