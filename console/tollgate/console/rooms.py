@@ -19,6 +19,7 @@ from tollgate.console.api import (
     why,
 )
 from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
@@ -29,6 +30,7 @@ ROOMS: tuple[Room, ...] = (
     sums.ROOM,
     events.ROOM,
     users.ROOM,
+    user_pages.ROOM,
     reports.ROOM,
     audit.ROOM,
     stream.ROOM,
