@@ -4,11 +4,14 @@ from tollgate.console.access import login
 from tollgate.console.api import (
     alerts,
     audit,
+    budgets,
     check,
     dashboard,
     events,
     flags,
+    prices,
     reports,
+    settings,
     spend,
     status,
     stream,
@@ -19,6 +22,7 @@ from tollgate.console.api import (
     why,
 )
 from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import budgets as budget_pages
 from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
@@ -26,19 +30,23 @@ ROOMS: tuple[Room, ...] = (
     login.ROOM,
     static_files.ROOM,
     dashboard.ROOM,
+    budgets.ROOM,
+    budget_pages.ROOM,
+    users.ROOM,
+    user_pages.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
-    users.ROOM,
-    user_pages.ROOM,
+    alerts.ROOM,
     reports.ROOM,
+    prices.ROOM,
+    settings.ROOM,
     audit.ROOM,
     stream.ROOM,
     usage.ROOM,
     check.ROOM,
     flags.ROOM,
     why.ROOM,
-    alerts.ROOM,
     tokens.ROOM,
     status.ROOM,
     api_reference.ROOM,
