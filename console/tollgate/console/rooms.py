@@ -22,6 +22,8 @@ from tollgate.console.api import (
     why,
 )
 from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
@@ -29,21 +31,23 @@ ROOMS: tuple[Room, ...] = (
     static_files.ROOM,
     dashboard.ROOM,
     budgets.ROOM,
+    budget_pages.ROOM,
     users.ROOM,
+    user_pages.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
-    flags.ROOM,
-    why.ROOM,
     alerts.ROOM,
     reports.ROOM,
     prices.ROOM,
     settings.ROOM,
-    tokens.ROOM,
     audit.ROOM,
-    status.ROOM,
     stream.ROOM,
     usage.ROOM,
     check.ROOM,
+    flags.ROOM,
+    why.ROOM,
+    tokens.ROOM,
+    status.ROOM,
     api_reference.ROOM,
 )
