@@ -23,6 +23,8 @@ from tollgate.console.api import (
 )
 from tollgate.console.pages import api_reference, static_files
 from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import prices as price_pages
+from tollgate.console.pages import settings as settings_page
 from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
@@ -40,7 +42,9 @@ ROOMS: tuple[Room, ...] = (
     alerts.ROOM,
     reports.ROOM,
     prices.ROOM,
+    price_pages.ROOM,
     settings.ROOM,
+    settings_page.ROOM,
     audit.ROOM,
     stream.ROOM,
     usage.ROOM,
