@@ -177,6 +177,23 @@ async def test_a_flag_that_the_budgets_do_not_demand_is_found(worked: Settings) 
     assert (await check(worked)).ok
 
 
+async def test_a_stop_by_hand_that_flag_or_alert_does_not_tell_is_found(worked: Settings) -> None:
+    stop = {"name": "stop", "value": {"stopped": True}, "actor": "ada", "reason": "why"}
+    await write(worked, Topic.CONTROL, b"setting/stop", json.dumps(stop).encode())
+    assert (await check(worked, wait_seconds=10)).ok
+    async with replaced(worked, Topic.FLAGS, "global", note="eve stopped all spending"):
+        found = wrong(await check(worked))
+    assert found == {
+        "flags": "flag of global: expected stopped by hand: ada stopped all spending: why, "
+        "found stopped by hand: eve stopped all spending"
+    }
+    async with replaced(worked, Topic.ALERTS, "stop/global", level="resolved"):
+        assert set(wrong(await check(worked))) == {"stop by hand"}
+    assert (await check(worked)).ok
+    await write(worked, Topic.CONTROL, b"setting/stop", json.dumps(stop | {"value": {"stopped": False}}).encode())
+    assert (await check(worked, wait_seconds=10)).ok
+
+
 async def test_a_state_that_the_events_do_not_add_up_to_is_found(worked: Settings) -> None:
     rows = await read_compacted(worked, worked.topic(Topic.USER_STATE))
     key = "s|user/u1"
