@@ -15,6 +15,7 @@ from tests.chaos.roles import RoleProcess
 from tests.support.usage import event
 from tests.support.worker import send, working
 
+from tollgate.control import ControlStore
 from tollgate.runtime.kafka import client_options, read_compacted, read_to_end
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics, delete_topics
@@ -147,6 +148,42 @@ async def test_a_row_too_many_and_a_row_too_few_in_clickhouse_are_found(worked: 
         assert (extra["id"], extra["cost_usd"], extra["expected"]) == ("another", "0.0035", "no row in ClickHouse")
         await asyncio.to_thread(client.command, "TRUNCATE TABLE spend_records")
         assert "found no row" in wrong(await check(worked, clickhouse=True))["ClickHouse spend"]
+    finally:
+        sink.stop()
+
+
+async def test_a_change_that_the_audit_does_not_tell_is_found(worked: Settings, tmp_path: Path) -> None:
+    key = "budget/user/u9:month:usd"
+    store = ControlStore(worked)
+    await store.start()
+    changed = await store.change(key, {"scope": "user/u9", "limit": "5"}, actor="a", reason="r")
+    await store.change("budget/user/u8:month:usd", {"scope": "user/u8", "limit": "5"}, actor="a")
+    await store.change("budget/user/u8:month:usd", None, actor="a")
+    await store.stop()
+    report = await check(worked)
+    assert report.ok
+    assert (named(report, "audit").expected, named(report, "audit").note[:2]) == ("2 changes", "1 ")
+    topic, text = worked.topic(Topic.CONTROL), json.dumps(changed.after)
+    async with AIOKafkaProducer(**client_options(worked)) as producer:
+        for identity, value in ((changed.audit_id, text.replace('"5"', '"6"')), ("made-up", text)):
+            headers = [("audit", identity.encode())]
+            await producer.send_and_wait(topic, value.encode(), key=key.encode(), headers=headers)
+            assert wrong(await check(worked)) == {
+                "audit": f"{key}, change {identity}: expected as in the control topic, found another record"
+                if identity == changed.audit_id
+                else f"{key}: expected change {identity}, found none"
+            }
+        headers = [("audit", changed.audit_id.encode())]
+        await producer.send_and_wait(topic, text.encode(), key=key.encode(), headers=headers)
+    assert (await check(worked)).ok
+    await asyncio.to_thread(migrate, worked)
+    sink = RoleProcess("sinks.clickhouse", worked, tmp_path)
+    sink.start()
+    try:
+        assert named(await check(worked, clickhouse=True, wait_seconds=60), "ClickHouse audit").found == "3 changes"
+        client = await asyncio.to_thread(connect, worked)
+        await asyncio.to_thread(client.command, "TRUNCATE TABLE audit_records")
+        assert wrong(await check(worked, clickhouse=True))["ClickHouse audit"].endswith("found 0 changes")
     finally:
         sink.stop()
 
