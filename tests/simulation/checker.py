@@ -125,6 +125,9 @@ class Checker:
         # Per source partition who recovered it last, and its writer.
         self.owners: dict[Place, tuple[Any, object]] = {}
         self.transactions = 0
+        # What the flag of `global` and the stop's alert said last.
+        self._flag: dict[str, Any] = {"revision": 0}
+        self._alert: dict[str, Any] = {"revision": 0, "level": "resolved"}
         # By scope the usage dimensions of its latest row.
         self._names: dict[str, list[str]] = {}
 
@@ -144,6 +147,7 @@ class Checker:
                     origin = dict(record.headers)[FORWARDED_FROM]
                     expect(origin not in self.forwarded, "forwarded twice", origin)
                     self.forwarded.add(origin)
+        self._stop(written)
         expect(added == cost, "global's deltas are not the sum of the priced events", added, cost)
         for (topic, partition), records in written.items():
             for record in records:
@@ -161,6 +165,18 @@ class Checker:
                     self._is_owner(("internal.deltas", partition), owner), "a former owner committed", transactional_id
                 )
                 self._shared_state(partition, records)
+
+    def _stop(self, written: dict[Place, list[ConsumerRecord]]) -> None:
+        """A flag of `global` is never written twice, and the stop's alert fires exactly while the flag shows a stop."""
+        told = [(place[0], r) for place, rs in written.items() if place[0] in ("flags", "alerts") for r in rs]
+        for topic, record in told:
+            if topic == "flags" and record.key == b"global":
+                before, self._flag = self._flag, _newer(self._flag, json.loads(record.value))
+                expect(self._flag["revision"] == before["revision"] + 1, "a flag is missing", before, self._flag)
+            elif topic == "alerts" and record.key == b"stop/global" and record.value is not None:
+                self._alert = _newer(self._alert, json.loads(record.value))
+        fires = self._alert["reason"] if self._alert["level"] == "emergency" else None
+        expect(self._flag.get("note") == fires, "flag and alert of the stop", self._flag, self._alert)
 
     def _is_owner(self, place: Place, owner: object) -> bool:
         return self.owners[place][1] is owner
@@ -272,10 +288,11 @@ class Checker:
                 fold.next = end
         self._rows(fold, records)
 
-    def finish(self, identities: set[tuple[str, str]], limits: dict[str, Decimal]) -> None:
+    def finish(self, identities: set[tuple[str, str]], limits: dict[str, Decimal], stopped: str | None) -> None:
         """When nothing is left to do: everything published is counted, and readers see the right numbers.
 
-        `limits` are monthly budgets in 10⁻¹² USD by pattern: `user/*` or a scope.
+        `limits` are monthly budgets in 10⁻¹² USD by pattern: `user/*` or a scope. `stopped`: why all spending is
+        stopped by hand, None when it is not.
         """
         assert self.broker is not None
         expect(set(self.priced) == identities, "not counted", len(identities), identities ^ set(self.priced))
@@ -291,7 +308,7 @@ class Checker:
         refused = sum(fold.letters for fold in (*self.folds, *self.forwarders.values()))
         expect(letters == refused, "dead letters", letters, refused)
         self._said(right)
-        self._flags(right, limits)
+        self._flags(right, limits, stopped)
 
     def _newest(self, topic: str) -> dict[str, Any]:
         assert self.broker is not None
@@ -316,13 +333,29 @@ class Checker:
         }
         expect(not wrong, "spend", wrong)
 
-    def _flags(self, right: dict[Key, Sum], limits: dict[str, Decimal]) -> None:
+    def _flags(self, right: dict[Key, Sum], limits: dict[str, Decimal], stopped: str | None) -> None:
         flags = self._newest("flags")
+        note = None if stopped is None else f"ada stopped all spending: {stopped}"
+        said = flags.get("global", {"state": "ok"})
+        expect(said.get("note") == note, "the stop", said, note)
+        if note is not None:
+            expect((said["state"], said["blocked"], said["until"]) == ("stopped", True, None), "the stop's flag", said)
         for (scope, kind, _), spent in right.items():
             limit = limits.get("user/*" if scope.startswith("user/") else scope)
+            if scope == "global" and note is not None:
+                continue
             if kind == "month" and limit is not None:
                 blocked = scope in flags and flags[scope]["blocked"]
                 expect(blocked == (spent.cost >= limit), "flag", scope, spent.cost, limit, flags.get(scope))
+
+
+def _newer(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The next record under a key: of a higher revision, and with other words."""
+    expect(now["revision"] > before["revision"], "a revision is repeated", before, now)
+    changing = {"revision", "updated_at", "since"}
+    same = {name: value for name, value in now.items() if name not in changing}
+    expect(same != {name: value for name, value in before.items() if name not in changing}, "written twice", now)
+    return now
 
 
 def _add(total: Sum, cost: Decimal, events: int, tokens: dict[str, int]) -> None:

@@ -9,6 +9,7 @@ from tests.simulation.log import SimulatedLog, SimulatedReader, SimulatedWriter
 from tollgate.ledger import lane
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.outbox import OutRecord
+from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.source import FORWARDER_ROWS, Source
 from tollgate.ledger.users import UserStage
 
@@ -71,6 +72,13 @@ async def _take_over_without_claims(
         await source.read_state(reader)
 
 
+def _restore_without_the_stop(self: Scopes, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
+    self._stop = None
+    _restore_scopes(self, rows, offsets)
+
+
+_restore_scopes = Scopes.restore
+
 MUTATIONS: Final[dict[str, Replaced]] = {
     "commit without waiting for what was sent": (SimulatedWriter, "send", _send_without_waiting),
     "read the state to one record before its end": (SimulatedReader, "end", _end_one_short),
@@ -80,6 +88,7 @@ MUTATIONS: Final[dict[str, Replaced]] = {
     "read the state before fencing": (Lane, "acquire", _state_before_fencing),
     "forget identities on restore": (UserStage, "remember", lambda *_: None),
     "claim nothing when lanes change": (lane, "take_over", _take_over_without_claims),
+    "forget the stop on restore": (Scopes, "restore", _restore_without_the_stop),
     "two transactions of a lane at a time": (Lane, "_begin", _commit_before_it_is_committed),
 }
 

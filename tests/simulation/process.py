@@ -101,6 +101,7 @@ class Process:
         self._careful: set[Lane] = set()
         self._broker = broker
         self._owns = owns
+        self._policy = policy
         self.engine = Engine(link(SimulatedLog(broker, network(self), self), self.fatal), policy)
 
     def fatal(self, why: str, error: BaseException | None = None) -> NoReturn:
@@ -206,6 +207,12 @@ class Process:
             self.engine.checkpoint()
 
         self._inside(tick)
+
+    def hear(self, policy: Policy) -> None:
+        """Budgets and the stop as the control topic has them now; nothing happens when it is known."""
+        if policy is not self._policy:
+            self._policy = policy
+            self._inside(lambda: self.engine.set_policy(policy))
 
     def _inside(self, callback: Callable[[], None]) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from asyncio import Future
 from collections.abc import Callable
-from decimal import Decimal
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -12,18 +11,15 @@ from aiokafka.errors import KafkaTimeoutError
 from tests.simulation.broker import Broker, BusyError, Line
 from tests.simulation.checker import Checker, Wrong
 from tests.simulation.log import SimulatedWriter
+from tests.simulation.people import LIMITS, People
 from tests.simulation.poison import poisonous
 from tests.simulation.process import Process
 from tests.simulation.services import HOMES, PARTITIONS, RARE_MAX, Services
 
-from tollgate.domain.budgets import Budget, BudgetBook
-from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger.core import Core
 from tollgate.ledger.endings import MemoryEndings
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
-from tollgate.ledger.policy import Policy
-from tollgate.schemas.control import BudgetRecord
 
 DELTA_PARTITIONS: Final = 2
 START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
@@ -33,32 +29,17 @@ COMPACTED: Final = (
     *((topic, p) for topic in ("internal.user-state", "spend", "flags") for p in range(PARTITIONS)),
     *(("internal.shared-state", p) for p in range(DELTA_PARTITIONS)),
 )
-LIMITS: Final = {"user/*": Decimal("0.05") * 10**12, "global": Decimal("0.2") * 10**12}
 
 # How many of 10,000 steps start each of these; the other steps move on what is under way.
 FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
-    ("grow", 3),
+    ("grow", 3), ("stop", 15), ("hear", 90),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 FAILED_SENDS: Final = 400  # one send in this many fails
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
-
-
-def _policy() -> Policy:
-    budgets = (
-        BudgetRecord.model_validate(
-            {"scope": scope, "limit": str(limit / 10**12), "window": "month", "updated_at": "2026-11-01T00:00:00Z"}
-        )
-        for scope, limit in LIMITS.items()
-    )
-    pricer = Pricer(load_price_book("default"))
-    return Policy(BudgetBook(map(Budget.from_record, budgets)), lambda: pricer)
-
-
-POLICY: Final = _policy()
 
 
 def _unheard(*_: Any) -> NoReturn:
@@ -112,6 +93,7 @@ class World:
         # How many operations in a row had to wait.
         self._refused = 0
         self._services = Services(self.broker, self._did)
+        self._people = People(self._did)
         self._names = [name for name, _ in FAULTS]
         weights = [weight if name in USUAL else weight * haste for name, weight in FAULTS]
         self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
@@ -155,7 +137,7 @@ class World:
                 self._move()
             self._group()
         self._settle()
-        self.checker.finish(self.identities, LIMITS)
+        self.checker.finish(self.identities, LIMITS, self._people.stopped)
 
     def _did(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
@@ -245,8 +227,9 @@ class World:
     def _start(self) -> None:
         if sum(p.alive for p in self._processes) < 5:
             process = Process(
-                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link, POLICY, self._owns
-            )
+                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link,
+                self._people.policy, self._owns,
+            )  # fmt: skip
             self._processes = [*(p for p in self._processes if p.alive or p.why == ""), process]
             self._joining.append(process)
             self._did("start")
@@ -340,6 +323,14 @@ class World:
     def _publish(self) -> None:
         self._services.publish(self._random, self.now_ms, self._partitions)
 
+    def _stop(self) -> None:
+        self._people.stop_or_resume(self._random)
+
+    def _hear(self) -> None:
+        process = self._someone()
+        if process is not None and not process.paused:
+            process.hear(self._people.policy)
+
     # The end.
 
     def _settle(self) -> None:
@@ -385,6 +376,7 @@ class World:
         for process in self._members:
             if not process.alive:
                 return True
+            process.hear(self._people.policy)
             assert process.engine.ready or not process.assigned, "a lane is not recovered"
             for tp in list(process.engine.sources):
                 while process.alive and process.poll(tp, 50):

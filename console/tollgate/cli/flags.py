@@ -72,6 +72,9 @@ async def flags(
             [_row(flag, now_ms) for flag in shown],
             right=(2, 3, 5),
         )
+        for held in shown:
+            if held.flag.note:
+                print_line(f"{held.flag.scope}: {held.flag.note}")
     elif scope is not None:
         print_line(f"{scope} is ok")
     else:
@@ -136,6 +139,7 @@ def _tell(flag: Flag, scope: str | None, *, json: bool) -> None:
         print_json(flag_json(HeldFlag.of(flag), time.time_ns() // 1_000_000))
     else:
         numbers = f", {flag.spent} of {flag.limit} {flag.unit} ({flag.percent} %), {flag.budget}" if flag.budget else ""
-        until = f", until {flag.until}" if flag.blocked else ""
-        print_line(f"{flag.scope} {flag.state.value}{numbers}{until}")
+        until = f", until {flag.until or 'further notice'}" if flag.blocked else ""
+        note = f": {flag.note}" if flag.note else ""
+        print_line(f"{flag.scope} {flag.state.value}{numbers}{until}{note}")
     sys.stdout.flush()

@@ -11,7 +11,8 @@ from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_line
 from tollgate.cli.scope_names import checked_scope
 from tollgate.cli.services import find_settings
-from tollgate.cli.standing import BudgetStanding, read_spend, standings, window_record
+from tollgate.cli.spend_reading import read_spend
+from tollgate.domain.standings import BudgetStanding, standings, window_record
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import SpendRecord, WindowKind

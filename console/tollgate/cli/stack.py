@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir
-from tollgate.cli.output import print_json, print_line, print_table, say_error
+from tollgate.cli.output import print_json, print_line, print_table
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.open_transactions import OpenTransaction, open_transactions
@@ -33,12 +33,12 @@ def up(
     data_dir: DataDir = None,
     kafka_port: Port = 0,
     clickhouse_port: Port = 0,
-    console_port: Annotated[int, Parameter(help="Not used: this release has no console.")] = 0,
+    console_port: Port = 0,
     workers: Annotated[int, Parameter(help="Number of worker processes.")] = 1,
     detach: Annotated[bool, Parameter(negative="", help="Return when ready and leave the stack running.")] = False,
     as_json: AsJson = False,
 ) -> Exit:
-    """Start a real Kafka broker, a ClickHouse engine, workers and sinks on this machine.
+    """Start a real Kafka broker, a ClickHouse engine, workers, sinks and the console on this machine.
 
     The first start downloads the broker's jars (45 MB) from Maven Central. Data survives a restart. Without --detach
     the stack runs until Ctrl-C.
@@ -47,9 +47,7 @@ def up(
 
     if not 1 <= workers <= 8 or not all(0 <= port <= 65535 for port in (kafka_port, clickhouse_port, console_port)):
         raise UsageError("--workers is 1 to 8 (one per partition at most) and a port 0 to 65535.")
-    if console_port:
-        say_error("--console-port is not used: this release has no console.")
-    plan = StackPlan(data_directory(data_dir), kafka_port, clickhouse_port, workers)
+    plan = StackPlan(data_directory(data_dir), kafka_port, clickhouse_port, workers, console_port)
     with embedded_errors(plan.data_dir):
         ensure_jars(download_progress)
         if detach:
@@ -186,6 +184,7 @@ def _print_ready(state: "StackState", data_dir: Path, as_json: bool) -> None:
     else:
         ports = state.ports
         print_line(f"Ready. Kafka: 127.0.0.1:{ports['kafka']}  ClickHouse: http://127.0.0.1:{ports['clickhouse']}")
+        print_line(f"Console: http://127.0.0.1:{ports['console']}  (log in with `tollgate console login`)")
         print_line(f"Data and logs: {data_dir}")
     # Who reads this through a pipe waits for it, and the stack may run for months.
     sys.stdout.flush()

@@ -15,18 +15,18 @@ from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_line, print_table
 from tollgate.cli.scope_names import checked_scope
 from tollgate.cli.services import find_settings
-from tollgate.cli.standing import BudgetStanding, read_spend, standings
+from tollgate.cli.spend_reading import read_spend
+from tollgate.domain.standings import standings
+from tollgate.domain.why import Why
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import Flag, FlagState, WindowKind
 from tollgate.schemas.scopes import GLOBAL_SCOPE
-from tollgate.schemas.shown_text import shell_command, shell_option
 from tollgate.sdk.decision import HeldFlag
 
 app = App(name="why", help_epilogue=examples("tollgate why user/u-42", "tollgate why global --json"))
 
 _EVENTS_SHOWN: Final = 10
-_BLOCKING: Final = (FlagState.BLOCKED, FlagState.STOPPED)
 
 
 @app.default
@@ -46,8 +46,8 @@ async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, 
     settings = find_settings(data_dir)
     now_ms = time.time_ns() // 1_000_000
     found = await read_flags(settings, scope)
-    # The company's flag decides for every scope that is not blocked itself.
-    if scope != GLOBAL_SCOPE and not _blocks(found.get(scope), now_ms):
+    # A stop of the whole company is what services answer with, whatever else blocks.
+    if scope != GLOBAL_SCOPE:
         found |= await read_flags(settings, GLOBAL_SCOPE)
         if _blocks(found.get(GLOBAL_SCOPE), now_ms):
             return await _explain(settings, GLOBAL_SCOPE, scope, found[GLOBAL_SCOPE], events, now_ms, json)
@@ -75,12 +75,10 @@ async def _explain(
 ) -> Exit:
     flag = held.flag
     spend = await read_spend(settings, scope)
-    budgets = standings(scope, list((await read_budgets(settings)).values()), spend, now_ms)
-    blocking = [s for s in budgets if s.threshold is not None and s.threshold.state in _BLOCKING]
+    found = Why(asked, flag, standings(scope, (await read_budgets(settings)).values(), spend, now_ms))
     start_ms = parse_instant(flag.window.start) if flag.window else 0
     end_ms = held.until_ms or now_ms
     events, where = await last_events(settings, scope, start_ms, end_ms, limit) if limit > 0 else ([], "nowhere")
-    steps = _steps(flag, blocking)
     if json:
         print_json(
             {
@@ -88,40 +86,37 @@ async def _explain(
                 "blocked": True,
                 "blocked_by": scope,
                 "state": flag.state.value,
-                "http_status": 503 if flag.reason == "spending_stopped" else 429,
+                "http_status": found.http_status,
                 "error": flag.reason,
                 "since": flag.since,
                 "until": flag.until,
                 "flag": flag_json(held, now_ms),
-                "budgets": [standing.as_json() for standing in budgets],
+                "budgets": [standing.as_json() for standing in found.budgets],
                 "last_events": [asdict(event) for event in events],
                 "last_events_from": where,
-                "next_steps": steps,
+                "next_steps": found.next_steps,
             }
         )
         return Exit.OK
-    _print(asked, flag, blocking, events, where, steps)
+    _print(found, events, where)
     return Exit.OK
 
 
-def _print(
-    asked: str,
-    flag: Flag,
-    blocking: list[BudgetStanding],
-    events: Sequence[LastEvent],
-    where: str,
-    steps: list[str],
-) -> None:
-    answer = "503 spending_stopped" if flag.reason == "spending_stopped" else f"429 {flag.reason}"
-    by = "" if asked == flag.scope else f", by the whole company's limit ({flag.scope})"
-    print_line(f"{asked} is {flag.state.value}{by}: services answer {answer}")
+def _print(found: Why, events: Sequence[LastEvent], where: str) -> None:
+    asked, flag = found.asked, found.flag
+    what = "stop" if flag.budget is None else "limit"
+    by = "" if asked == flag.scope else f", by the whole company's {what} ({flag.scope})"
+    print_line(f"{asked} is {flag.state.value}{by}: services answer {found.http_status} {flag.reason}")
+    if flag.note:
+        print_line(f"because  {flag.note}")
     print_line(f"since    {flag.since}")
     lifetime = flag.window is not None and flag.window.kind is WindowKind.LIFETIME
     print_line(
         f"until    {'the budget is raised: a lifetime has no end' if lifetime else flag.until or 'further notice'}"
     )
-    print_line(f"budget   {flag.budget}: {_numbers(flag)}")
-    for standing in blocking:
+    if flag.budget is not None:
+        print_line(f"budget   {flag.budget}: {_numbers(flag)}")
+    for standing in found.blocking:
         if standing.budget.id != flag.budget:
             print_line(f"and      {standing.budget.id}: {standing.numbers}")
     if events:
@@ -130,27 +125,10 @@ def _print(
         rows = [(e.time, e.cost_usd, e.user, e.provider, e.model or e.agent, e.event_id) for e in events]
         print_table(("TIME", "USD", "USER", "PROVIDER", "MODEL", "EVENT"), rows, right=(1,))
     print_line()
-    for step in steps:
+    for step in found.next_steps:
         print_line(f"next     {step}")
 
 
 def _numbers(flag: Flag) -> str:
     window = f" per {flag.window.kind.value}" if flag.window else ""
     return f"{flag.spent} of {flag.limit} {flag.unit}{window}, {flag.percent} %"
-
-
-def _steps(flag: Flag, blocking: list[BudgetStanding]) -> list[str]:
-    """What a person can do, as commands to type."""
-    steps = [f"wait until {flag.until}: it ends then"] if flag.window and flag.window.kind.value != "lifetime" else []
-    for standing in blocking:
-        budget = standing.budget
-        words = ("--limit", "HIGHER", "--unit", budget.unit, "--window", budget.window.value)
-        if budget.scope == flag.scope:
-            by_id = (*words, *shell_option("--id", budget.id))
-            raised = shell_command("tollgate", "budget", "set", flag.scope, *by_id)
-            steps.append(f"raise it above {budget.format(standing.spent)}: {raised}")
-            steps.append(f"or remove it: {shell_command('tollgate', 'budget', 'remove', name=budget.id)}")
-        else:
-            own = shell_command("tollgate", "budget", "set", flag.scope, *words)
-            steps.append(f"give {flag.scope} its own budget above {budget.format(standing.spent)}: {own}")
-    return steps

@@ -1,16 +1,23 @@
 """What the rooms work with: one of each for a process, made in `process.py`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from tollgate.console.access.gate import Access
-from tollgate.console.ingest import Ingest
-from tollgate.console.live import Live
-from tollgate.console.numbers import Numbers
 from tollgate.control import ControlStore
 from tollgate.runtime.settings import Settings
+
+# Every room imports this module. What the parts are made of is imported by `process.py` alone, so that none of them
+# needs the others.
+if TYPE_CHECKING:
+    from tollgate.console.access.gate import Access
+    from tollgate.console.health import Health
+    from tollgate.console.ingest import Ingest
+    from tollgate.console.live import Live
+    from tollgate.console.numbers import Numbers
+    from tollgate.console.price_books import PriceBooks
+    from tollgate.console.sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +26,13 @@ class Parts:
 
     settings: Settings
     control: ControlStore
-    live: Live
-    numbers: Numbers
-    access: Access
-    ingest: Ingest
+    live: "Live"
+    numbers: "Numbers"
+    access: "Access"
+    ingest: "Ingest"
+    sums: "Sums"
+    health: "Health"
+    prices: "PriceBooks"
 
 
 def _parts(request: Request) -> Parts:

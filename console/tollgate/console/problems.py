@@ -1,15 +1,28 @@
-"""Errors of the API as RFC 9457 `application/problem+json`."""
+"""Errors: RFC 9457 `application/problem+json` from the API, a page from all else."""
 
+import html
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from tollgate.console.addresses import is_api, login_path
+from tollgate.console.numbers.errors import NumbersError, TooLargeError, UnavailableError
+from tollgate.control import UnreachableError
+
+log = structlog.get_logger("tollgate.console")
+
 PROBLEM_JSON = "application/problem+json"
+_DETAILS: Final = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+
+ErrorPage = Callable[[Request, "Problem"], Response]
 
 
 class ProblemBody(BaseModel):
@@ -40,7 +53,7 @@ class Problem(Exception):  # noqa: N818 # the RFC's word
 
 
 def problem_response(request: Request, problem: Problem) -> Response:
-    """The answer for a problem."""
+    """The answer of the API for a problem."""
     body = ProblemBody(
         title=HTTPStatus(problem.status).phrase,
         status=problem.status,
@@ -52,22 +65,79 @@ def problem_response(request: Request, problem: Problem) -> Response:
     return JSONResponse(body.model_dump(mode="json"), problem.status, headers=problem.headers, media_type=PROBLEM_JSON)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the API as a problem."""
+def plain_page(_request: Request, problem: Problem) -> Response:
+    """A page that needs no template and no file."""
+    title = html.escape(HTTPStatus(problem.status).phrase)
+    body = f"<!doctype html><html lang=en><title>{title}</title><h1>{title}</h1><p>{html.escape(problem.detail)}</p>"
+    return HTMLResponse(body, problem.status)
+
+
+def answer_to(request: Request, problem: Problem, page: ErrorPage = plain_page) -> Response:
+    """The answer to a problem: JSON for the API, else a page, or the login page for a page that needs a caller."""
+    if is_api(request.url.path):
+        return problem_response(request, problem)
+    if problem.status == HTTPStatus.UNAUTHORIZED and request.method in ("GET", "HEAD"):
+        if "hx-request" in request.headers:
+            # A part of a page: a redirect would put the login page into its place. htmx leads the whole page there.
+            return Response(status_code=401, headers={"HX-Redirect": login_path(_page_around(request))})
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(login_path(wanted), HTTPStatus.SEE_OTHER)
+    answer = page(request, problem)
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _page_around(request: Request) -> str:
+    """The path of the page that htmx asks for a part of."""
+    shown = urlsplit(request.headers.get("hx-current-url", ""))
+    return shown.path + (f"?{shown.query}" if shown.query else "")
+
+
+def install(app: FastAPI, page: ErrorPage = plain_page) -> None:
+    """Answer every error as a problem or with `page`."""
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, problem: Problem) -> Response:
-        return problem_response(request, problem)
+        return answer_to(request, problem, page)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         faults = [{"at": [str(part) for part in fault["loc"]], "message": fault["msg"]} for fault in error.errors()]
         first = faults[0]
         detail = f"{'.'.join(first['at'])}: {first['message']}"
-        return problem_response(request, Problem(422, "invalid_request", detail, faults=faults[:20]))
+        return answer_to(request, Problem(422, "invalid_request", detail, faults=faults[:20]), page)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        name = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-        headers = dict(error.headers or {})
-        return problem_response(request, Problem(error.status_code, name, f"{error.detail}.", headers=headers))
+        status = error.status_code
+        name = HTTPStatus(status).phrase.lower().replace(" ", "_")
+        problem = Problem(status, name, _DETAILS.get(status, f"{error.detail}."), headers=dict(error.headers or {}))
+        return answer_to(request, problem, page)
+
+    @app.exception_handler(UnreachableError)
+    async def _away(request: Request, error: UnreachableError) -> Response:
+        detail = "Kafka cannot be reached, so that nothing can be changed now. Try again later."
+        log.warning("a change was not made", error=str(error))
+        return answer_to(request, Problem(503, "kafka_unreachable", detail, headers={"Retry-After": "5"}), page)
+
+    @app.exception_handler(NumbersError)
+    async def _unanswered(request: Request, error: NumbersError) -> Response:
+        return answer_to(request, unanswered(error), page)
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, _error: Exception) -> Response:
+        return answer_to(request, internal_error(), page)
+
+
+def unanswered(error: NumbersError) -> Problem:
+    """The answer to a question that ClickHouse did not answer. Unknown is never shown as 0."""
+    if isinstance(error, UnavailableError):
+        return Problem(503, "clickhouse_unavailable", str(error), headers={"Retry-After": str(error.retry_seconds)})
+    if isinstance(error, TooLargeError):
+        return Problem(422, "too_large", str(error))
+    return Problem(422, "invalid_request", str(error))
+
+
+def internal_error() -> Problem:
+    """The answer to a fault of ours. The log says more, under the same request id."""
+    return Problem(500, "internal_error", "Something went wrong here. The log has the details under the request id.")

@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from tollgate.schemas.control import (
     BUDGET_KEY_PREFIX,
     PRICE_KEY_PREFIX,
+    SETTING_KEY_PREFIX,
     BudgetRecord,
     ControlRecord,
     PriceRecord,
+    SettingRecord,
 )
 from tollgate.schemas.tokens import TOKEN_KEY_PREFIX, TokenRecord
 
@@ -18,6 +20,7 @@ from tollgate.schemas.tokens import TOKEN_KEY_PREFIX, TokenRecord
 KINDS: Final[Mapping[str, type[ControlRecord]]] = {
     BUDGET_KEY_PREFIX: BudgetRecord,
     PRICE_KEY_PREFIX: PriceRecord,
+    SETTING_KEY_PREFIX: SettingRecord,
     TOKEN_KEY_PREFIX: TokenRecord,
 }
 REQUEST_KEY_PREFIX: Final = "request/"
@@ -95,7 +98,7 @@ def validated(key: str, value: dict[str, Any] | None) -> ControlRecord | None:
     if value is None:
         return None
     record = model.model_validate(value)
-    identity = getattr(record, "id", None)
+    identity = record.name if isinstance(record, SettingRecord) else getattr(record, "id", None)
     if identity is not None and key.partition("/")[2] != identity:
         raise ValueError(f"the id {identity[:64]!r} is not that of the key {key[:64]!r}")
     return record

@@ -1,14 +1,35 @@
-"""Reads the control topic: the budgets in force, and every price that the topic still has."""
+"""Reads the control topic: the budgets and the stop in force, and every price that the topic still has."""
 
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, PRICE_KEY_PREFIX, BudgetRecord, PriceRecord
+from typing import Final, NamedTuple
+
+from tollgate.schemas.control import (
+    BUDGET_KEY_PREFIX,
+    PRICE_KEY_PREFIX,
+    SETTING_KEY_PREFIX,
+    STOP_SETTING,
+    BudgetRecord,
+    PriceRecord,
+    SettingRecord,
+)
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.verification.log import Log
 from tollgate.verification.prices import Prices
 
+_STOP_KEY: Final = f"{SETTING_KEY_PREFIX}{STOP_SETTING}"
 
-async def read_control(log: Log) -> tuple[Prices, list[BudgetRecord]]:
-    """Prices and budgets in force, and the prices that the topic remembers."""
+
+class Control(NamedTuple):
+    """Prices in force, with those that the topic remembers; budgets in force; the setting `stop`, if there is one."""
+
+    prices: Prices
+    budgets: list[BudgetRecord]
+    stop: SettingRecord | None
+
+
+async def read_control(log: Log) -> Control:
+    """Read the topic to its end as of now."""
+    stop: SettingRecord | None = None
     budgets: dict[str, BudgetRecord] = {}
     in_force: dict[str, PriceRecord] = {}
     remembered: dict[str, PriceRecord] = {}
@@ -29,7 +50,16 @@ async def read_control(log: Log) -> tuple[Prices, list[BudgetRecord]]:
                         else:
                             price = read_record(PriceRecord.model_validate_json, record.value)
                             in_force[key] = remembered[key] = price
+                    elif key == _STOP_KEY:
+                        found = (
+                            read_record(SettingRecord.model_validate_json, record.value)
+                            if record.value is not None
+                            else None
+                        )
+                        if found is None or found.name == STOP_SETTING:
+                            stop = found
                 except UnreadableError:
                     # The worker ignores it too, and says so in its log.
                     continue
-    return Prices(log.settings.price_book, in_force.values(), remembered.values()), list(budgets.values())
+    prices = Prices(log.settings.price_book, in_force.values(), remembered.values())
+    return Control(prices, list(budgets.values()), stop)

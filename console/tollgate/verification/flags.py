@@ -1,4 +1,4 @@
-"""Checks the flags topic: each flag must follow from the budgets and from the spend in the worker's state."""
+"""Checks the flags topic: each flag must follow from the budgets, the stop, and the spend in the worker's state."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +9,10 @@ import msgspec
 
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
+from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.verification.calendar import end_of, instant, milliseconds, start_of, text
 from tollgate.verification.report import Check
+from tollgate.verification.stop import flag_of_stop
 from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, Sum, plain, scaled
 from tollgate.verification.view import View
 
@@ -124,11 +126,17 @@ def said_by(value: bytes | None, now_ms: int) -> Flag:
 
 
 class FlagsCheck(Check):
-    """Every scope with a budget or a flag says what its budgets demand. A scope without a flag says ok."""
+    """Every scope with a budget or a flag says what its budgets demand. A scope without a flag says ok.
 
-    def __init__(self, budgets: list[BudgetRecord]) -> None:
+    `stopped`: the sentence that `global` must say instead, while all spending is stopped by hand.
+    """
+
+    def __init__(self, budgets: list[BudgetRecord], stopped: str | None = None) -> None:
         super().__init__("flags")
         self._budgets = budgets
+        self._stopped = stopped
+        # Nobody may have spent anything, and no flag been written.
+        self._missing: set[str] = {GLOBAL_SCOPE} if stopped is not None else set()
         self._scopes = {budget.scope for budget in budgets}
         self._raised = 0
         self._agreed = 0
@@ -144,11 +152,15 @@ class FlagsCheck(Check):
 
     def finish(self) -> Check:
         """All scopes were shown."""
+        for scope in self._missing:
+            self._raised += 1
+            self.differs(f"flag of {scope}", _shown(flag_of_stop(self._stopped or "")), "none")
         return self.shows(
             f"{self._raised} raised", f"{self._agreed} raised" if self.ok else f"{self.differences} wrong"
         )
 
     def _look(self, scope: str, view: View, windows: list[str], now_ms: int) -> None:
+        self._missing.discard(scope)
         try:
             said = said_by(view.flags.get(scope), now_ms)
         except UnreadableError as error:
@@ -158,7 +170,7 @@ class FlagsCheck(Check):
         budgets = applying(self._budgets, scope)
         first: Flag | None = None
         for version in view.versions(scope, windows):
-            demanded = expected_flags(scope, budgets, version, now)
+            demanded = self._demanded(scope, budgets, version, now)
             if any(_agree(said, flag) for flag in demanded):
                 self._raised += said["state"] != "ok"
                 self._agreed += said["state"] != "ok"
@@ -168,6 +180,11 @@ class FlagsCheck(Check):
         self._raised += first["state"] != "ok"
         self.differs(f"flag of {scope}", _shown(first), _shown(said))
 
+    def _demanded(self, scope: str, budgets: list[BudgetRecord], windows: dict[str, Sum], now: datetime) -> list[Flag]:
+        if scope == GLOBAL_SCOPE and self._stopped is not None:
+            return [flag_of_stop(self._stopped)]
+        return expected_flags(scope, budgets, windows, now)
+
 
 def _agree(said: Flag, expected: Flag) -> bool:
     return all(said.get(name) == value for name, value in expected.items())
@@ -176,5 +193,7 @@ def _agree(said: Flag, expected: Flag) -> bool:
 def _shown(flag: Flag) -> str:
     if flag["state"] == "ok":
         return "ok"
+    if flag.get("note") is not None:
+        return f"{flag['state']} by hand: {flag['note']}"
     numbers = f"{flag.get('spent')} of {flag.get('limit')} {flag.get('unit')} ({flag.get('percent')} %)"
     return f"{flag['state']} by {flag.get('budget')}: {numbers}, action {flag.get('action')}, until {flag.get('until')}"

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import connect
 from tollgate.verification.audit import compare_audit
 from tollgate.verification.clickhouse import Tables
-from tollgate.verification.control import read_control
+from tollgate.verification.control import Control, read_control
 from tollgate.verification.explain import explain
 from tollgate.verification.flags import FlagsCheck
 from tollgate.verification.folding import folded
@@ -33,6 +32,7 @@ from tollgate.verification.spend import (
     compare_table,
 )
 from tollgate.verification.spill import Spill, Workspace
+from tollgate.verification.stop import StopAlert, check_stop_alert, note_of
 from tollgate.verification.sums import USD_DECIMALS, plain
 from tollgate.verification.totals import Totals
 from tollgate.verification.view import encode_sum, load
@@ -87,6 +87,7 @@ class _Verification:
         self._tables: Tables | None = None
         self._rows: Spill
         self._snapshot: Snapshot
+        self._stop_alert: StopAlert
         self._usage_in_table: tuple[int, int] | None = None
 
     async def run(self, clickhouse: bool) -> Report:
@@ -102,11 +103,12 @@ class _Verification:
             report.checks += self._snapshot.checks
             return report
         report.cut = cut.usage
-        prices, budgets = await self._settled()
+        self._stop_alert = StopAlert(self._log)
+        control = await self._settled()
         sink = await self._read_tables() if self._tables is not None else []
-        recount = await self._recount(prices)
+        recount = await self._recount(control.prices)
         audit = await self._audit()
-        await self._compare(recount, budgets)
+        await self._compare(recount, control)
         report.checks += [*audit, *self._snapshot.checks, *sink]
         report.events = recount.totals.events
         report.cost_usd = plain(recount.totals.cost_picousd, USD_DECIMALS)
@@ -123,23 +125,27 @@ class _Verification:
             records += sum(ends[partition] - begins[partition] for partition in ends)
         return max(_BUCKETS_MIN, min(records // _BUCKET_RECORDS, _BUCKETS_MAX))
 
-    async def _settled(self) -> tuple[Prices, list[BudgetRecord]]:
-        """Read spend and flags beside the state, again and again while they differ from it and there is time.
+    async def _settled(self) -> Control:
+        """Read spend, flags and the stop's alert beside the state, again while they differ from it and there is time.
 
-        A budget may have been changed a moment ago, or a window have ended.
+        A budget or the stop may have been changed a moment ago, or a window have ended.
         """
         deadline = self._deadline()
         while True:
-            prices, budgets = await read_control(self._log)
+            control = await read_control(self._log)
             await self._snapshot.settle()
-            if time.monotonic() >= deadline or self._agrees(budgets):
-                return prices, budgets
+            await self._stop_alert.advance()
+            if time.monotonic() >= deadline or self._agrees(control):
+                return control
             self._progress("waiting for spend and flags", 0, 0)
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _agrees(self, budgets: list[BudgetRecord]) -> bool:
+    def _agrees(self, control: Control) -> bool:
+        if not check_stop_alert(control.stop, self._stop_alert.value).ok:
+            return False
         cut = self._snapshot.cut
-        flags, spend = FlagsCheck(budgets), WindowsCheck("spend windows", "spend")
+        flags = FlagsCheck(control.budgets, note_of(control.stop))
+        spend = WindowsCheck("spend windows", "spend")
         range_ = Range(cut, {})
         for bucket in range(self._rows.buckets):
             view = load(self._rows, bucket, cut)
@@ -147,7 +153,7 @@ class _Verification:
             compare_spend(spend, None, view, range_)
             if not (flags.ok and spend.ok):
                 return False
-        return True
+        return flags.finish().ok
 
     async def _read_tables(self) -> list[Check]:
         """Read ClickHouse once the sink has everything up to the cut; returns the check that failed if it has not."""
@@ -245,7 +251,7 @@ class _Verification:
         self._report.several_users = await of_several_users(share.marks, log)
         return share
 
-    async def _compare(self, recount: Share, budgets: list[BudgetRecord]) -> None:
+    async def _compare(self, recount: Share, control: Control) -> None:
         """Compare a bucket of scopes after the other."""
         cut, tables = self._snapshot.cut, self._tables
         state, spend = WindowsCheck("state", "state"), WindowsCheck("spend windows", "spend")
@@ -253,7 +259,7 @@ class _Verification:
             WindowsCheck("ClickHouse user months", "ClickHouse usage"),
             WindowsCheck("ClickHouse spend", "ClickHouse spend"),
         )
-        flags = FlagsCheck(budgets)
+        flags = FlagsCheck(control.budgets, note_of(control.stop))
         for problem in (*self._snapshot.users.faults, *self._snapshot.shared.faults):
             state.differs("row of the state", "a readable one", problem)
         range_ = Range(cut, recount.first_ms)
@@ -274,7 +280,8 @@ class _Verification:
             )
         if range_.open_windows:
             state.note = f"{range_.open_windows} windows were compared with lower bounds"
-        self._report.checks += [state.finish(), spend.finish(), flags.finish()]
+        stop = check_stop_alert(control.stop, self._stop_alert.value)
+        self._report.checks += [state.finish(), spend.finish(), flags.finish(), stop]
         by_window: list[WindowsCheck] = [state, spend]
         if tables is not None and self._usage_in_table is not None:
             self._report.checks.append(_compare_usage(recount.totals, self._usage_in_table))

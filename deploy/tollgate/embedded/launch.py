@@ -17,7 +17,16 @@ from pathlib import Path
 from tollgate.embedded.children import stop_child
 from tollgate.embedded.errors import AlreadyRunningError, EmbeddedError, NotReadyError
 from tollgate.embedded.role_logs import last_words, log_path, open_log
-from tollgate.embedded.stack import CLICKHOUSE, KAFKA, PortPlan, environment, overrides, port_names, tollgate_stack
+from tollgate.embedded.stack import (
+    CLICKHOUSE,
+    CONSOLE,
+    KAFKA,
+    PortPlan,
+    environment,
+    overrides,
+    port_names,
+    tollgate_stack,
+)
 from tollgate.embedded.stack_state import ProcessId, StackState, read_state, running_state, wait_until_gone
 from tollgate.embedded.supervisor import Supervisor
 from tollgate.runtime.logs import configure_logs
@@ -43,6 +52,7 @@ class StackPlan:
     kafka_port: int = 0
     clickhouse_port: int = 0
     workers: int = 1
+    console_port: int = 0
 
     def choose_password(self) -> str:
         """ClickHouse's password: `TOLLGATE_CLICKHOUSE_PASSWORD`, else the last start's, else a new one."""
@@ -53,7 +63,7 @@ class StackPlan:
     def choose_ports(self) -> dict[str, int]:
         """Ports for every role; the last start's are kept while they are free. Raises PortTakenError."""
         before = read_state(self.data_dir)
-        asked = {KAFKA: self.kafka_port, CLICKHOUSE: self.clickhouse_port}
+        asked = {KAFKA: self.kafka_port, CLICKHOUSE: self.clickhouse_port, CONSOLE: self.console_port}
         return PortPlan(asked, before.ports if before else {}).choose(port_names(self.workers))
 
 
@@ -84,7 +94,7 @@ def start_detached(plan: StackPlan) -> StackState:
     argv += ["--kafka-port", str(plan.kafka_port), "--clickhouse-port", str(plan.clickhouse_port)]
     with open_log(plan.data_dir, "supervisor") as log:
         process = subprocess.Popen(  # noqa: S603 # our own module
-            [*argv, "--workers", str(plan.workers)],
+            [*argv, "--console-port", str(plan.console_port), "--workers", str(plan.workers)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -167,14 +177,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--kafka-port", type=int, default=0)
     parser.add_argument("--clickhouse-port", type=int, default=0)
+    parser.add_argument("--console-port", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
+    where = given.data_dir.absolute()
+    plan = StackPlan(where, given.kafka_port, given.clickhouse_port, given.workers, given.console_port)
     try:
-        asyncio.run(
-            run_stack(StackPlan(given.data_dir.absolute(), given.kafka_port, given.clickhouse_port, given.workers))
-        )
+        asyncio.run(run_stack(plan))
     except AlreadyRunningError as error:
         sys.stderr.write(f"{safe(str(error))}\n")
         return EXIT_NO

@@ -15,12 +15,13 @@ from tollgate.embedded.ports import HOST, accepts_connections, free_ports, is_fr
 KAFKA = "kafka"
 KAFKA_CONTROLLER = "kafka-controller"
 CLICKHOUSE = "clickhouse"
+CONSOLE = "console"
 
-# Where every command looks for the two services when it is told nothing else.
-_PREFERRED_PORTS = {KAFKA: 9092, CLICKHOUSE: 8123}
+# Where every command looks for the two services when it is told nothing else, and people for the console.
+_PREFERRED_PORTS = {KAFKA: 9092, CLICKHOUSE: 8123, CONSOLE: 8080}
 
 # The stack's own broker asks for no password.
-_SECRETS = ("clickhouse_password", "kafka_sasl_password", "slack_bot_token", "slack_webhook_url")
+_SECRETS = ("clickhouse_password", "jwt_secret", "kafka_sasl_password", "slack_bot_token", "slack_webhook_url")
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -87,7 +88,7 @@ class PortPlan:
 
 def port_names(workers: int) -> list[str]:
     """Every port of a stack with this many workers, by role."""
-    return [KAFKA, KAFKA_CONTROLLER, CLICKHOUSE, *(f"worker-{number}" for number in range(workers))]
+    return [KAFKA, KAFKA_CONTROLLER, CLICKHOUSE, CONSOLE, *(f"worker-{number}" for number in range(workers))]
 
 
 def overrides(data_dir: Path, ports: Mapping[str, int], clickhouse_password: str = "") -> dict[str, str]:
@@ -127,7 +128,10 @@ def tollgate_stack(
     clickhouse_password: str,
     prepare: Callable[[], Awaitable[None]],
 ) -> Stack:
-    """Kafka and ClickHouse, then the workers and the two sinks. Each secret reaches the roles that need it alone."""
+    """Kafka and ClickHouse, then the workers, the two sinks and the console.
+
+    Each secret reaches the roles that need it alone.
+    """
     everything = environment(overrides(data_dir, ports, clickhouse_password))
     shared = without_secrets(everything)
     with_clickhouse = without_secrets(everything, "clickhouse_password")
@@ -166,6 +170,11 @@ def tollgate_stack(
     ]
     clients.append(Role("sink-clickhouse", (*command, "sink", "clickhouse"), with_clickhouse))
     clients.append(Role("sink-alerts", (*command, "sink", "alerts"), with_slack))
+    address = {"TOLLGATE_CONSOLE_HOST": HOST, "TOLLGATE_CONSOLE_PORT": str(ports[CONSOLE])}
+    console_secrets = without_secrets(everything, "clickhouse_password", "jwt_secret")
+    clients.append(
+        Role(CONSOLE, (*command, "console"), {**console_secrets, **address}, _answers(ports[CONSOLE], "/live"))
+    )
     return Stack(services, tuple(clients), prepare)
 
 

@@ -1,6 +1,7 @@
 """From budgets and spend to flags and alerts: pure, `(standing, positions, now) -> (standing, records)`.
 
-A scope has one flag, for the worst of its budgets, and one alert per budget and window. A *standing* is the flag and
+A scope has one flag, for the worst of its budgets, and one alert per budget and window. While all spending is stopped
+by hand, the flag of `global` says so whatever its budgets say, and one more alert fires. A *standing* is the flag and
 the alerts that were last written for a scope. It is stored in the state topic, so that a restart neither repeats nor
 forgets any of them.
 """
@@ -13,8 +14,9 @@ import msgspec
 
 from tollgate.domain.budgets import Position, Threshold, position
 from tollgate.domain.spend import ScopeSpend
+from tollgate.domain.stops import Stop
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 
 # While an alert fires, its numbers are refreshed this often; a new level is told at once.
@@ -24,12 +26,15 @@ ALERT_REFRESH_MS: Final = 5_000
 # budget past these is alerted when another one's alert is resolved; its flag and its block do not wait.
 FIRING_MAX: Final = 64
 
+# The key of the stop's alert among those that fire: a budget's id is never empty.
+_STOP: Final = ""
+
 _LEVELS: Final = ("", AlertLevel.WARNING.value, AlertLevel.CRITICAL.value, AlertLevel.EMERGENCY.value)
 Json = dict[str, Any]
 
 
 class Firing(msgspec.Struct):
-    """One alert that is not resolved: the window it is about, the record last written, and when."""
+    """One alert that is not resolved: its window (zeros for the stop), the record last written, and when."""
 
     window_start_ms: int
     window_end_ms: int
@@ -62,32 +67,39 @@ class Decision:
 
 
 def decide(
-    scope: str, found: Sequence[Position], spend: ScopeSpend | None, standing: Standing | None, now_ms: int
+    scope: str,
+    found: Sequence[Position],
+    spend: ScopeSpend | None,
+    standing: Standing | None,
+    now_ms: int,
+    stop: Stop | None = None,
 ) -> Decision:
     """Compare the scope's present positions with the flag and alerts that were last written.
 
     `found` has one position per budget of the scope at `now_ms`. The flag is rewritten when its state, budget, window,
     limit or, unless it is ok, its spent value changed; alerts when their level changed or their numbers are 5 s old.
+    `stop` is given for `global` alone.
     """
     decision = Decision(standing or Standing())
-    _decide_flag(scope, found, decision, now_ms)
+    _decide_flag(scope, found, stop if stop is not None and stop.stopped else None, decision, now_ms)
+    _decide_stop_alert(scope, stop, decision, now_ms)
     _decide_alerts(scope, found, spend, decision, now_ms)
     return decision
 
 
-def _decide_flag(scope: str, found: Sequence[Position], decision: Decision, now_ms: int) -> None:
+def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decision: Decision, now_ms: int) -> None:
     standing = decision.standing
-    shown = worst(found)
-    threshold = shown.threshold if shown is not None else None
-    if shown is None or threshold is None:
-        if standing.state == FlagState.OK:
-            return
-        state, action = FlagState.OK, None
-    else:
+    shown = worst(found) if stop is None else None
+    state, action = FlagState.OK, None
+    if stop is not None:
+        state, action = FlagState.STOPPED, Action.STOP
+    elif shown is not None and shown.threshold is not None:
         top = max((p.threshold for p in found if p.threshold is not None), key=lambda t: t.severity)
         state, action = top.state, top.action
         decision.due_ms = shown.window_end_ms
-    said = _said(state, action.value if action else "", shown)
+    elif standing.state == FlagState.OK:
+        return
+    said = _said(state, action.value if action else "", shown, stop)
     if said == standing.said:
         return
     if state != standing.state:
@@ -112,6 +124,8 @@ def _decide_flag(scope: str, found: Sequence[Position], decision: Decision, now_
         "until": format_instant(shown.window_end_ms) if shown else None,
         "revision": standing.revision,
     }
+    if stop is not None:
+        decision.flag["note"] = stop.sentence
 
 
 def worst(found: Sequence[Position]) -> Position | None:
@@ -128,7 +142,12 @@ def worst(found: Sequence[Position]) -> Position | None:
     return max(found, key=rank, default=None)
 
 
-def _said(state: FlagState, action: str, shown: Position | None) -> tuple[str, str, str, int, int, int]:
+def _said(
+    state: FlagState, action: str, shown: Position | None, stop: Stop | None
+) -> tuple[str, str, str, int, int, int]:
+    if stop is not None:
+        # No window begins before 1970.
+        return (state.value, action, stop.sentence, -1, 0, 0)
     if shown is None:
         return (state.value, action, "", 0, 0, 0)
     # The numbers of a flag that is ok are not worth a record each time they change.
@@ -144,12 +163,45 @@ def _reason(scope: str, state: FlagState) -> str:
     return "spending_stopped" if scope == GLOBAL_SCOPE else "usage_limit_exceeded"
 
 
+def _decide_stop_alert(scope: str, stop: Stop | None, decision: Decision, now_ms: int) -> None:
+    firing = decision.standing.firing
+    told = firing.get(_STOP)
+    is_stopped = stop is not None and stop.stopped
+    if told is None and not is_stopped:
+        return
+    sentence = stop.sentence if stop is not None else "the setting was removed"
+    if told is not None and is_stopped and told.record["reason"] == sentence:
+        return
+    now = format_instant(now_ms)
+    record: Json = {
+        "key": f"stop/{scope}",
+        "kind": AlertKind.STOP.value,
+        "level": (AlertLevel.EMERGENCY if is_stopped else AlertLevel.RESOLVED).value,
+        "scope": scope,
+        "state": (FlagState.STOPPED if is_stopped else FlagState.OK).value,
+        "action": Action.STOP.value if is_stopped else None,
+        "reason": sentence,
+        "peak_level": AlertLevel.EMERGENCY.value,
+        "since": told.record["since"] if told is not None else now,
+        "updated_at": now,
+        "revision": _next_revision(decision.standing),
+    }
+    if is_stopped:
+        firing[_STOP] = Firing(0, 0, 0, record, now_ms)
+    else:
+        del firing[_STOP]
+    decision.alerts.append(record)
+    decision.changed = True
+
+
 def _decide_alerts(
     scope: str, found: Sequence[Position], spend: ScopeSpend | None, decision: Decision, now_ms: int
 ) -> None:
     firing = decision.standing.firing
     current = {p.budget.id: p for p in found}
     for budget_id, alert in list(firing.items()):
+        if budget_id == _STOP:
+            continue
         here = current.get(budget_id)
         if here is not None and here.window_start_ms == alert.window_start_ms and here.threshold is not None:
             continue

@@ -112,7 +112,7 @@ class Engine:
             return UserStage(
                 partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions, link.core
             )
-        return SharedStage(partition, self._policy, self.counters)
+        return SharedStage(partition, self._policy, self.counters, link.delta_partitions)
 
     async def _recover(self, key: LaneKey, lane: Lane, recovered: Recovered) -> None:
         policy = self._policy

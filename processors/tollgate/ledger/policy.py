@@ -1,4 +1,4 @@
-"""What decides: the budgets and prices in force, replaced as a whole when the control topic changes, and a setting."""
+"""What decides: budgets, prices and the stop, replaced as a whole when the control topic changes, and a setting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Final
 
 from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import Pricer
+from tollgate.domain.stops import Stop
 
 # Longer than any time may lie before another; a 64-bit integer holds an instant less this.
 ANY_AGE_MS: Final = 1 << 60
@@ -16,8 +17,10 @@ class Policy:
     """Budgets and prices as of one moment. `new_pricer` gives each lane its own, because a pricer keeps a cache.
 
     `event_age_ms_max`: an event of exactly this age when the broker stamps it is counted, an older one is refused.
+    `stop`: the stop by hand or its end, None when there never was one.
     """
 
     budgets: BudgetBook
     new_pricer: Callable[[], Pricer]
     event_age_ms_max: int = ANY_AGE_MS
+    stop: Stop | None = None

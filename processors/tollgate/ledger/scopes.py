@@ -16,6 +16,7 @@ import structlog
 from tollgate.domain.budgets import BudgetBook, positions, window_json
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend, WindowKey
+from tollgate.domain.stops import Stop
 from tollgate.domain.windows import Horizon
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
@@ -24,6 +25,7 @@ from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import Topic
 
 # Spend records are for readers, not for recovery, and a window that changes with every batch needs only its latest.
@@ -48,10 +50,19 @@ _decode_standing = msgspec.json.Decoder(Standing).decode
 
 
 class Scopes:
-    """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them."""
+    """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them.
+
+    `stop` is the stop by hand for the partition that has `global`, and None for every other.
+    """
 
     def __init__(
-        self, partition: int, state: Topic, horizon: Horizon, budgets: BudgetBook, counters: Counters | None = None
+        self,
+        partition: int,
+        state: Topic,
+        horizon: Horizon,
+        budgets: BudgetBook,
+        counters: Counters | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self._partition = partition
         self._counters = counters or Counters()
@@ -59,6 +70,7 @@ class Scopes:
         self._folding: set[str] = set()
         self._state = state
         self._budgets = budgets
+        self._stop = stop
         self.horizon = horizon
         self.spend = ScopeTable()
         self._resolved = ResolvedAlerts(partition, state)
@@ -78,6 +90,8 @@ class Scopes:
         self._unsaid: dict[str, int] = {}
         self._unsaid_closed: dict[tuple[str, WindowKey], int] = {}
         self._sequence = 0
+        # The stop needs no spend to be decided.
+        self.set_budgets(budgets, stop)
 
     def __len__(self) -> int:
         return len(self.spend)
@@ -121,9 +135,12 @@ class Scopes:
                 )
         return folded
 
-    def set_budgets(self, budgets: BudgetBook) -> None:
-        """Replace the budgets; flag and alerts of every scope that has or had a budget are decided again."""
-        self._budgets = budgets
+    def set_budgets(self, budgets: BudgetBook, stop: Stop | None = None) -> None:
+        """Replace budgets and stop; flag and alerts of every scope that has or had a budget are decided again."""
+        if stop is not None or self._stop is not None:
+            # Before all others, however many wait.
+            self._undecided = {GLOBAL_SCOPE: None} | self._undecided
+        self._budgets, self._stop = budgets, stop
         self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
         # Scopes with a flag or an alert come first: their budget may have been raised or removed.
         self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
@@ -168,7 +185,8 @@ class Scopes:
         budgets = self._budgets.for_scope(scope)
         spend = self.spend.find(scope)
         standing = _decode_standing(row) if row is not None else None
-        decision = decide(scope, positions(budgets, spend, now_ms), spend, standing, now_ms)
+        stop = self._stop if scope == GLOBAL_SCOPE else None
+        decision = decide(scope, positions(budgets, spend, now_ms), spend, standing, now_ms, stop)
         if decision.due_ms is not None and self._due_at.get(scope) != decision.due_ms:
             self._due_at[scope] = decision.due_ms
             heapq.heappush(self._due, (decision.due_ms, scope))
@@ -273,7 +291,7 @@ class Scopes:
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
         # Windows may have ended and budgets may have changed while no worker ran: decide about every scope again.
-        self.set_budgets(self._budgets)
+        self.set_budgets(self._budgets, self._stop)
 
 
 def sequence_of(row: bytes) -> int:

@@ -8,13 +8,16 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.spend import Spend
+from tollgate.domain.stops import Stop
 from tollgate.domain.windows import DAY_MS, Horizon
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
-from tollgate.schemas.topics import BATCH_BYTES_MAX, Topic
+from tollgate.schemas.topics import BATCH_BYTES_MAX, DELTA_PARTITIONS, Topic
 
 # Deltas come from partitions whose clocks differ by as much as their lag does. A window is therefore held this much
 # longer than promised: only a partition that lags a week behind another could still find it gone.
@@ -90,9 +93,21 @@ class SharedStage:
     state: Topic = Topic.SHARED_STATE
     remembered: tuple[Topic, ...] = ()
 
-    def __init__(self, partition: int, policy: Policy, counters: Counters | None = None) -> None:
-        self.scopes = Scopes(partition, self.state, Horizon(slack_ms=CLOCK_SKEW_MS), policy.budgets, counters)
+    def __init__(
+        self,
+        partition: int,
+        policy: Policy,
+        counters: Counters | None = None,
+        delta_partitions: int = DELTA_PARTITIONS,
+    ) -> None:
+        self._has_global = partition_of(GLOBAL_SCOPE.encode(), delta_partitions) == partition
+        horizon = Horizon(slack_ms=CLOCK_SKEW_MS)
+        self.scopes = Scopes(partition, self.state, horizon, policy.budgets, counters, self._stop_of(policy))
         self._applied = 0
+
+    def _stop_of(self, policy: Policy) -> Stop | None:
+        """Only the owner of `global` decides about the stop, as about all else of that scope."""
+        return policy.stop if self._has_global else None
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
         if offsets is not None:
@@ -115,7 +130,7 @@ class SharedStage:
         self._applied += len(records)
 
     def set_policy(self, policy: Policy) -> None:
-        self.scopes.set_budgets(policy.budgets)
+        self.scopes.set_budgets(policy.budgets, self._stop_of(policy))
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)

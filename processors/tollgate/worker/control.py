@@ -1,4 +1,4 @@
-"""Budgets and prices of the control topic: read to its end before anything is counted, then followed."""
+"""Budgets, prices and the stop of the control topic: read to its end before anything is counted, then followed."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +9,11 @@ from aiokafka.errors import KafkaError
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.pricing import PriceBook, Pricer
+from tollgate.domain.stops import Stop
 from tollgate.ledger import ANY_AGE_MS, Policy
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.control import STOP_SETTING, BudgetRecord, PriceRecord, SettingRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import DAY_MS, Topic
 
@@ -23,6 +24,13 @@ def _budget(value: bytes) -> Budget:
     return Budget.from_record(BudgetRecord.model_validate_json(value))
 
 
+def _stop(value: bytes) -> Stop:
+    record = read_record(SettingRecord.model_validate_json, value)
+    if record.name != STOP_SETTING:
+        raise UnreadableError("name: must be that of the key")
+    return Stop.from_record(record)
+
+
 class ControlReader:
     """Follows the control topic and builds a new policy whenever it changes. `shipped` is the price book below it."""
 
@@ -31,6 +39,7 @@ class ControlReader:
         self._shipped = shipped
         self._budgets: dict[str, Budget] = {}
         self._prices: dict[str, PriceRecord] = {}
+        self._stop: Stop | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._tp = TopicPartition(settings.topic(Topic.CONTROL), 0)
 
@@ -50,6 +59,8 @@ class ControlReader:
         while await consumer.position(self._tp) < end:
             await self._read_some(consumer)
         log.info("control topic read", budgets=len(self._budgets), prices=len(self._prices))
+        if self._stop is not None and self._stop.stopped:
+            log.warning("all spending is stopped by hand", actor=self._stop.actor, reason=self._stop.reason)
         return self._policy()
 
     async def follow(self, changed: Callable[[Policy], None]) -> None:
@@ -70,7 +81,7 @@ class ControlReader:
             await self._consumer.stop()
 
     async def _read_some(self, consumer: AIOKafkaConsumer) -> bool:
-        """Take in what has arrived within 0.5 s; True when there was a budget or a price among it."""
+        """Take in what has arrived within 0.5 s; True when there was something among it that the worker acts on."""
         changed = False
         for records in (await consumer.getmany(self._tp, timeout_ms=500)).values():
             for record in records:
@@ -78,7 +89,7 @@ class ControlReader:
         return changed
 
     def _take(self, key: str, value: bytes | None) -> bool:
-        """Whether the record is of a kind that the worker acts on. Tokens and kinds of later releases are not."""
+        """Whether the worker acts on such a record, and not on tokens, other settings, or kinds of later releases."""
         kind, _, name = key.partition("/")
         try:
             if kind == "budget":
@@ -91,6 +102,8 @@ class ControlReader:
                     self._prices.pop(name, None)
                 else:
                     self._prices[name] = read_record(PriceRecord.model_validate_json, value)
+            elif (kind, name) == ("setting", STOP_SETTING):
+                self._stop = None if value is None else _stop(value)
             else:
                 return False
         except UnreadableError as error:
@@ -102,4 +115,4 @@ class ControlReader:
         book = self._shipped.with_prices(self._prices.values())
         days = self._settings.event_age_days_max
         age_ms_max = ANY_AGE_MS if days is None else days * DAY_MS
-        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book), age_ms_max)
+        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book), age_ms_max, self._stop)

@@ -5,16 +5,21 @@ A secret may be given as a file instead: `TOLLGATE_SLACK_BOT_TOKEN_FILE=/run/sec
 """
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from tollgate.schemas.topics import DELTA_PARTITIONS, LANES, USAGE_PARTITIONS, Topic, topic_name
 
 PREFIX = "TOLLGATE_"
+# RFC 7518, 3.2: a key of HS256 has at least as many bits as the hash.
+JWT_SECRET_CHARS_MIN = 32
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -73,6 +78,11 @@ class Settings(BaseSettings):
         None, description="PEM file of the authorities that ClickHouse is trusted by, for https://"
     )
 
+    console_clickhouse_user: str | None = Field(
+        None, description="user of ClickHouse that may only read, for the console; else `clickhouse_user`"
+    )
+    console_clickhouse_password: SecretStr = SecretStr("")
+
     slack_bot_token: SecretStr | None = Field(None, description="without it alerts are printed as text")
     slack_channel: str | None = None
     slack_api_url: str = "https://slack.com/api/"
@@ -86,7 +96,45 @@ class Settings(BaseSettings):
     console_url: str = Field(
         "", pattern=r"^(https?://.+)?$", description="address under which people reach the console, for links to it"
     )
-    console_port: int = Field(0, ge=0, le=65535)
+    console_host: str = Field("127.0.0.1", description="address on which the console serves the API and the pages")
+    console_port: int = Field(8080, ge=0, le=65535, description="port of the console; 0 picks a free one")
+    console_hosts: str = Field(
+        "",
+        description="names under which people reach the console, separated by commas; loopback names and "
+        "TOLLGATE_CONSOLE_HOST are always accepted",
+    )
+    console_trusted_proxies: str = Field(
+        "", description="addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+    console_secure_cookies: Literal["auto", "always", "never"] = Field(
+        "auto", description="whether browsers reach the console over TLS; `auto` believes the trusted proxies"
+    )
+    console_cors_origins: str = Field(
+        "", description="origins whose scripts may call the API with a bearer token, separated by commas"
+    )
+    console_frame_ancestors: str = Field(
+        "", description="origins that may show /me in a frame with a signed token, separated by commas"
+    )
+    console_session_hours: int = Field(12, ge=1, le=720, description="how long a login holds")
+    console_requests_per_minute: int = Field(100, ge=1, description="requests a minute of one token, in one process")
+    console_service_requests_per_minute: int = Field(
+        6000, ge=1, description="requests a minute of one token of the role `service`, in one process"
+    )
+    console_connections_max: int = Field(
+        500, ge=10, description="open connections of one process; of more the one that is idle the longest is closed"
+    )
+    jwt_jwks_url: str | None = Field(
+        None, pattern=r"^https?://", description="where the identity provider publishes the keys that sign its JWTs"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, min_length=JWT_SECRET_CHARS_MIN, description="secret shared with whoever signs JWTs with HS256 to HS512"
+    )
+    jwt_issuer: str = Field("", description="the `iss` that a JWT must have; required with TOLLGATE_JWT_JWKS_URL")
+    jwt_audience: str = Field("", description="the `aud` that a JWT must have; required with TOLLGATE_JWT_JWKS_URL")
+    jwt_role_claim: str = Field("role", min_length=1, description="claim with the role or roles, may be `a.b`")
+    jwt_user_claim: str = Field("sub", min_length=1, description="claim with the user's id")
+    jwt_org_claim: str = Field("org", min_length=1, description="claim with the org; without it the whole company")
+    jwt_roles: str = Field("", description="names of roles in the claim: `admin=billing-admins,viewer=staff|finance`")
     worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
     sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")
@@ -107,6 +155,28 @@ class Settings(BaseSettings):
                     "_CLIENT_ID and _CLIENT_SECRET"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _issuer_is_known(self) -> Self:
+        if self.jwt_jwks_url and not (self.jwt_issuer and self.jwt_audience):
+            # Else a token that the provider made for any other program would open the console.
+            raise ValueError("TOLLGATE_JWT_JWKS_URL needs TOLLGATE_JWT_ISSUER and TOLLGATE_JWT_AUDIENCE")
+        return self
+
+    @field_validator("console_trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for word in filter(None, (part.strip() for part in text.split(","))):
+            ip_network(word, strict=False)
+        return text
+
+    @field_validator("console_cors_origins", "console_frame_ancestors")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        for word in filter(None, (part.strip() for part in text.split(","))):
+            if not _ORIGIN.fullmatch(word):
+                raise ValueError(f"{word[:64]!r} is no origin such as https://app.example.com")
+        return text
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
-"""Records of the control topic: budgets and prices that people set at run time.
+"""Records of the control topic: budgets, prices and settings that people set at run time.
 
-Keys are `budget/<id>` and `price/<id>`; a record without a value removes. These records are validated where they are
-made (`tollgate.control`) and again where they are read.
+Keys are `budget/<id>`, `price/<id>` and `setting/<name>`; a record without a value removes. These records are validated
+where they are made (`tollgate.control`) and again where they are read.
 """
 
 import json
@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     field_validator,
     model_validator,
@@ -29,6 +30,10 @@ from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE
 
 BUDGET_KEY_PREFIX: Final = "budget/"
 PRICE_KEY_PREFIX: Final = "price/"
+SETTING_KEY_PREFIX: Final = "setting/"
+
+# The setting that stops all spending by hand.
+STOP_SETTING: Final = "stop"
 
 # The first version of a record, and that of a record of a release that had no versions.
 FIRST_VERSION: Final = 1
@@ -163,6 +168,10 @@ class BudgetRecord(ControlRecord):
     timezone: str = "UTC"
     """The zone whose calendar cuts the windows; only `UTC` is supported yet."""
     thresholds: ThresholdsRecord = Field(default_factory=default_thresholds)
+    owner: Name | None = None
+    """Who looks after the budget: a person or a team. No rule depends on it."""
+    note: Annotated[str, Field(max_length=REASON_CHARS_MAX), AfterValidator(_plain)] | None = None
+    """What the budget is for."""
     updated_at: InstantText
 
     @field_validator("scope")
@@ -260,6 +269,38 @@ class PriceRecord(ControlRecord):
         if not self.id:
             # The model is frozen for its users; here it is still being made.
             object.__setattr__(self, "id", price_id(self))
+        return self
+
+
+class StopValue(_Value):
+    """Value of the setting `stop`: the company-wide stop by hand."""
+
+    stopped: bool = Field(strict=True)
+    """Whether services must refuse every call, whatever is spent."""
+
+
+# What the value of a setting must be. A setting of a later release is not in here, and may have any value.
+_SETTING_VALUES: Final[dict[str, type[_Value]]] = {STOP_SETTING: StopValue}
+
+
+class SettingRecord(ControlRecord):
+    """Value of `setting/<name>`: one setting for the whole installation, such as `stop`.
+
+    Without a record of its name, a setting has its default: nothing is stopped.
+    """
+
+    name: Annotated[Name, Field(min_length=1)]
+    value: JsonValue
+    """By name; `stop`: `{"stopped": true}`."""
+
+    @model_validator(mode="after")
+    def _typed(self) -> Self:
+        model = _SETTING_VALUES.get(self.name)
+        if model is not None:
+            try:
+                model.model_validate(self.value)
+            except ValidationError as error:
+                raise ValueError(f"value: {describe_faults(error)}") from None
         return self
 
 

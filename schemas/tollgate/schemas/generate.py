@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tollgate.schemas.asyncapi import asyncapi_document
 from tollgate.schemas.audit import AuditRecord
-from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.control import BudgetRecord, PriceRecord, SettingRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.tokens import TokenRecord
 from tollgate.schemas.usage_event import UsageEvent
@@ -30,6 +30,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "dead-letter-headers": DeadLetterHeaders,
     "budget": BudgetRecord,
     "price": PriceRecord,
+    "setting": SettingRecord,
     "token": TokenRecord,
     "audit": AuditRecord,
 }

@@ -1,6 +1,7 @@
 """Instants on the wire: RFC 3339 in UTC outside, integer milliseconds since 1970-01-01T00:00:00Z inside."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -23,6 +24,8 @@ def parse_instant(text: str) -> int:
     return to_ms(datetime.fromisoformat(text))
 
 
+# The records of a transaction have the same few instants: the moment of writing, and the ends of the present windows.
+@lru_cache(maxsize=1024)
 def format_instant(instant_ms: int) -> str:
     """Milliseconds to RFC 3339 in UTC: whole seconds as `2026-11-01T00:00:00Z`, others with three decimals."""
     text = from_ms(instant_ms).strftime("%Y-%m-%dT%H:%M:%S")

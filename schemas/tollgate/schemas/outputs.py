@@ -125,6 +125,8 @@ class AlertKind(StrEnum):
     """A broker stamps records with a time that is ahead of the worker's clock."""
     POISON = "poison"
     """A record ended the worker again and again, and was put aside without being counted."""
+    STOP = "stop"
+    """Somebody has stopped all spending by hand."""
 
 
 class AlertLevel(StrEnum):
@@ -239,6 +241,8 @@ class Flag(Output):
     """When the scope entered this state."""
     until: Instant | None = None
     """End of the window, at which the flag lapses by itself."""
+    note: str | None = None
+    """Who stopped all spending by hand, and why, in one sentence for people. Such a flag has no budget and no end."""
     revision: int = Field(ge=1, strict=True)
 
 

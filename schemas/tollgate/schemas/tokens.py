@@ -64,6 +64,8 @@ class TokenRecord(ControlRecord):
     created_at: InstantText
     expires_at: InstantText | None = None
     """First instant at which it no longer holds; null when it holds until it is removed."""
+    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
+    """Id of the token that a session was begun with, and ends with; empty for all others."""
 
     def holds_at(self, instant_ms: int) -> bool:
         """Whether it has not expired at this time."""
@@ -110,6 +112,7 @@ def token_record(
     name: str = "",
     user: str = "",
     org: str = "",
+    parent: str = "",
 ) -> TokenRecord:
     """The record of a new token, which holds for `lifetime_ms` or, with None, until it is removed.
 
@@ -125,4 +128,5 @@ def token_record(
         hash=hash_secret(text.secret),
         created_at=format_instant(created_ms),
         expires_at=None if lifetime_ms is None else format_instant(created_ms + lifetime_ms),
+        parent=parent,
     )

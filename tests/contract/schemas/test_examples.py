@@ -42,6 +42,8 @@ BEYOND_JSON_SCHEMA = {
     "price/ends-before-it-starts",
     "price/nobody",
     "price/start-without-offset",
+    "setting/stopped-as-text",
+    "setting/stop-that-is-no-object",
 }
 
 

@@ -46,7 +46,7 @@ asyncio.run(main())
 # What means something to Java, to Kafka's configuration, to ClickHouse, to a shell, or to a terminal.
 NAME = "dä tü'q\" $HOME %s %41,a:b #c !d =e \\x 日本 🎉 ;&|<>*?[z]"
 
-ROLES = ["kafka", "clickhouse", "worker-0", "sink-clickhouse", "sink-alerts"]
+ROLES = ["kafka", "clickhouse", "worker-0", "sink-clickhouse", "sink-alerts", "console"]
 
 
 def tollgate(*arguments: str, status: int = 0) -> "subprocess.CompletedProcess[str]":

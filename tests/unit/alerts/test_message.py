@@ -102,6 +102,43 @@ def test_a_clock_that_is_ahead_is_called_so() -> None:
     assert render_text(decoded(record)).startswith("🟠 WARNING · A broker's clock is ahead · clock/3\n")
 
 
+STOP: dict[str, Any] = {
+    "key": "stop/global", "kind": "stop", "level": "emergency", "scope": "global", "state": "stopped", "action": "stop",
+    "reason": "ada stopped all spending: the provider bills twice", "peak_level": "emergency",
+    "since": "2026-11-21T12:00:00Z", "updated_at": "2026-11-21T12:00:00Z", "revision": 1,
+}  # fmt: skip
+
+
+def test_a_stop_by_hand_says_who_stopped_why_and_how_to_go_on() -> None:
+    message = render(decoded(STOP))
+    assert message.text == "EMERGENCY: global. ada stopped all spending: the provider bills twice"
+    assert message.blocks[0]["text"]["text"] == "🚨 EMERGENCY · All spending is stopped · global"
+    assert message.blocks[1]["text"]["text"] == (
+        "New calls are refused with 503 `spending_stopped`.\nada stopped all spending: the provider bills twice"
+    )
+    assert "`tollgate resume --reason REASON`" in shown(message)
+    assert decoded(STOP).line == "global · all spending is stopped"
+
+
+def test_the_end_of_a_stop_says_who_let_spending_go_on_and_how_long_it_took() -> None:
+    end = {"level": "resolved", "state": "ok", "action": None, "updated_at": "2026-11-21T13:05:00Z", "revision": 2}
+    record = STOP | end | {"reason": "bob let spending go on: mended"}
+    assert render_text(decoded(record)).startswith("✅ RESOLVED · Spending goes on · global\n")
+    assert "*Lasted*\n1 h 5 min" in shown(render(decoded(record)))
+    assert "tollgate resume" not in shown(render(decoded(record)))
+
+
+@pytest.mark.parametrize(
+    "reason", ["<!channel> *bold*", "<https://evil.example|click>", "a`b`c", "\u202egnp.exe", "x" * 1024]
+)
+def test_whoever_stops_cannot_mention_or_link(reason: str) -> None:
+    message = render(decoded(STOP | {"reason": f"{reason} stopped all spending: {reason}"}))
+    assert fault_of_message({"text": message.text, "blocks": message.blocks}) is None
+    plain = render(decoded(STOP))
+    wanted = markup_of_message({"text": plain.text, "blocks": plain.blocks})
+    assert markup_of_message({"text": message.text, "blocks": message.blocks}) == wanted
+
+
 def test_an_unpriced_dimension_is_named_in_the_command_that_prices_it() -> None:
     record = unpriced_record(
         model="gpt-4o", dimensions=["video_seconds", "input_audio_tokens"], options={"size": "a b"}

@@ -104,7 +104,8 @@ def test_the_file_has_the_structure_of_the_specification(compose: dict[str, Any]
 
 
 def test_every_process_of_an_installation_is_a_service(compose: dict[str, Any]) -> None:
-    assert sorted(compose["services"]) == ["clickhouse", "kafka", "setup", "sink-alerts", "sink-clickhouse", "worker"]
+    names = ["clickhouse", "console", "kafka", "setup", "sink-alerts", "sink-clickhouse", "worker"]
+    assert sorted(compose["services"]) == names
     assert compose["services"]["worker"]["deploy"]["replicas"] <= USAGE_PARTITIONS
 
 
@@ -158,7 +159,7 @@ def test_no_password_is_written_down_and_nobody_is_a_user_by_default(compose: di
     # A file, or what whoever starts it has in the environment.
     assert [name for name, value in given if not value.startswith(("/run/secrets/", "${"))] == []
     holders = [name for name, service in compose["services"].items() if "secrets" in service]
-    assert sorted(holders) == ["clickhouse", "setup", "sink-clickhouse"]
+    assert sorted(holders) == ["clickhouse", "console", "setup", "sink-clickhouse"]
 
 
 def test_the_broker_ends_a_transaction_that_hangs_after_a_minute(compose: dict[str, Any]) -> None:

@@ -16,7 +16,14 @@ from tollgate.embedded.stack_state import StackState
 from tollgate.embedded.supervisor import RestartPolicy
 from tollgate.runtime.settings import Settings
 
-PORTS = {"kafka": 1001, "kafka-controller": 1002, "clickhouse": 1003, "worker-0": 1004, "worker-1": 1005}
+PORTS = {
+    "kafka": 1001,
+    "kafka-controller": 1002,
+    "clickhouse": 1003,
+    "console": 1006,
+    "worker-0": 1004,
+    "worker-1": 1005,
+}
 
 
 @contextmanager
@@ -69,8 +76,8 @@ def test_the_same_port_cannot_be_asked_for_twice() -> None:
 
 def test_every_role_has_its_own_port() -> None:
     names = port_names(3)
-    assert names == ["kafka", "kafka-controller", "clickhouse", "worker-0", "worker-1", "worker-2"]
-    assert len(set(PortPlan().choose(names).values())) == 6
+    assert names == ["kafka", "kafka-controller", "clickhouse", "console", "worker-0", "worker-1", "worker-2"]
+    assert len(set(PortPlan().choose(names).values())) == 7
 
 
 def test_a_secret_file_of_the_user_cannot_point_the_stack_elsewhere() -> None:
@@ -94,7 +101,8 @@ def test_every_override_is_a_setting() -> None:
 def test_services_start_before_workers_and_sinks() -> None:
     stack = tollgate_stack(Path("/data"), PORTS, 2, "secret", nothing)
     assert [role.name for role in stack.services] == ["kafka", "clickhouse"]
-    assert [role.name for role in stack.clients] == ["worker-0", "worker-1", "sink-clickhouse", "sink-alerts"]
+    clients = ["worker-0", "worker-1", "sink-clickhouse", "sink-alerts", "console"]
+    assert [role.name for role in stack.clients] == clients
     worker = stack.clients[1]
     assert worker.argv == (sys.executable, "-m", "tollgate.cli.main", "worker")
     assert worker.environment["TOLLGATE_WORKER_ID"] == "worker-1"
@@ -111,12 +119,13 @@ def test_a_secret_reaches_the_roles_that_need_it_alone(monkeypatch: pytest.Monke
     monkeypatch.setenv("TOLLGATE_SLACK_WEBHOOK_URL", "https://hooks.example/T/secret")
     monkeypatch.setenv("TOLLGATE_CLICKHOUSE_PASSWORD", "of the environment")
     monkeypatch.setenv("TOLLGATE_KAFKA_SASL_PASSWORD", "of a cluster")
+    monkeypatch.setenv("TOLLGATE_JWT_SECRET", "of an identity provider")
     stack = tollgate_stack(Path("/data"), PORTS, 1, "of the stack", nothing)
     secrets = {
         role.name: sorted(
             (name, value)
             for name, value in role.environment.items()
-            if name.startswith("TOLLGATE_") and any(word in name for word in ("PASSWORD", "TOKEN", "WEBHOOK"))
+            if name.startswith("TOLLGATE_") and any(word in name for word in ("JWT", "PASSWORD", "TOKEN", "WEBHOOK"))
         )
         for role in stack.roles
     }
@@ -131,6 +140,7 @@ def test_a_secret_reaches_the_roles_that_need_it_alone(monkeypatch: pytest.Monke
         "worker-0": [],
         "sink-clickhouse": password,
         "sink-alerts": slack,
+        "console": [*password, ("TOLLGATE_JWT_SECRET", "of an identity provider")],
     }
 
 

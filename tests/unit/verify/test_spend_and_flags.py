@@ -266,6 +266,49 @@ def test_the_flag_of_a_scope_that_moved_says_what_held_at_the_cut_or_since() -> 
     assert not flags(19 * USD, BLOCKED, BUDGET, since=(21 * USD,)).ok
 
 
+NOTE = "ada stopped all spending: why"
+STOPPED: dict[str, Any] = {
+    "scope": "global", "state": "stopped", "blocked": True, "action": "stop", "reason": "spending_stopped",
+    "budget": None, "window": None, "limit": None, "unit": None, "spent": None, "percent": None,
+    "since": "2026-11-21T09:00:00Z", "until": None, "revision": 3, "note": NOTE,
+}  # fmt: skip
+
+
+def global_flag(flag: dict[str, Any] | None, stopped: str | None = NOTE, spent_usd: int = 0) -> Check:
+    budget = BUDGET.model_copy(update={"id": "company", "scope": "global"})
+    check = FlagsCheck([budget], stopped)
+    month = MONTH.replace("user/u1", "global")
+    found = view(state={month: Sum(spent_usd * USD, 0, 1)} if spent_usd else {})
+    found.flags = {"global": msgspec.json.encode(flag)} if flag is not None else {}
+    check.compare(found, NOW_MS)
+    return check.finish()
+
+
+def test_the_flag_of_a_stop_is_right_whatever_is_spent() -> None:
+    assert global_flag(STOPPED).ok
+    assert global_flag(STOPPED, spent_usd=30).ok
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"note": "eve stopped all spending"}, {"state": "ok", "blocked": False}, {"budget": "company"},
+              {"until": "2026-12-01T00:00:00Z"}, {"reason": "usage_limit_exceeded"}],
+)  # fmt: skip
+def test_a_flag_that_says_something_else_than_the_stop_is_a_difference(wrong: dict[str, Any]) -> None:
+    assert not global_flag(STOPPED | wrong).ok
+
+
+def test_a_stop_without_a_flag_is_a_difference_even_where_nothing_was_spent() -> None:
+    assert global_flag(None).difference == (
+        "flag of global: expected stopped by hand: ada stopped all spending: why, found none"
+    )
+    assert not global_flag(None, spent_usd=30).ok
+
+
+def test_a_flag_that_is_stopped_by_nobody_is_a_difference() -> None:
+    assert not global_flag(STOPPED, stopped=None).ok
+    assert not global_flag(STOPPED, stopped=None, spent_usd=30).ok
+
+
 def test_a_flag_that_is_no_json_is_a_difference() -> None:
     check = FlagsCheck([])
     found = View(flags={"user/u1": b"{"})

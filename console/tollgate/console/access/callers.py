@@ -1,15 +1,14 @@
 """Callers, their roles, and the one place where a role is checked."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from fastapi import Request
 
 from tollgate.console.problems import Problem
 from tollgate.schemas.tokens import Role
 
-__all__ = ["ANYONE", "Allow", "Anyone", "Caller", "Identify", "Role", "allow"]
+__all__ = ["ANYONE", "Allow", "Anyone", "Caller", "Gate", "Role", "allow", "not_authenticated"]
 
 _INCLUDED: Final = {
     Role.VIEWER: frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN}),
@@ -22,7 +21,9 @@ class Caller:
     """Who made a request.
 
     `name` is what the audit shows as the actor. `user` is whose data the role `user` may see. `org` confines any role
-    to the data of one org; empty for the whole company.
+    to the data of one org; empty for the whole company. `token_id` names the own token or session that was shown, and
+    `session` says that it was a cookie. `embedded` callers may see the page /me and nothing else. `expires_at` is the
+    second since 1970 at which a JWT expires.
     """
 
     name: str
@@ -30,9 +31,22 @@ class Caller:
     user: str = ""
     org: str = ""
     token_id: str = ""
+    session: bool = False
+    embedded: bool = False
+    expires_at: int | None = None
 
 
-Identify = Callable[[Request], Awaitable[Caller | None]]
+class Gate(Protocol):
+    """What a route's access rule asks: `tollgate.console.access.gate.Access`."""
+
+    async def identify(self, request: Request) -> Caller | None:
+        """Who calls; None when nobody that is known."""
+
+    def holds(self, caller: Caller) -> bool:
+        """Whether a caller who was identified before still would be."""
+
+    async def admit(self, request: Request, caller: Caller | None) -> None:
+        """Counts the request. Raises Problem 429 when there were too many."""
 
 
 class Allow:
@@ -43,10 +57,12 @@ class Allow:
 
     async def __call__(self, request: Request) -> Caller:
         """The caller of this request."""
-        identify: Identify = request.app.state.parts.access.identify
-        caller = await identify(request)
+        gate: Gate = request.app.state.parts.access
+        caller = await gate.identify(request)
+        request.state.caller = caller
+        await gate.admit(request, caller)
         if caller is None:
-            raise Problem(401, "not_authenticated", "Send a token: Authorization: Bearer …")
+            raise not_authenticated()
         if caller.role not in self.roles:
             raise Problem(403, "not_allowed", f"The role {caller.role.value} may not do this.")
         return caller
@@ -60,6 +76,12 @@ class Anyone:
 
 
 ANYONE: Final = Anyone()
+
+
+def not_authenticated() -> Problem:
+    """The answer to a request whose caller is not known."""
+    detail = "Send a valid token: Authorization: Bearer …"
+    return Problem(401, "not_authenticated", detail, headers={"WWW-Authenticate": 'Bearer realm="tollgate"'})
 
 
 def allow(*roles: Role) -> Allow:

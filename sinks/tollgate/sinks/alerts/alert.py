@@ -27,7 +27,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     `limit` and `spent` are decimal strings in `unit` (`usd`, `events` or a usage dimension), `percent` is spent of
     limit. An alert of kind `unpriced` has a provider, a model, and the dimensions and options that need a price, in
-    place of a budget, a window and numbers.
+    place of a budget, a window and numbers. Of kind `stop` it has a reason alone, which says who stopped all spending.
     """
 
     key: str
@@ -72,9 +72,16 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         """Its name in a list: `user/u-1 · month budget`. Untrusted."""
         if self.kind == "unpriced":
             return f"{self.subject} · no price known"
+        if self.kind == "stop":
+            return f"{self.subject} · all spending is stopped"
         if self.kind != "budget":
             return f"{self.subject} · {self.kind}"
         return f"{self.subject} · {self.window.kind} budget" if self.window else f"{self.subject} · budget"
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it has a message of its own each time it fires, also in a storm: it stops everybody, by hand."""
+        return self.kind == "stop"
 
     @property
     def severity(self) -> int:

@@ -24,8 +24,13 @@ DIGEST_LINES_MAX: Final = 10
 _LIST: Final = "tollgate alerts list"
 
 _ICONS: Final = {"warning": "🟠", "critical": "🔴", "emergency": "🚨", "resolved": "✅"}
-# What an alert that is not about a budget or a price is called.
-_KINDS: Final = {"clock": "A broker's clock is ahead", "poison": "A record was not counted"}
+# What an alert that is not about a budget or a price is called, and one that is over where that reads otherwise.
+_KINDS: Final = {
+    "clock": "A broker's clock is ahead",
+    "poison": "A record was not counted",
+    "stop": "All spending is stopped",
+}
+_KINDS_RESOLVED: Final = {"stop": "Spending goes on"}
 _EFFECTS: Final = {
     "alert": "Nothing is blocked: this threshold only alerts.",
     "downgrade": "Services are asked to use a cheaper model.",
@@ -129,7 +134,8 @@ def _heading(alert: Alert, name: str) -> str:
     if alert.kind == "unpriced":
         return f"No price known · {name}"
     if alert.kind != "budget":
-        return f"{_KINDS.get(alert.kind) or clean(alert.kind, 40)} · {name}"
+        kinds = _KINDS | _KINDS_RESOLVED if alert.level == "resolved" else _KINDS
+        return f"{kinds.get(alert.kind) or clean(alert.kind, 40)} · {name}"
     window = f"{clean(alert.window.kind, 20)} budget" if alert.window else "budget"
     if alert.level == "resolved":
         return f"{window} · {name}"
@@ -169,7 +175,7 @@ def _numbers(alert: Alert) -> str | None:
 
 
 def _effect(alert: Alert) -> str | None:
-    if alert.level == "resolved" or alert.kind != "budget":
+    if alert.level == "resolved" or alert.kind not in ("budget", "stop"):
         return None
     return _EFFECTS.get(alert.action or "")
 
@@ -205,6 +211,9 @@ def _steps(alert: Alert) -> list[_Step]:
         return _unpriced_steps(alert)
     if alert.kind == "poison":
         return [_Step("See the record and why", "tollgate dead-letters list --reason poison")]
+    if alert.kind == "stop":
+        # The reason is a placeholder: it is written down for ever who let spending go on, and why.
+        return [_Step("Let spending go on, in place of REASON", "tollgate resume --reason REASON")]
     if alert.kind != "budget" or not alert.scope:
         return []
     steps = [_Step("See what led to it", command("tollgate", "why", name=alert.scope) or "tollgate why SCOPE")]

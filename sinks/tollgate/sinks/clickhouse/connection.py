@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import clickhouse_connect
@@ -11,10 +12,15 @@ from clickhouse_connect.driver.exceptions import Error as DriverError
 from tollgate.runtime.settings import Settings
 from tollgate.sinks.clickhouse.errors import ADVICE, DATA_ERRORS, RefusedError, UnavailableError
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+
 # The longest insert of a full batch takes well under a second, and one of a hundred partitions a few. A busy disk may
 # take many times that, and a repeat of the same rows would only add to it; later than that, the connection is lost.
 ANSWER_SECONDS_MAX = 120
 CONNECT_SECONDS_MAX = 5
+# Behind each of these questions a person waits.
+ASYNC_CONNECT_SECONDS_MAX = 2
 
 
 def connect(settings: Settings, *, with_database: bool = True, answer_seconds_max: int = ANSWER_SECONDS_MAX) -> Client:
@@ -23,30 +29,63 @@ def connect(settings: Settings, *, with_database: bool = True, answer_seconds_ma
     Threads may share it. Raises UnavailableError when ClickHouse cannot be reached, refuses the user, or (with the
     database) has no such database.
     """
-    url = urlsplit(settings.clickhouse_url)
     _quieten_libraries()
     try:
         return clickhouse_connect.get_client(
-            interface=url.scheme,
-            host=url.hostname,
-            port=url.port,
-            username=unquote(url.username) if url.username else settings.clickhouse_user,
-            password=unquote(url.password) if url.password else settings.clickhouse_password.get_secret_value(),
+            **_options(settings),
             database=settings.clickhouse_database if with_database else "default",
-            ca_cert=str(settings.clickhouse_cafile) if settings.clickhouse_cafile is not None else None,
-            compress=False if is_loopback(url) else "lz4",
             connect_timeout=CONNECT_SECONDS_MAX,
             send_receive_timeout=answer_seconds_max,
-            client_name="tollgate",
-            # A session would forbid parallel requests.
-            autogenerate_session_id=False,
-            # Instants come back in UTC with their zone.
-            tz_mode="aware",
             # Another client's broken connections are not ours.
             dedicated_pool=True,
         )
     except Exception as error:
         raise unavailable(error) from error
+
+
+async def connect_async(settings: Settings, *, connections_max: int) -> "AsyncClient":
+    """A client for many questions at a time from one event loop, as the console's own user where one is set.
+
+    Nothing is tried twice: who asks decides. A question ends with the task that asks it. Raises UnavailableError.
+    Needs aiohttp.
+    """
+    _quieten_libraries()
+    options = _options(settings)
+    if settings.console_clickhouse_user is not None:
+        options |= {
+            "username": settings.console_clickhouse_user,
+            "password": settings.console_clickhouse_password.get_secret_value(),
+        }
+    try:
+        return await clickhouse_connect.get_async_client(
+            **options,
+            database=settings.clickhouse_database,
+            connect_timeout=ASYNC_CONNECT_SECONDS_MAX,
+            connector_limit=connections_max,
+            connector_limit_per_host=connections_max,
+            query_retries=0,
+        )
+    except Exception as error:
+        raise unavailable(error) from error
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """What both kinds of clients are given."""
+    url = urlsplit(settings.clickhouse_url)
+    return {
+        "interface": url.scheme,
+        "host": url.hostname,
+        "port": url.port,
+        "username": unquote(url.username) if url.username else settings.clickhouse_user,
+        "password": unquote(url.password) if url.password else settings.clickhouse_password.get_secret_value(),
+        "ca_cert": str(settings.clickhouse_cafile) if settings.clickhouse_cafile is not None else None,
+        "compress": False if is_loopback(url) else "lz4",
+        "client_name": "tollgate",
+        # A session would forbid parallel requests.
+        "autogenerate_session_id": False,
+        # Instants come back in UTC with their zone.
+        "tz_mode": "aware",
+    }
 
 
 def is_loopback(url: SplitResult) -> bool:

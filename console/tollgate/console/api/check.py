@@ -1,0 +1,195 @@
+"""`POST /check`: may a call go ahead? For services without Kafka."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Annotated, Final, NamedTuple
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.live.in_words import sentence
+from tollgate.console.parts import Parts, TheParts
+from tollgate.console.problems import ProblemBody
+from tollgate.console.room import Room
+from tollgate.domain.budgets import Budget, Threshold
+from tollgate.domain.standings import BudgetStanding, first_blocking, standing, would_pass
+from tollgate.domain.windows import LIFETIME_END_MS, window_start
+from tollgate.schemas.amounts import parse_usd
+from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.outputs import Flag, FlagState, Instant, Measure
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
+from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
+from tollgate.schemas.usage_values import UsdAmount
+
+router = APIRouter(
+    responses={
+        401: {"model": ProblemBody, "description": "No valid token."},
+        403: {"model": ProblemBody, "description": "The role may not do this."},
+    }
+)
+
+Name = Annotated[str, Field(max_length=NAME_CHARS_MAX, pattern=NAME_PATTERN)]
+
+
+class CheckBody(BaseModel):
+    """The names of a call, as its usage event will have them. What is left out counts nowhere."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"user": "u-42", "provider": "openai", "model": "gpt-4o", "estimate_usd": "0.02"}]
+        },
+    )
+
+    user: Name | None = None
+    org: Name | None = None
+    service: Name | None = None
+    provider: Name | None = None
+    model: Name | None = None
+    agent: Name | None = None
+    campaign: Name | None = None
+    feature: Name | None = None
+    product: Name | None = None
+    estimate_usd: UsdAmount | None = Field(
+        None, description="what the call will cost at most; it is denied when a budget would be passed by it"
+    )
+
+    def names(self) -> dict[str, str]:
+        """The names by dimension."""
+        given = ((dimension.value, getattr(self, dimension.value)) for dimension in Dimension)
+        return {dimension: name for dimension, name in given if name}
+
+
+class CheckAnswer(BaseModel):
+    """The decision. The budget's numbers are told when it denies or warns."""
+
+    allowed: bool
+    state: FlagState = Field(description="the strictest state of the call's scopes; `blocked` for a large estimate too")
+    http_status: int | None = Field(None, description="what to answer when the call is denied", examples=[429])
+    error: str | None = Field(None, description="`usage_limit_exceeded` or `spending_stopped`")
+    message: str = Field(description="one sentence for people")
+    scope: str | None = Field(None, description="the scope that decided", examples=["user/u-42"])
+    budget: str | None = Field(None, description="the id of the budget that decided")
+    limit: Measure | None = None
+    spent: Measure | None = None
+    until: Instant | None = Field(None, description="when the window ends")
+    retry_after_seconds: int | None = Field(None, description="null when waiting does not help")
+    as_of: Instant | None = Field(description="how old the knowledge is; null while nothing is known yet")
+
+
+class _Obstacle(NamedTuple):
+    scope: str
+    standing: BudgetStanding
+    threshold: Threshold
+
+
+@router.post("/check", summary="May this call go ahead?")
+async def check(
+    asked: CheckBody,
+    parts: TheParts,
+    _caller: Annotated[Caller, Depends(allow(Role.SERVICE, Role.ADMIN))],
+) -> CheckAnswer:
+    """Decide by the flags of the call's scopes, and by their budgets when an estimate is given.
+
+    The company as a whole (`global`) always counts. A call is denied when one of its scopes is blocked, or when the
+    estimate would take the spend of one above a limit that blocks. Reaching a limit exactly is allowed.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    names = asked.names()
+    as_of_ms = parts.live.freshness("flags").as_of_ms
+    decision = parts.live.decide(names, now_ms)
+    if decision.allowed and asked.estimate_usd is not None:
+        denied, as_of_ms, unknown = await _by_estimate(parts, names, parse_usd(asked.estimate_usd), now_ms, as_of_ms)
+        if denied is not None:
+            return _too_much(denied, asked.estimate_usd, now_ms, as_of_ms)
+        if unknown:
+            message = f"Decided by flags alone: what {unknown[0]} has spent is not known now."
+            return _by_flag(decision.flag, now_ms, as_of_ms, message)
+    return _by_flag(decision.flag, now_ms, as_of_ms)
+
+
+def _by_flag(flag: Flag | None, now_ms: int, as_of_ms: int, message: str = "") -> CheckAnswer:
+    as_of = _instant(as_of_ms)
+    if flag is None:
+        told = "Within budget." if as_of else "Flags are not read yet."
+        return CheckAnswer(allowed=True, state=FlagState.OK, message=message or told, as_of=as_of)
+    is_stop = flag.reason == "spending_stopped"
+    return CheckAnswer(
+        allowed=not flag.blocked,
+        state=flag.state,
+        http_status=(503 if is_stop else 429) if flag.blocked else None,
+        error=("spending_stopped" if is_stop else "usage_limit_exceeded") if flag.blocked else None,
+        message=message or f"{sentence(flag)}.",
+        scope=flag.scope,
+        budget=flag.budget,
+        limit=flag.limit,
+        spent=flag.spent,
+        until=flag.until,
+        retry_after_seconds=_wait(parse_instant(flag.until), now_ms) if flag.blocked and flag.until else None,
+        as_of=as_of,
+    )
+
+
+def _too_much(denied: _Obstacle, estimate: str, now_ms: int, as_of_ms: int) -> CheckAnswer:
+    where, budget = denied.standing, denied.standing.budget
+    is_stop = denied.scope == GLOBAL_SCOPE
+    return CheckAnswer(
+        allowed=False,
+        state=denied.threshold.state,
+        http_status=503 if is_stop else 429,
+        error="spending_stopped" if is_stop else "usage_limit_exceeded",
+        message=f"{estimate} usd more would pass the {budget.window.value} limit of {denied.scope}: {where.numbers}.",
+        scope=denied.scope,
+        budget=budget.id,
+        limit=budget.format(budget.limit),
+        spent=budget.format(where.spent),
+        until=format_instant(where.end_ms),
+        retry_after_seconds=_wait(where.end_ms, now_ms),
+        as_of=_instant(as_of_ms),
+    )
+
+
+async def _by_estimate(
+    parts: Parts, names: dict[str, str], amount: int, now_ms: int, as_of_ms: int
+) -> tuple[_Obstacle | None, int, list[str]]:
+    """The budget in the way, how old the oldest of the sums is, and the scopes whose sums are not known."""
+    limits = list(_limits(parts, names))
+    starts = [window_start(budget.window, now_ms) for _, budget in limits]
+    asked = [parts.sums.get(scope, budget.window, start) for (scope, budget), start in zip(limits, starts, strict=True)]
+    found: list[_Obstacle] = []
+    unknown: list[str] = []
+    for (scope, budget), start, known in zip(limits, starts, await asyncio.gather(*asked), strict=True):
+        if known is None:
+            unknown.append(scope)
+            continue
+        as_of_ms = min(as_of_ms, known.as_of_ms)
+        stands = standing(budget, known.record, start)
+        threshold = would_pass(budget, stands.spent, amount)
+        if threshold is not None:
+            found.append(_Obstacle(scope, stands, threshold))
+    # As with flags: the company first, then what lasts longest.
+    denied = max(found, key=lambda o: (o.scope == GLOBAL_SCOPE, o.standing.end_ms), default=None)
+    return denied, as_of_ms, unknown
+
+
+def _limits(parts: Parts, names: dict[str, str]) -> Iterator[tuple[str, Budget]]:
+    """The budgets in dollars that can block the call, with the scope that each is of."""
+    book = parts.live.book()
+    for scope in (GLOBAL_SCOPE, *(f"{dimension}/{name}" for dimension, name in names.items())):
+        for budget in book.for_scope(scope):
+            if budget.unit == "usd" and first_blocking(budget) is not None:
+                yield scope, budget
+
+
+def _wait(end_ms: int, now_ms: int) -> int | None:
+    """Whole seconds until the window ends, rounded up. A lifetime does not end."""
+    return None if end_ms >= LIFETIME_END_MS else max(0, -((now_ms - end_ms) // 1000))
+
+
+def _instant(instant_ms: int) -> str | None:
+    return format_instant(instant_ms) if instant_ms else None
+
+
+ROOM: Final = Room("check", api=router)

@@ -1,0 +1,186 @@
+"""`GET /why/{scope}`: why calls of a scope are blocked, and what to do about it."""
+
+import asyncio
+import time
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.restriction import check_scope, restriction_of
+from tollgate.console.api.flags import FlagNow, ScopePath
+from tollgate.console.live.sight import Sight
+from tollgate.console.numbers import EventFilter, NumbersError, Range
+from tollgate.console.parts import Parts, TheParts
+from tollgate.console.problems import ProblemBody
+from tollgate.console.room import Room
+from tollgate.domain.standings import BudgetStanding, standing
+from tollgate.domain.why import Why
+from tollgate.domain.windows import window_start
+from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.outputs import Action, AlertLevel, Flag, FlagState, Instant, Measure, Percent, Usd, Window
+from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_scope
+
+router = APIRouter(
+    responses={
+        401: {"model": ProblemBody, "description": "No valid token."},
+        403: {"model": ProblemBody, "description": "This caller may not see it."},
+    }
+)
+
+# A flag tells for itself; the events are worth a short wait.
+_EVENTS_SECONDS_MAX: Final = 3.0
+
+
+class StandingNow(BaseModel):
+    """How much of one budget is spent in the window of this moment."""
+
+    budget: str
+    scope: str
+    window: Window
+    limit: Measure
+    unit: str
+    spent: Measure
+    percent: Percent
+    threshold: AlertLevel | None = Field(description="the highest one that is reached")
+    action: Action | None = Field(description="what that one asks for")
+
+
+class LastEvent(BaseModel):
+    """One counted event, with what it cost."""
+
+    time: Instant
+    event_id: str
+    source: str
+    user: str
+    provider: str
+    model: str
+    agent: str
+    cost_usd: Usd
+    price_status: str
+
+
+class WhyAnswer(BaseModel):
+    """Why calls are blocked. Only `scope`, `blocked`, `state` and `flag` are told of a scope that is not blocked."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    scope: str
+    blocked: bool
+    state: FlagState
+    flag: FlagNow
+    blocked_by: str | None = None
+    """The scope whose flag blocks: this one, or `global`."""
+    http_status: int | None = None
+    """What services answer."""
+    error: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    budgets: list[StandingNow] = []
+    """The budgets of the scope that blocks, the fullest first."""
+    unknown_budgets: list[str] = []
+    """Those of them whose spend is not known now."""
+    last_events: list[LastEvent] = []
+    last_events_from: str = "nowhere"
+    """`ClickHouse`, or `nowhere` while it is away."""
+    next_steps: list[str] = []
+    """What a person can do."""
+
+
+@router.get("/why/{scope:path}", summary="Explain why calls are blocked")
+async def explain(
+    scope: ScopePath,
+    parts: TheParts,
+    caller: Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER))],
+    events: Annotated[int, Query(ge=0, le=100, description="how many of the last events to show")] = 10,
+) -> WhyAnswer:
+    """The flag that blocks, its budgets with their numbers, the last events that led there, and what to do.
+
+    A stop of the whole company blocks every scope. Its numbers are shown to those who may see them.
+    """
+    check_scope(caller, scope)
+    now_ms, sight = time.time_ns() // 1_000_000, Sight.of(caller)
+    own, company = parts.live.flag(scope), parts.live.flag(GLOBAL_SCOPE)
+    flag = next((found for found in (own, company) if found is not None and _blocks(found, now_ms)), None)
+    if flag is None:
+        now = FlagNow.of(own, now_ms) if own is not None else None
+        now = now or FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
+        state = now.state if now.in_force else FlagState.OK
+        return WhyAnswer(scope=scope, blocked=False, state=state, flag=now)
+    shown = sight.of_flag(flag)
+    assert shown is not None, "a flag that blocks is of a scope that may be seen, or the company's"
+    budgets: list[BudgetStanding] = []
+    unknown: list[str] = []
+    last: list[LastEvent] | None = None
+    if sight.sees(flag.scope):
+        budgets, unknown = await _standings(parts, flag.scope, now_ms)
+        last = await _last_events(parts, caller, flag, now_ms, events) if events else []
+    found = Why(scope, flag, budgets)
+    return WhyAnswer(
+        scope=scope,
+        blocked=True,
+        state=flag.state,
+        flag=FlagNow.of(shown, now_ms),
+        blocked_by=flag.scope,
+        http_status=found.http_status,
+        error=flag.reason,
+        since=flag.since,
+        until=flag.until,
+        budgets=[StandingNow.model_validate(stands.as_json()) for stands in budgets],
+        unknown_budgets=unknown,
+        last_events=last or [],
+        last_events_from="nowhere" if last is None or not events else "ClickHouse",
+        next_steps=found.next_steps if sight.sees(flag.scope) else [],
+    )
+
+
+def _blocks(flag: Flag, now_ms: int) -> bool:
+    return flag.blocked and FlagNow.of(flag, now_ms).in_force
+
+
+async def _standings(parts: Parts, scope: str, now_ms: int) -> tuple[list[BudgetStanding], list[str]]:
+    """The scope's budgets, the fullest first, and the ids of those whose spend is not known."""
+    budgets = parts.live.book().for_scope(scope)
+    starts = [window_start(budget.window, now_ms) for budget in budgets]
+    sums = await asyncio.gather(
+        *(parts.sums.get(scope, budget.window, start) for budget, start in zip(budgets, starts, strict=True))
+    )
+    known = [
+        standing(budget, found.record, start)
+        for budget, start, found in zip(budgets, starts, sums, strict=True)
+        if found is not None
+    ]
+    known.sort(key=lambda stands: stands.spent * 10_000 // stands.budget.limit, reverse=True)
+    return known, [budget.id for budget, found in zip(budgets, sums, strict=True) if found is None]
+
+
+async def _last_events(parts: Parts, caller: Caller, flag: Flag, now_ms: int, limit: int) -> list[LastEvent] | None:
+    """The newest events of the flag's window; None while ClickHouse is away."""
+    dimension_and_name = parse_scope(flag.scope)
+    start_ms = parse_instant(flag.window.start) if flag.window is not None else 0
+    wanted = EventFilter(
+        by=dict([dimension_and_name]) if dimension_and_name is not None else {}, within=Range(start_ms, now_ms + 1)
+    )
+    try:
+        async with asyncio.timeout(_EVENTS_SECONDS_MAX):
+            page = await parts.numbers.events(restriction_of(caller), wanted, limit)
+    except (NumbersError, TimeoutError):
+        return None
+    return [
+        LastEvent(
+            time=format_instant(row.time_ms),
+            event_id=row.event_id,
+            source=row.source,
+            user=row.user,
+            provider=row.provider,
+            model=row.model,
+            agent=row.agent,
+            cost_usd=row.cost_usd,
+            price_status=row.price_status,
+        )
+        for row in page.items
+    ]
+
+
+ROOM: Final = Room("why", api=router)

@@ -1,0 +1,125 @@
+"""The spend of `global` and of shared scopes in the windows that people look at."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from tollgate.console.live.ignored import Ignored
+from tollgate.domain.windows import DAY_MS, HOUR_MS, day_start, hour_start, month_start, months_later
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.record_reading import UnreadableError, read_record
+from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.topics import Topic
+
+SCOPES_MAX: Final = 20_000
+"""With seven windows of some 600 bytes each these take 100 MB."""
+
+_USER_PREFIX: Final = b"user/"
+
+
+class HeldSpend:
+    """By scope, window kind and start the record that was last written. `now_ms` decides which windows are kept."""
+
+    def __init__(self, ignored: Ignored, now_ms: int) -> None:
+        self._windows: dict[str, dict[tuple[str, str], bytes]] = {}
+        self._ignored = ignored
+        self.left_out = 0
+        """How many records were left out because there are too many scopes."""
+        self._set_oldest(now_ms)
+
+    def _set_oldest(self, now_ms: int) -> None:
+        """Instants as text, whose order is that of the instants."""
+        hour, day = hour_start(now_ms), day_start(now_ms)
+        self._next_hour_ms = hour + HOUR_MS
+        self._oldest_hour_of_company = format_instant(min(day, hour - HOUR_MS))
+        self._oldest = {
+            "hour": format_instant(hour - HOUR_MS),
+            "day": format_instant(day - DAY_MS),
+            "month": format_instant(months_later(month_start(now_ms), -1)),
+            "lifetime": "",
+        }
+
+    def _is_kept(self, scope: str, kind: str, start: str) -> bool:
+        oldest = self._oldest.get(kind)
+        if oldest is None:
+            # The windows of another calendar.
+            return False
+        if kind == "hour" and scope == GLOBAL_SCOPE:
+            oldest = self._oldest_hour_of_company
+        return start >= oldest
+
+    def advance(self, now_ms: int) -> None:
+        """Drop windows that are no longer kept. To be called at least once an hour."""
+        if now_ms < self._next_hour_ms:
+            return
+        self._set_oldest(now_ms)
+        for scope, windows in list(self._windows.items()):
+            for kind, start in [window for window in windows if not self._is_kept(scope, *window)]:
+                del windows[kind, start]
+            if not windows:
+                del self._windows[scope]
+
+    def take(self, key: bytes, value: bytes | None) -> tuple[str, str, str] | None:
+        """Take in a record. Scope, kind and start when something changed."""
+        if key.startswith(_USER_PREFIX):
+            return None
+        try:
+            # A scope's name may hold a bar itself.
+            scope, kind, start = key.decode().rsplit("|", 2)
+        except ValueError:
+            self._ignored.note(Topic.SPEND, "the key is no window")
+            return None
+        if not self._is_kept(scope, kind, start):
+            return None
+        windows = self._windows.get(scope)
+        if value is None:
+            if windows is None or windows.pop((kind, start), None) is None:
+                return None
+            return scope, kind, start
+        try:
+            record = read_record(SpendRecord.model_validate_json, value)
+        except UnreadableError as error:
+            self._ignored.note(Topic.SPEND, str(error))
+            return None
+        if (record.scope, record.window.kind.value, record.window.start) != (scope, kind, start):
+            self._ignored.note(Topic.SPEND, "the key is not that of the window")
+            return None
+        if windows is None:
+            if len(self._windows) >= SCOPES_MAX and scope != GLOBAL_SCOPE:
+                self.left_out += 1
+                return None
+            windows = self._windows[scope] = {}
+        windows[kind, start] = value
+        return scope, kind, start
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._windows.clear()
+        self.left_out = 0
+
+    def get(self, scope: str, kind: WindowKind, start_ms: int) -> SpendRecord | None:
+        """The sum of a scope in a window; None when nothing was spent in it, or it is not kept."""
+        return self.by_key(scope, kind.value, format_instant(start_ms))
+
+    def by_key(self, scope: str, kind: str, start: str) -> SpendRecord | None:
+        """As `get`, with the window as it is written in the topic."""
+        value = self._windows.get(scope, {}).get((kind, start))
+        return None if value is None else SpendRecord.model_validate_json(value)
+
+    def windows(self, scope: str) -> Iterator[SpendRecord]:
+        """Every sum of the scope that is kept, in no order."""
+        return map(SpendRecord.model_validate_json, self._windows.get(scope, {}).values())
+
+    def keeps(self, scope: str) -> bool:
+        """Whether a missing sum of this scope means that nothing was spent."""
+        if scope.startswith("user/"):
+            return False
+        return not self.left_out or scope in self._windows
+
+    def holds(self, scope: str, kind: WindowKind, start_ms: int) -> bool:
+        """Whether the sum of this scope and window is known, be it nothing."""
+        return self.keeps(scope) and self._is_kept(scope, kind.value, format_instant(start_ms))
+
+    def scopes(self) -> Iterable[str]:
+        """Every scope that is kept, in no order."""
+        return self._windows

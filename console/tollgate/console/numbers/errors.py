@@ -1,0 +1,43 @@
+"""Errors of the numbers.
+
+    NumbersError
+    ├── UnavailableError   not now: ClickHouse is away or overloaded; the same question may be asked again
+    ├── TooLargeError      the answer would be larger, or take longer to compute, than a question may
+    └── BadQuestionError   what was asked for makes no sense: a range that ends before it begins
+
+No text of these errors holds what was asked for or what ClickHouse said of it.
+"""
+
+from typing import Final
+
+
+class NumbersError(Exception):
+    """Anything that the numbers raise on purpose. The text is one sentence for people."""
+
+
+class UnavailableError(NumbersError):
+    """ClickHouse cannot be reached or cannot answer now. May be retried after `retry_seconds`."""
+
+    def __init__(self, reason: str, retry_seconds: int = 2) -> None:
+        super().__init__(reason)
+        self.retry_seconds = retry_seconds
+
+
+class TooLargeError(NumbersError):
+    """The question goes over a bound on rows, memory or time. A shorter range may be answered."""
+
+
+class BadQuestionError(NumbersError):
+    """The question itself is wrong."""
+
+
+# ClickHouse's codes for a question that went over one of its bounds.
+TOO_LARGE: Final = {
+    158: "reads too many rows",
+    159: "takes too long",
+    160: "would take too long",
+    191: "needs too much memory",
+    241: "needs too much memory",
+    307: "reads too many bytes",
+    396: "has too many rows",
+}

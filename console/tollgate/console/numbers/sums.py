@@ -1,0 +1,223 @@
+"""What was spent, window by window and name by name: the worker's own sums where it has them, else from `usage`."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+from tollgate.console.numbers.answers import Series, Share, Shares, Sum
+from tollgate.console.numbers.questions import Questions, Row
+from tollgate.console.numbers.ranges import Range, cover, held_from, is_aligned, starts
+from tollgate.console.numbers.restriction import Names
+from tollgate.domain.windows import window_end
+from tollgate.schemas.amounts import PICO, format_usd
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import SpendRecord, Window, WindowKind
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
+
+SHARES_MAX: Final = 1000
+
+# Decimals leave ClickHouse as text: a number of JSON would be read as a float.
+_USAGE: Final = "mapApply((name, amount) -> (toString(name), toString(amount)), {}) AS amounts"
+_IN_RANGE: Final = (
+    "time >= fromUnixTimestamp64Milli({from_ms:Int64}) AND time < fromUnixTimestamp64Milli({to_ms:Int64})"
+)
+# With a set of pairs ClickHouse finds the rows by the table's order.
+_IN_WINDOWS: Final = """
+(window, window_start) IN (
+    SELECT pair.1, fromUnixTimestamp64Milli(pair.2, 'UTC')
+    FROM (SELECT arrayJoin(arrayZip({kinds:Array(String)}, {starts:Array(Int64)})) AS pair)
+) AND timezone = 'UTC'
+"""
+_START_OF: Final = {
+    WindowKind.HOUR: "toStartOfHour(time)",
+    WindowKind.DAY: "toStartOfDay(time)",
+    WindowKind.MONTH: "toDateTime(toStartOfMonth(time), 'UTC')",
+    WindowKind.LIFETIME: "toDateTime(0, 'UTC')",
+}
+
+
+def picousd(text: str) -> int:
+    """A decimal string of a sum, of any size and sign, as 10⁻¹² USD."""
+    whole, _, fraction = text.lstrip("-").partition(".")
+    amount = int(whole) * PICO + int(fraction.ljust(12, "0") or 0)
+    return -amount if text.startswith("-") else amount
+
+
+def conditions(names: Names) -> tuple[str, dict[str, Any]]:
+    """The condition on rows of `usage` with these names, and its parameters. Columns are named by the dimensions."""
+    if names.impossible:
+        return "false", {}
+    parts = [f"{dimension.value} = {{name_{dimension.value}:String}}" for dimension in names.by]
+    return " AND ".join(parts) or "true", {f"name_{dimension.value}": name for dimension, name in names.by.items()}
+
+
+async def spend_of(questions: Questions, scope: str, kind: WindowKind, start_ms: int) -> SpendRecord | None:
+    """The worker's own sum of a scope in a window, as in the topic; None when nothing was spent."""
+    rows = await questions.rows(
+        f"""
+        SELECT toString(spent_usd), toString(retail_usd), {_USAGE.format("usage")}, events,
+            toUnixTimestamp64Milli(updated_at)
+        FROM spend
+        WHERE window = {{kind:String}} AND window_start = fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
+            AND scope = {{scope:String}} AND timezone = 'UTC'
+        """,  # noqa: S608 # our own text alone
+        {"kind": kind.value, "start": start_ms, "scope": scope},
+    )
+    if not rows:
+        return None
+    spent, retail, usage, events, updated_ms = rows[0]
+    return SpendRecord(
+        scope=scope,
+        window=Window(kind=kind, start=format_instant(start_ms), end=format_instant(window_end(kind, start_ms))),
+        spent_usd=spent,
+        retail_usd=retail,
+        usage=usage,
+        events=events,
+        updated_at=format_instant(updated_ms),
+    )
+
+
+async def series(questions: Questions, names: Names, kind: WindowKind, within: Range) -> Series:
+    """The sum of each window that touches the range, of the part of it that is within the range."""
+    asked_at = questions.now_ms()
+    all_starts = starts(kind, within)
+    scope = None if names.impossible else names.scope
+    is_whole = is_aligned(kind, within.from_ms) and window_end(kind, all_starts[-1]) == within.to_ms
+    held = held_from(kind, asked_at)
+    from_worker = [at for at in all_starts if at >= held] if scope is not None and is_whole else []
+    asked = []
+    if from_worker:
+        assert scope is not None
+        asked.append(_worker_series(questions, scope, kind, from_worker))
+    older = Range(within.from_ms, from_worker[0]) if from_worker and from_worker[0] > within.from_ms else within
+    if not from_worker or older is not within:
+        asked.append(_usage_series(questions, names, kind, older))
+    found = {row[0]: Sum(*row) for rows in await asyncio.gather(*asked) for row in rows}
+    return Series([found.get(at) or Sum(at, "0", "0", 0, {}) for at in all_starts], asked_at)
+
+
+async def _worker_series(questions: Questions, scope: str, kind: WindowKind, wanted: list[int]) -> list[Row]:
+    return await questions.rows(
+        f"""
+        SELECT toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd), events,
+            {_USAGE.format("usage")}
+        FROM spend
+        WHERE {_IN_WINDOWS} AND scope = {{scope:String}}
+        """,  # noqa: S608 # our own text alone
+        {"kinds": [kind.value] * len(wanted), "starts": wanted, "scope": scope},
+    )
+
+
+async def _usage_series(questions: Questions, names: Names, kind: WindowKind, within: Range) -> list[Row]:
+    where, parameters = conditions(names)
+    return await questions.rows(
+        f"""
+        SELECT toUnixTimestamp({_START_OF[kind]}) * 1000 AS start, toString(sum(cost_usd)), toString(sum(retail_usd)),
+            count(), {_USAGE.format("sumMap(usage)")}
+        FROM usage
+        WHERE {_IN_RANGE} AND {where}
+        GROUP BY start
+        """,  # noqa: S608 # our own text and columns of the enumeration
+        {"from_ms": within.from_ms, "to_ms": within.to_ms, **parameters},
+    )
+
+
+async def shares(questions: Questions, names: Names, by: Dimension, within: Range, limit: int) -> Shares:
+    """The names of a dimension with the highest costs in the range, and all the others together."""
+    asked_at = questions.now_ms()
+    windows = cover(within, asked_at) if not names.by and not names.impossible else None
+    if windows is None:
+        rows = await _usage_shares(questions, names, by, within, limit)
+        total = rows[0][4:7] if rows else ["0", "0", 0]
+    else:
+        rows, total = await asyncio.gather(
+            _worker_shares(questions, by, windows, limit), _worker_total(questions, GLOBAL_SCOPE, windows)
+        )
+        named: Row = rows[0][4:7] if rows else ["0", "0", 0]
+        rows = _with_nameless([row[:4] for row in rows], named, total)[:limit]
+    return _shares([row[:4] for row in rows], total, asked_at)
+
+
+def shares_of(rows: list[Row], total: Row, limit: int, as_of_ms: int) -> Shares:
+    """The shares of sums that are known already, `[name, cost, retail value, events]` of each name; `total` is of all
+    events, also of those without a name.
+    """
+    cost, retail = (sum(picousd(row[column]) for row in rows) for column in (1, 2))
+    named: Row = [format_usd(cost), format_usd(retail), sum(row[3] for row in rows)]
+    ordered = sorted(rows, key=lambda row: (-picousd(row[1]), row[0]))
+    return _shares(_with_nameless(ordered, named, total)[:limit], total, as_of_ms)
+
+
+async def _worker_shares(
+    questions: Questions, by: Dimension, windows: Iterable[tuple[WindowKind, int]], limit: int
+) -> list[Row]:
+    """Rows of name, cost, retail value, events, and after them the sums of these over all names."""
+    kinds, firsts = zip(*windows, strict=True)
+    return await questions.rows(
+        f"""
+        SELECT substring(scope, length({{prefix:String}}) + 1) AS name, toString(sum(spent_usd) AS cost),
+            toString(sum(retail_usd) AS retail), sum(events) AS calls,
+            toString(sum(cost) OVER ()), toString(sum(retail) OVER ()), sum(calls) OVER ()
+        FROM spend
+        WHERE {_IN_WINDOWS} AND startsWith(scope, {{prefix:String}})
+        GROUP BY scope
+        ORDER BY cost DESC, scope
+        LIMIT {{limit:UInt32}}
+        """,  # noqa: S608 # our own text alone
+        {"kinds": [kind.value for kind in kinds], "starts": list(firsts), "prefix": f"{by.value}/", "limit": limit},
+    )
+
+
+async def _worker_total(questions: Questions, scope: str, windows: Iterable[tuple[WindowKind, int]]) -> Row:
+    kinds, firsts = zip(*windows, strict=True)
+    rows = await questions.rows(
+        f"SELECT toString(sum(spent_usd)), toString(sum(retail_usd)), sum(events) FROM spend"  # noqa: S608 # our own text
+        f" WHERE {_IN_WINDOWS} AND scope = {{scope:String}}",
+        {"kinds": [kind.value for kind in kinds], "starts": list(firsts), "scope": scope},
+    )
+    return rows[0]
+
+
+def _with_nameless(rows: list[Row], named: Row, total: Row) -> list[Row]:
+    """The worker keeps no sum of events without a name: they are what the whole has more than all that are named."""
+    calls = total[2] - named[2]
+    if calls <= 0:
+        # The two are written one after the other: while events arrive, the whole may be behind its parts.
+        return rows
+    cost = picousd(total[0]) - picousd(named[0])
+    nameless: Row = ["", format_usd(cost), format_usd(picousd(total[1]) - picousd(named[1])), calls]
+    return sorted([*rows, nameless], key=lambda row: -picousd(row[1]))
+
+
+async def _usage_shares(questions: Questions, names: Names, by: Dimension, within: Range, limit: int) -> list[Row]:
+    where, parameters = conditions(names)
+    return await questions.rows(
+        f"""
+        SELECT {by.value} AS name, toString(sum(cost_usd) AS cost), toString(sum(retail_usd) AS retail),
+            count() AS calls, toString(sum(cost) OVER ()), toString(sum(retail) OVER ()), sum(calls) OVER ()
+        FROM usage
+        WHERE {_IN_RANGE} AND {where}
+        GROUP BY name
+        ORDER BY cost DESC, name
+        LIMIT {{limit:UInt32}}
+        """,  # noqa: S608 # our own text and columns of the enumeration
+        {"from_ms": within.from_ms, "to_ms": within.to_ms, "limit": limit, **parameters},
+    )
+
+
+def _shares(rows: list[Row], total: Row, as_of_ms: int) -> Shares:
+    whole = picousd(total[0])
+    items = [Share(name, cost, retail, calls, percent(picousd(cost), whole)) for name, cost, retail, calls in rows]
+    calls_left = total[2] - sum(item.events for item in items)
+    rest = None
+    if calls_left > 0:
+        cost_left = whole - sum(picousd(item.cost_usd) for item in items)
+        retail_left = picousd(total[1]) - sum(picousd(item.retail_usd) for item in items)
+        rest = Share("", format_usd(cost_left), format_usd(retail_left), calls_left, percent(cost_left, whole))
+    return Shares(items, rest, Share("", total[0], total[1], total[2], percent(whole, whole)), as_of_ms)
+
+
+def percent(part_picousd: int, whole_picousd: int) -> str:
+    """`percent(1, 3)` is "33.33", rounded down; "0.00" of nothing."""
+    hundredths = part_picousd * 10_000 // whole_picousd if whole_picousd > 0 else 0
+    return f"{hundredths // 100}.{hundredths % 100:02d}"

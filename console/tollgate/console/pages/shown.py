@@ -1,0 +1,171 @@
+"""How amounts, percentages and times read on a page. What is unknown is shown as such, never as zero."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any, Final
+from urllib.parse import quote
+
+from markupsafe import Markup
+from pydantic import BaseModel
+
+WARN_PERCENT: Final = 80
+OVER_PERCENT: Final = 100
+MINUS: Final = "\u2212"
+GAP: Final = "\u00a0"
+# Characters that are not seen but change how the text around them reads: controls, and those that turn its direction.
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+)
+_ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def decimal(value: Any) -> Decimal | None:
+    """The number that a decimal string, an integer or a Decimal stands for; None when there is none."""
+    if value is None or value == "" or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def exact(value: Any) -> str:
+    """All digits, without an exponent and without trailing zeros: `0.000025`, `1234.5`."""
+    number = decimal(value)
+    if number is None:
+        return ""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def money(value: Any) -> str:
+    """US dollars for reading, at least two decimals.
+
+    From one cent on, two: `$1,234.50`. Less shows two significant digits, so that a small price is never `$0.00`:
+    `$0.000025`.
+    """
+    number = decimal(value)
+    if number is None:
+        return ""
+    sign, size = (MINUS if number < 0 else ""), abs(number)
+    places = 2 if size >= Decimal("0.01") or size == 0 else min(12, 1 - size.adjusted())
+    rounded = size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    text = f"{rounded:,f}"
+    while places > 2 and text.endswith("0"):
+        text, places = text[:-1], places - 1
+    return f"{sign}${text}"
+
+
+def count(value: Any) -> str:
+    """A number with thousands separators, at most three decimals: `41,208`."""
+    number = decimal(value)
+    if number is None:
+        return ""
+    if number != number.to_integral_value():
+        number = number.quantize(Decimal("0.001"), ROUND_HALF_UP).normalize()
+    return f"{number:,f}".replace("-", MINUS)
+
+
+def percent(value: Any) -> str:
+    """A percentage, rounded down so that a limit shows as reached only when it is: 99.97 reads `99 %`."""
+    number = decimal(value)
+    if number is None:
+        return ""
+    if 0 < number < 1:
+        return f"<1{GAP}%"
+    return f"{number.to_integral_value(ROUND_FLOOR):,f}{GAP}%".replace("-", MINUS)
+
+
+def level(value: Any) -> str:
+    """The colour of a share of a limit: `ok`, `warn` from 80 %, `over` from 100 %, `unknown`."""
+    number = decimal(value)
+    if number is None:
+        return "unknown"
+    return "over" if number >= OVER_PERCENT else "warn" if number >= WARN_PERCENT else "ok"
+
+
+def fill(value: Any, whole: Any = 100) -> str:
+    """How much of a bar is filled, 0 to 100, at most two decimals. More than the whole stops at 100."""
+    number = (decimal(value) or Decimal(0)) * 100 / (decimal(whole) or Decimal(100))
+    return exact(min(max(number, Decimal(0)), Decimal(100)).quantize(Decimal("0.01")))
+
+
+def instant(value: Any) -> datetime | None:
+    """An instant in UTC from a datetime with a zone, RFC 3339 text or milliseconds; None when there is none."""
+    if value is None or value == "" or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000, UTC) if 0 <= value < 253_402_300_800_000 else None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def rfc3339(value: Any) -> str:
+    """The instant for `<time datetime>`: `2026-11-29T04:38:00Z`."""
+    moment = instant(value)
+    return (
+        moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+        if moment
+        else ""
+    )
+
+
+def utc(value: Any, form: str = "datetime") -> str:
+    """The instant in UTC as it reads until a script has put it into the reader's zone."""
+    moment = instant(value)
+    if moment is None:
+        return ""
+    forms = {"time": "%H:%M:%S UTC", "minute": "%H:%M UTC", "date": "%d %b %Y", "day": "%d %b"}
+    return moment.strftime(forms.get(form, "%d %b %Y, %H:%M UTC")).lstrip("0")
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON types; amounts and instants become text."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, Decimal):
+        return exact(value)
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def data(value: Any) -> Markup:
+    """JSON for `<script type="application/json">`: nothing in it can end the element or start another."""
+    text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.translate(_ESCAPED))  # noqa: S704 # every character that HTML knows is escaped above
+
+
+def seen(value: Any) -> Any:
+    """Text with every unseen character written out, `\\u202e`, so that no name reads like another. Others stay."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
+
+
+def path_part(text: Any) -> str:
+    """A name as one part of a path: a slash in it is `%2F`, and a part of dots alone names no folder above."""
+    quoted = quote(str(text), safe="")
+    return quoted.replace(".", "%2E") if quoted.strip(".") == "" else quoted
+
+
+def scope_href(scope: str) -> str:
+    """The page that explains a scope: a user's own page, else the budgets of the scope."""
+    dimension, _, name = scope.partition("/")
+    return f"/users/{path_part(name)}" if dimension == "user" and name else f"/budgets?scope={quote(scope, safe='')}"
+
+
+FILTERS: Final = {
+    "exact": exact, "money": money, "count": count, "percent": percent, "level": level, "fill": fill,
+    "rfc3339": rfc3339, "utc": utc, "data": data, "path_part": path_part,
+    "scope_href": scope_href,
+}  # fmt: skip

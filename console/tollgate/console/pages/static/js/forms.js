@@ -1,0 +1,188 @@
+// Dialogs, sliders with a preview, and forms that are sent to the API.
+//
+// <form data-api="PUT /api/v1/budgets/…" data-version="3"> is sent as JSON: a field `thresholds.warning.percent` becomes
+// a member of members, an empty field is left out. Nothing is written before somebody presses the button.
+import { money } from "./amounts.js";
+import { news } from "./live.js";
+
+const PREVIEW_MS = 250;
+
+export function toast(text, level = "ok") {
+  const box = document.getElementById("toasts");
+  const made = document.createElement("div");
+  made.className = "toast";
+  made.dataset.level = level;
+  const words = document.createElement("p");
+  words.textContent = text;
+  const close = document.createElement("button");
+  close.type = "button";
+  close.setAttribute("aria-label", "Close the message");
+  close.textContent = "✕";
+  close.addEventListener("click", () => made.remove());
+  made.append(words, close);
+  box.append(made);
+  // What went wrong stays until it was read.
+  if (level === "ok") setTimeout(() => made.remove(), 6_000);
+}
+
+export function bodyOf(form) {
+  const body = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || field.type === "submit" || ("header" in field.dataset)) continue;
+    if (field.type === "radio" && !field.checked) continue;
+    const value = field.type === "checkbox" ? field.checked : field.value.trim();
+    if (value === "") continue;
+    const path = field.name.split(".");
+    const last = path.pop();
+    path.reduce((at, name) => (at[name] ??= {}), body)[last] = value;
+  }
+  return body;
+}
+
+// What the API said, as one sentence.
+function sentence(status, problem) {
+  if (status === 409 || status === 412) {
+    const who = problem.actor ? ` by ${problem.actor}` : "";
+    return `Changed${who} meanwhile, so nothing was saved. Load the page again to see what holds now.`;
+  }
+  if (status === 401) return "You are logged out. Log in again; what you typed is still here.";
+  return problem.detail || `The server answered with ${status}.`;
+}
+
+async function send(method, url, body, headers = {}) {
+  const answer = await fetch(url, {
+    method,
+    headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    credentials: "same-origin",
+  });
+  const text = await answer.text();
+  let value = {};
+  try {
+    value = text ? JSON.parse(text) : {};
+  } catch {
+    // An answer of a proxy that is no JSON.
+  }
+  return [answer.ok, answer.status, value];
+}
+
+function showErrors(form, lines) {
+  form.querySelector(".form-errors")?.remove();
+  if (!lines.length) return;
+  const box = document.createElement("div");
+  box.className = "form-errors";
+  box.setAttribute("role", "alert");
+  const list = document.createElement("ul");
+  for (const line of lines) {
+    const item = document.createElement("li");
+    item.textContent = line;
+    list.append(item);
+  }
+  box.append(list);
+  form.prepend(box);
+}
+
+async function submit(form) {
+  const [method, url] = form.dataset.api.split(" ");
+  const key = (form.dataset.key ??= crypto.randomUUID?.() ?? String(Math.random()).slice(2));
+  const headers = { "Idempotency-Key": key };
+  if (form.dataset.version) headers["If-Match"] = `"${form.dataset.version}"`;
+  const buttons = [...form.querySelectorAll("button[type=submit], button:not([type])")];
+  buttons.forEach((button) => (button.disabled = true));
+  try {
+    const [ok, status, answer] = await send(method, url, method === "DELETE" ? undefined : bodyOf(form), headers);
+    showErrors(form, ok ? [] : [sentence(status, answer)]);
+    // The same key with other content is refused, so a corrected form has a new one.
+    delete form.dataset.key;
+    if (!ok) return;
+    if (answer.version) form.dataset.version = answer.version;
+    toast(form.dataset.done || "Saved.");
+    form.closest("dialog")?.close();
+    form.dispatchEvent(new CustomEvent("saved", { bubbles: true, detail: answer }));
+    if (form.dataset.next) location.assign(form.dataset.next);
+    else news();
+  } catch {
+    // The key stays: a second try of the same change is done once.
+    showErrors(form, ["The server cannot be reached. Nothing is known to be saved: try again."]);
+  } finally {
+    buttons.forEach((button) => (button.disabled = false));
+  }
+}
+
+function fillOf(range) {
+  const { min, max, value } = range;
+  range.style.setProperty("--fill", `${((value - min) / (max - min)) * 100}%`);
+}
+
+function startSlider(slider) {
+  const range = slider.querySelector("input[type=range]");
+  const field = slider.querySelector("input:not([type=range])");
+  fillOf(range);
+  range.setAttribute("aria-valuetext", money(field.value));
+  range.addEventListener("input", () => {
+    field.value = range.value;
+    fillOf(range);
+    range.setAttribute("aria-valuetext", money(range.value));
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  field.addEventListener("input", () => {
+    const amount = Number(field.value);
+    if (!Number.isFinite(amount) || document.activeElement === range) return;
+    range.value = String(amount);
+    fillOf(range);
+  });
+}
+
+// Asks the API what the form would do: <form data-preview="/api/v1/budgets/…/preview"> with a [data-preview-text] in it.
+function startPreview(form) {
+  const box = form.querySelector(".preview");
+  let timer = 0;
+  let number = 0;
+  const ask = async () => {
+    const mine = ++number;
+    if (!form.checkValidity()) return;
+    try {
+      const [ok, status, answer] = await send("POST", form.dataset.preview, bodyOf(form));
+      if (mine !== number) return;
+      box.dataset.level = ok ? (answer.level ?? "ok") : "over";
+      box.querySelector("p").textContent = ok ? answer.sentence : sentence(status, answer);
+    } catch {
+      if (mine === number) box.querySelector("p").textContent = "The preview cannot be made now: the server cannot be reached.";
+    }
+  };
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, PREVIEW_MS);
+  });
+}
+
+function prepare(root) {
+  for (const slider of root.querySelectorAll("[data-slider]:not([data-ready])")) {
+    slider.dataset.ready = "";
+    startSlider(slider);
+  }
+  for (const form of root.querySelectorAll("form[data-preview]:not([data-ready])")) {
+    form.dataset.ready = "";
+    startPreview(form);
+  }
+}
+
+export function startForms() {
+  prepare(document);
+  document.addEventListener("htmx:after:swap", () => prepare(document));
+  document.addEventListener("click", (event) => {
+    const opener = event.target.closest?.("[data-open]");
+    if (opener) document.getElementById(opener.dataset.open)?.showModal();
+    if (event.target.closest?.("[data-close]")) event.target.closest("dialog")?.close();
+    // A click beside the dialog.
+    if (event.target.matches?.("dialog.dialog")) event.target.close();
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.dataset.api) return;
+    event.preventDefault();
+    const question = event.submitter?.dataset.confirm;
+    if (question && !confirm(question)) return;
+    submit(form);
+  });
+}

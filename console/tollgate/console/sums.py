@@ -1,0 +1,81 @@
+"""What a scope has spent: from memory where it is kept, else from ClickHouse by key. A million users cost no memory."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from tollgate.console.live import Live
+from tollgate.console.numbers import Numbers, NumbersError
+from tollgate.schemas.outputs import SpendRecord, WindowKind
+
+SUMS_MAX: Final = 10_000
+"""Sums of ClickHouse that are remembered, those that were asked for last. Each takes some 2 kB."""
+
+# Within this time a sum is taken as it is; afterwards it is asked for again, while the old one still answers.
+FRESH_MS: Final = 1_000
+# An older sum says too little; the caller waits for a new one.
+OLD_MS: Final = 10_000
+# Nobody waits longer than this for ClickHouse.
+WAIT_SECONDS_MAX: Final = 0.25
+
+_Key = tuple[str, WindowKind, int]
+
+
+# Questions under way. Who asks while there are more is not told.
+ASKING_MAX: Final = 500
+
+
+class Known(NamedTuple):
+    """A sum, and when it was known to be so. `record` is None when nothing was spent."""
+
+    record: SpendRecord | None
+    as_of_ms: int
+
+
+class Sums:
+    """Sums by scope and window. Those of users are as far behind as the sink is, which flags are not."""
+
+    def __init__(self, live: Live, numbers: Numbers) -> None:
+        self._live, self._numbers = live, numbers
+        self._known: OrderedDict[_Key, Known] = OrderedDict()
+        self._asking: dict[_Key, asyncio.Task[Known | None]] = {}
+
+    async def get(self, scope: str, kind: WindowKind, start_ms: int) -> Known | None:
+        """The sum of a scope in a window. None when nobody tells it within a quarter of a second."""
+        if self._live.knows(scope, kind, start_ms):
+            fresh = self._live.freshness("spend")
+            return Known(self._live.spend(scope, kind, start_ms), fresh.as_of_ms) if fresh.as_of_ms else None
+        key = (scope, kind, start_ms)
+        known = self._known.get(key)
+        age = time.time_ns() // 1_000_000 - known.as_of_ms if known is not None else OLD_MS
+        if known is not None and age < OLD_MS:
+            self._known.move_to_end(key)
+            if age >= FRESH_MS:
+                self._ask(key)
+            return known
+        asking = self._ask(key)
+        if asking is None:
+            return None
+        await asyncio.wait([asking], timeout=WAIT_SECONDS_MAX)
+        return asking.result() if asking.done() else None
+
+    def _ask(self, key: _Key) -> "asyncio.Task[Known | None] | None":
+        """The question that is under way for this sum, or a new one; None when there are too many."""
+        asking = self._asking.get(key)
+        if asking is None and len(self._asking) < ASKING_MAX:
+            asking = self._asking[key] = asyncio.create_task(self._learn(key))
+            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        return asking
+
+    async def _learn(self, key: _Key) -> Known | None:
+        asked_ms = time.time_ns() // 1_000_000
+        try:
+            record = await self._numbers.spend_of(*key)
+        except NumbersError:
+            return None
+        known = self._known[key] = Known(record, asked_ms)
+        self._known.move_to_end(key)
+        while len(self._known) > SUMS_MAX:
+            self._known.popitem(last=False)
+        return known

@@ -1,0 +1,86 @@
+"""What the worker makes of the control topic's setting `stop`: whatever cannot be read leaves the record in force."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tollgate.domain.pricing import load_price_book
+from tollgate.domain.stops import Stop
+from tollgate.runtime.settings import Settings
+from tollgate.worker.control import ControlReader
+
+STOP = Stop(True, "ada", "the provider bills twice")
+RECORD: dict[str, Any] = {
+    "name": "stop",
+    "value": {"stopped": True},
+    "actor": "ada",
+    "reason": "the provider bills twice",
+    "version": 3,
+    "updated_at": "2026-11-21T10:00:00Z",
+}
+
+
+class Reader:
+    """A reader of the control topic that is handed its records."""
+
+    def __init__(self) -> None:
+        self._reader = ControlReader(Settings(), load_price_book("default"))
+
+    def take(self, record: dict[str, Any] | bytes | None, key: str = "setting/stop") -> Stop | None:
+        """The stop in force after one more record."""
+        self._reader._take(key, json.dumps(record).encode() if isinstance(record, dict) else record)
+        return self._reader._policy().stop
+
+
+def test_the_setting_stops_and_its_end_says_who_let_spending_go_on() -> None:
+    reader = Reader()
+    assert reader.take(RECORD) == STOP
+    end = RECORD | {"value": {"stopped": False}, "actor": "bob", "reason": "mended", "version": 4}
+    assert reader.take(end) == Stop(False, "bob", "mended")
+    assert reader.take(RECORD) == STOP
+    assert reader.take(None) is None
+
+
+def test_without_a_record_nothing_is_stopped() -> None:
+    assert Reader().take(RECORD | {"name": "quiet"}, "setting/quiet") is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"{",
+        b"",
+        b"[" * 100_000,
+        b"\xff",
+        RECORD | {"value": {"stopped": "false"}},
+        RECORD | {"value": {"stopped": 0}},
+        RECORD | {"value": False},
+        RECORD | {"value": {}},
+        RECORD | {"value": None},
+        RECORD | {"name": "other", "value": {"stopped": False}},
+        RECORD | {"value": {"stopped": False}, "actor": "a\nb"},
+        RECORD | {"value": {"stopped": False}, "reason": "x" * 5_000},
+        {"stopped": False},
+    ],
+    ids=str,
+)
+def test_a_record_that_cannot_be_read_leaves_the_stop_in_force(record: dict[str, Any] | bytes) -> None:
+    reader = Reader()
+    reader.take(RECORD)
+    assert reader.take(record) == STOP
+
+
+def test_other_settings_and_fields_of_a_later_release_are_no_concern_of_the_worker() -> None:
+    reader = Reader()
+    reader.take(RECORD)
+    assert reader.take(RECORD | {"name": "quiet", "value": 7}, "setting/quiet") == STOP
+    assert reader.take(None, "setting/quiet") == STOP
+    assert reader.take({"name": "stop", "value": {"stopped": False}} | RECORD, "setting/stop2") == STOP
+    later = RECORD | {"value": {"stopped": True, "except": ["org/acme"]}, "until": "2027-01-01T00:00:00Z"}
+    assert reader.take(later) == STOP
+
+
+def test_a_record_of_an_older_release_has_neither_actor_nor_reason() -> None:
+    record = {"name": "stop", "value": {"stopped": True}, "updated_at": "2026-11-21T10:00:00Z"}
+    assert Reader().take(record) == Stop(True)
