@@ -1,5 +1,7 @@
 """Where budgets stand by the sums of the spend topic, and whether a call fits into them."""
 
+from typing import Any
+
 import pytest
 
 from tollgate.domain.budgets import Budget
@@ -23,13 +25,14 @@ ALERTS = {"warning": {"percent": "80", "action": "alert"}, "critical": {"percent
 LATE = {"critical": {"percent": "100", "action": "alert"}, "emergency": {"percent": "150", "action": "stop"}}
 
 
-def record(scope: str = "user/u1", limit: str = "100", **changes: object) -> BudgetRecord:
+def record(scope: str = "user/u1", limit: str = "100", **changes: Any) -> BudgetRecord:
     given = {"scope": scope, "limit": limit, "updated_at": "2026-11-21T10:00:00Z", **changes}
     return BudgetRecord.model_validate(given)
 
 
-def budget(limit: str = "100", **changes: object) -> Budget:
-    return Budget.from_record(record(limit=limit, **changes))
+def budget(thresholds: object = None) -> Budget:
+    """$100 a month, blocked at 100 % unless the thresholds say otherwise."""
+    return Budget.from_record(record(**({"thresholds": thresholds} if thresholds else {})))
 
 
 def spent(usd: str, **changes: object) -> SpendRecord:
@@ -85,7 +88,7 @@ def test_a_budget_that_only_warns_is_never_passed() -> None:
     ],
 )
 def test_below_every_threshold_the_room_up_to_the_block_is_free(thresholds: object, most: str) -> None:
-    limit = budget(**({"thresholds": thresholds} if thresholds else {}))
+    limit = budget(thresholds)
     assert fits_without_flag(limit, usd(most))
     assert not fits_without_flag(limit, usd(most) + 1)
 
@@ -121,13 +124,12 @@ def test_why_tells_what_to_do_about_an_own_budget_and_about_a_pattern() -> None:
     found = Why("user/a'b", flag("user/a'b", "user/*:month:usd"), standings("user/a'b", budgets, sums, NOON_MS))
     assert (found.http_status, len(found.blocking)) == (429, 2)
     quoted = "'user/a'\"'\"'b'"
+    set_own = f"tollgate budget set {quoted} --limit HIGHER --unit usd"
     assert found.next_steps == [
         "wait until 2026-12-01T00:00:00Z: it ends then",
-        f"raise it above 60: tollgate budget set {quoted} --limit HIGHER --unit usd --window day "
-        "--id 'user/a'\"'\"'b:day:usd'",
+        f"raise it above 60: {set_own} --window day --id 'user/a'\"'\"'b:day:usd'",
         "or remove it: tollgate budget remove 'user/a'\"'\"'b:day:usd'",
-        f"give user/a'b its own budget above 104.2: tollgate budget set {quoted} --limit HIGHER --unit usd "
-        "--window month",
+        f"give user/a'b its own budget above 104.2: {set_own} --window month",
     ]
 
 
