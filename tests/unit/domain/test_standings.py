@@ -32,7 +32,7 @@ def record(scope: str = "user/u1", limit: str = "100", **changes: Any) -> Budget
 
 def budget(thresholds: object = None) -> Budget:
     """$100 a month, blocked at 100 % unless the thresholds say otherwise."""
-    return Budget.from_record(record(**({"thresholds": thresholds} if thresholds else {})))
+    return Budget.from_record(record(thresholds=thresholds) if thresholds else record())
 
 
 def spent(usd: str, **changes: object) -> SpendRecord:
