@@ -29,12 +29,13 @@ NOWHERE = "127.0.0.1:9"
 class LiveConsole(ConsoleUnderTest):
     """The whole console; `flag`, `spent`, `alert` and `budget` are what the topics would bring."""
 
-    def __init__(self) -> None:
-        away = {"kafka_bootstrap_servers": NOWHERE, "clickhouse_url": f"http://{NOWHERE}"}
+    def __init__(self, **more: str) -> None:
+        """`more` are settings, such as the address of a ClickHouse that is there."""
+        away = {"kafka_bootstrap_servers": NOWHERE, "clickhouse_url": f"http://{NOWHERE}"} | more
         settings = Settings.model_validate(away)
         control = ControlInMemory(settings)
         self.live = Live(settings, control)
-        numbers = Numbers(settings)
+        self.numbers = numbers = Numbers(settings)
         self.sums = Sums(self.live, numbers)
         parts = SimpleNamespace(
             live=self.live,

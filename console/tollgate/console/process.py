@@ -16,6 +16,7 @@ from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.console.pages import error_pages
 from tollgate.console.parts import Parts
+from tollgate.console.price_books import PriceBooks
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
 from tollgate.console.sums import Sums
@@ -79,5 +80,14 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        access, sums, health = Access(settings, control), Sums(live, numbers), Health(settings, numbers)
-        yield Parts(settings, control, live, numbers, access, ingest, sums, health)
+        yield Parts(
+            settings,
+            control,
+            live,
+            numbers,
+            Access(settings, control),
+            ingest,
+            Sums(live, numbers),
+            Health(settings, numbers),
+            PriceBooks(settings, control),
+        )

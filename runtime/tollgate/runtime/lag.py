@@ -22,6 +22,7 @@ GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
         Topic.FLAGS,
         Topic.ALERTS,
         Topic.CONTROL,
+        Topic.AUDIT,
         Topic.DEAD_LETTERS,
     ),
     "-sink-alerts": (Topic.ALERTS,),
