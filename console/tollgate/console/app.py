@@ -12,6 +12,7 @@ from tollgate.console.access.callers import Allow, Anyone
 from tollgate.console.access.network import words
 from tollgate.console.addresses import API
 from tollgate.console.bounds import Bounds
+from tollgate.console.metrics import Metrics, RequestMetrics
 from tollgate.console.parts import Parts
 from tollgate.console.request_log import RequestLog
 from tollgate.console.room import Room
@@ -38,7 +39,7 @@ class Console(FastAPI):
                 allow_headers=_CORS_HEADERS,
                 expose_headers=_CORS_EXPOSED,
             )
-        return RequestLog(stack, parts.settings)
+        return RequestLog(RequestMetrics(stack, self.state.metrics), parts.settings)
 
 
 def create_app(parts: Parts, rooms: Sequence[Room], error_page: problems.ErrorPage = problems.plain_page) -> FastAPI:
@@ -53,6 +54,7 @@ def create_app(parts: Parts, rooms: Sequence[Room], error_page: problems.ErrorPa
     )
     app.state.parts = parts
     app.state.rooms = rooms
+    app.state.metrics = Metrics()
     problems.install(app, error_page)
     api = APIRouter(prefix=API)
     for room in rooms:

@@ -12,9 +12,11 @@ from tollgate.runtime.settings import Settings
 # needs the others.
 if TYPE_CHECKING:
     from tollgate.console.access.gate import Access
+    from tollgate.console.health import Health
     from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
+    from tollgate.console.price_books import PriceBooks
     from tollgate.console.sums import Sums
 
 
@@ -29,6 +31,8 @@ class Parts:
     access: "Access"
     ingest: "Ingest"
     sums: "Sums"
+    health: "Health"
+    prices: "PriceBooks"
 
 
 def _parts(request: Request) -> Parts:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from tollgate.console.addresses import is_api, login_path
+from tollgate.console.numbers.errors import NumbersError, TooLargeError, UnavailableError
 from tollgate.control import UnreachableError
 
 log = structlog.get_logger("tollgate.console")
@@ -119,9 +120,22 @@ def install(app: FastAPI, page: ErrorPage = plain_page) -> None:
         log.warning("a change was not made", error=str(error))
         return answer_to(request, Problem(503, "kafka_unreachable", detail, headers={"Retry-After": "5"}), page)
 
+    @app.exception_handler(NumbersError)
+    async def _unanswered(request: Request, error: NumbersError) -> Response:
+        return answer_to(request, unanswered(error), page)
+
     @app.exception_handler(Exception)
     async def _fault(request: Request, _error: Exception) -> Response:
         return answer_to(request, internal_error(), page)
+
+
+def unanswered(error: NumbersError) -> Problem:
+    """The answer to a question that ClickHouse did not answer. Unknown is never shown as 0."""
+    if isinstance(error, UnavailableError):
+        return Problem(503, "clickhouse_unavailable", str(error), headers={"Retry-After": str(error.retry_seconds)})
+    if isinstance(error, TooLargeError):
+        return Problem(422, "too_large", str(error))
+    return Problem(422, "invalid_request", str(error))
 
 
 def internal_error() -> Problem:

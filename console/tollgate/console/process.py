@@ -10,11 +10,13 @@ import uvicorn
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
 from tollgate.console.pages import error_pages
 from tollgate.console.parts import Parts
+from tollgate.console.price_books import PriceBooks
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
 from tollgate.console.sums import Sums
@@ -78,4 +80,14 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        yield Parts(settings, control, live, numbers, Access(settings, control), ingest, Sums(live, numbers))
+        yield Parts(
+            settings,
+            control,
+            live,
+            numbers,
+            Access(settings, control),
+            ingest,
+            Sums(live, numbers),
+            Health(settings, numbers),
+            PriceBooks(settings, control),
+        )

@@ -1,18 +1,49 @@
 """The rooms of the console, in the order of the navigation."""
 
 from tollgate.console.access import login
-from tollgate.console.api import alerts, check, flags, stream, tokens, usage, why
-from tollgate.console.pages import static_files
+from tollgate.console.api import (
+    alerts,
+    audit,
+    budgets,
+    check,
+    dashboard,
+    events,
+    flags,
+    prices,
+    reports,
+    settings,
+    spend,
+    status,
+    stream,
+    sums,
+    tokens,
+    usage,
+    users,
+    why,
+)
+from tollgate.console.pages import api_reference, static_files
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
     login.ROOM,
     static_files.ROOM,
-    stream.ROOM,
-    usage.ROOM,
-    check.ROOM,
+    dashboard.ROOM,
+    budgets.ROOM,
+    users.ROOM,
+    spend.ROOM,
+    sums.ROOM,
+    events.ROOM,
     flags.ROOM,
     why.ROOM,
     alerts.ROOM,
+    reports.ROOM,
+    prices.ROOM,
+    settings.ROOM,
     tokens.ROOM,
+    audit.ROOM,
+    status.ROOM,
+    stream.ROOM,
+    usage.ROOM,
+    check.ROOM,
+    api_reference.ROOM,
 )

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from tollgate.control.change import Change, OutRecord, Plan, plan
 from tollgate.control.follower import Follower
 from tollgate.control.records import Changed
-from tollgate.runtime.kafka import client_options
+from tollgate.runtime.kafka import CONTROL_WRITER, client_options
 from tollgate.runtime.settings import Settings
 
 # Whoever dies in the middle of a change holds up the readers of the topic for so long, unless somebody else makes a
@@ -47,7 +47,7 @@ REFUSALS: Final = (
 
 def transactional_id(settings: Settings) -> str:
     """The one transactional id that every writer of the installation's control topic uses."""
-    return f"{settings.application}-control"
+    return settings.application + CONTROL_WRITER
 
 
 class Writer:

@@ -28,6 +28,9 @@ END_WAIT_MS = 20
 # only when its metadata is this old; aiokafka's default is five minutes.
 METADATA_MAX_AGE_MS = 10_000
 
+# The one transactional id of all writers of the control topic is the application's name and this.
+CONTROL_WRITER = "-control"
+
 # Waiting for a broker starts at half a second and never exceeds this between two attempts.
 _BACKOFF_SECONDS_MAX = 10.0
 

@@ -22,6 +22,7 @@ GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
         Topic.FLAGS,
         Topic.ALERTS,
         Topic.CONTROL,
+        Topic.AUDIT,
         Topic.DEAD_LETTERS,
     ),
     "-sink-alerts": (Topic.ALERTS,),
@@ -33,7 +34,15 @@ Offsets = dict[TopicPartition, int]
 
 
 async def consumer_lag(settings: Settings) -> dict[str, dict[str, int]]:
-    """Records behind, by group and topic: 0 only when every committed record has been consumed.
+    """Records behind, by group and topic: `partition_lag` summed up. Raises KafkaError."""
+    by_group = await partition_lag(settings)
+    return {
+        group: {topic: sum(behind.values()) for topic, behind in topics.items()} for group, topics in by_group.items()
+    }
+
+
+async def partition_lag(settings: Settings) -> dict[str, dict[str, dict[int, int]]]:
+    """Records behind, by group, topic and partition: 0 only when every committed record has been consumed.
 
     Above 0 it is the distance in offsets, in which transaction markers count too, so it may be a little high. A group
     that never committed is behind by all that is kept; a topic that does not exist is absent. Raises KafkaError.
@@ -46,13 +55,13 @@ async def consumer_lag(settings: Settings) -> dict[str, dict[str, int]]:
         await consumer.start()
         await admin.start()
         existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-        found: dict[str, dict[str, int]] = {}
+        found: dict[str, dict[str, dict[int, int]]] = {}
         for suffix, topics in GROUP_TOPICS.items():
             group = settings.application + suffix
             names = [name for name in map(settings.topic, topics) if name in existing]
             partitions = [TopicPartition(name, number) for name in names for number in range(existing[name])]
             behind = await _behind(consumer, partitions, await _committed(admin, group))
-            found[group] = {name: sum(n for tp, n in behind.items() if tp.topic == name) for name in names}
+            found[group] = {name: {tp.partition: n for tp, n in behind.items() if tp.topic == name} for name in names}
         return found
     finally:
         await admin.close()

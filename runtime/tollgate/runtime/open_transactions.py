@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 
 from tollgate.runtime.broker_limits import TRANSACTION_TIMEOUT_MS
-from tollgate.runtime.kafka import client_options
+from tollgate.runtime.kafka import CONTROL_WRITER, client_options
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.transaction_requests import DescribeProducers, DescribeTransactions, ListTransactions
 from tollgate.schemas.topics import Topic
@@ -27,7 +27,7 @@ class OpenTransaction:
     """What holds up one partition from `offset` on, where `records` offsets wait. Unknown is what Kafka does not tell.
 
     Without a transactional id no coordinator knows the producer: it asked us not to be told, or Kafka has lost track.
-    `ours` is whether the id is one of a worker's.
+    `ours` is whether the id is one of a worker's, or that of the writers of the control topic.
     """
 
     topic: str
@@ -55,7 +55,12 @@ class OpenTransaction:
 
     def fix(self, bootstrap_servers: str) -> str:
         """What to do, with the command of Kafka's own tools that ends the transaction as aborted."""
-        first = "see that the worker runs; its successor ends it" if self.ours else "end or restart the service"
+        if not self.ours:
+            first = "end or restart the service"
+        elif str(self.transactional_id).endswith(CONTROL_WRITER):
+            first = "the next change of a budget ends it"
+        else:
+            first = "see that the worker runs; its successor ends it"
         return (
             f"{first}, or abort it: kafka-transactions.sh --bootstrap-server {bootstrap_servers} abort "
             f"--topic {self.topic} --partition {self.partition} --start-offset {self.offset}"
@@ -159,7 +164,7 @@ async def _with_times(
         found.producer_id,
         name,
         state["transaction_timeout_ms"] // 1000 if is_known else None,
-        name.startswith(workers),
+        name.startswith(workers) or name == settings.application + CONTROL_WRITER,
     )
 
 

@@ -21,6 +21,7 @@ KINDS = {
     "alert": (Topic.ALERTS, "{key}|{number}", "alert_records"),
     "budget": (Topic.CONTROL, "budget/{number}", "budget_records"),
     "price": (Topic.CONTROL, "price/{number}", "price_records"),
+    "audit": (Topic.AUDIT, "{key}", "audit_records"),
 }
 
 

@@ -25,8 +25,9 @@ NAMES = [
     "007_columns_of_dimensions.sql",
     "008_estimated_prices.sql",
     "009_old_days_together.sql",
+    "010_audit.sql",
 ]
-PUBLIC = ["alerts", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
+PUBLIC = ["alerts", "audit", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ METHODS: dict[str, Callable[[Numbers], Awaitable[Any]]] = {
     **{name: lambda n, ask=ask: ask(n, EVERYTHING) for name, ask in ASKED.items()},  # type: ignore[misc]
     "flags_history": lambda n: n.flags_history(),
     "alerts_history": lambda n: n.alerts_history(),
+    "audit": lambda n: n.audit(),
     "dead_letters": lambda n: n.dead_letters(),
     "written_to": lambda n: n.written_to(),
 }

@@ -32,6 +32,9 @@ ASKED: dict[str, Callable[[Numbers, Restriction], Awaitable[Any]]] = {
     "monthly": lambda n, r: n.monthly(r, *YEAR, "org/globex"),
     "breakdown": lambda n, r: n.breakdown(r, Dimension.MODEL, *NOVEMBER, 100, "user/eve"),
     "top": lambda n, r: n.top(r, Dimension.USER, *NOVEMBER, 100),
+    "series": lambda n, r: n.series(r, WindowKind.LIFETIME, *YEAR, "org/globex"),
+    "forecast": lambda n, r: n.forecast(r, "user/eve", WindowKind.MONTH, parse_instant(NOW)),
+    "cards": lambda n, r: n.cards(r, "eve", *YEAR),
     "events": lambda n, r: n.events(r, EventFilter({Dimension.USER: "eve"}), 100),
     "user": lambda n, r: n.user(r, "eve", parse_instant(NOW)),
     "export": lambda n, r: _text(n.export(r, report_keys(["user", "org", "model"]), *YEAR, ReportFormat.JSON)),
@@ -40,7 +43,7 @@ NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "wri
 NOT_ASKING = {"start", "stop"}
 
 # What of eve's would show: her name, her org, what she spent, her events.
-OF_EVE = ("globex", "48.1", "32.1", "'16'", "e1", "e2", "e3")
+OF_EVE = ("globex", "48.1", "32.1", "'16'", "48100000000001", "e1", "e2", "e3")
 RESTRICTIONS = [
     Restriction(user="ann"),
     Restriction(user="bob", org="acme"),

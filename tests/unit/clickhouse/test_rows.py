@@ -33,13 +33,14 @@ def spend(spent: str, key: bytes, offset: int) -> ConsumerRecord[Any, Any]:
     return arrived(json.dumps(value).encode(), key, offset)
 
 
-def test_the_sink_reads_the_six_outputs_and_the_control_topic_but_not_usage() -> None:
+def test_the_sink_reads_the_outputs_the_control_topic_and_the_audit_but_not_usage() -> None:
     assert set(TOPICS) == {
         Topic.PRICED,
         Topic.SPEND,
         Topic.FLAGS,
         Topic.ALERTS,
         Topic.CONTROL,
+        Topic.AUDIT,
         Topic.DEAD_LETTERS,
     }
 

@@ -3,22 +3,25 @@
 from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Share, Shares, Sum, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError, NumbersError, TooLargeError, UnavailableError
 from tollgate.console.numbers.events import EventFilter
-from tollgate.console.numbers.history import AlertRevision, FlagRevision, LetterRow
+from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
 from tollgate.console.numbers.numbers import Numbers
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey, file_name, report_keys
 from tollgate.console.numbers.restriction import EVERYTHING, Restriction
+from tollgate.console.numbers.spends import Near, SpendKey
 from tollgate.console.numbers.tables import ReportFormat
 
 __all__ = [
     "EVERYTHING",
     "AlertRevision",
+    "AuditRow",
     "BadQuestionError",
     "Card",
     "EventFilter",
     "EventRow",
     "FlagRevision",
     "LetterRow",
+    "Near",
     "Numbers",
     "NumbersError",
     "Page",
@@ -29,6 +32,7 @@ __all__ = [
     "Series",
     "Share",
     "Shares",
+    "SpendKey",
     "Sum",
     "TooLargeError",
     "UnavailableError",

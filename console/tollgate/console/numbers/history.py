@@ -80,6 +80,21 @@ class LetterRow(NamedTuple):
     bytes: int
 
 
+class AuditRow(NamedTuple):
+    """One change of a budget, price, token or setting. `before` and `after` are the record as JSON; empty: none."""
+
+    time_ms: int
+    id: str
+    actor: str
+    action: str
+    key: str
+    kind: str
+    before: str
+    after: str
+    reason: str
+    version: int
+
+
 def _ms(column: str) -> str:
     return f"toUnixTimestamp64Milli({column})"
 
@@ -130,6 +145,17 @@ _LETTERS: Final = _List(
 )
 
 
+_AUDIT: Final = _List(
+    "audit",
+    {
+        "time_ms": _ms("time"),
+        **{name: name for name in ("id", "actor", "action", "key", "kind", "before", "after", "reason", "version")},
+    },
+    "time",
+    ("source_partition", "source_offset"),
+)
+
+
 async def flags(questions: Questions, scope: str, within: Range | None, limit: int, cursor: str) -> Page[FlagRevision]:
     """Revisions of one scope's flag, or of all flags when it is empty."""
     page, rows = await _page(questions, _FLAGS, {"scope": scope}, within, limit, cursor)
@@ -142,6 +168,14 @@ async def alerts(
     """Revisions of one scope's alerts, or of all alerts when it is empty."""
     page, rows = await _page(questions, _ALERTS, {"scope": scope}, within, limit, cursor)
     return Page([AlertRevision(*row) for row in rows], *page)
+
+
+async def audit(
+    questions: Questions, wanted: Mapping[str, str], within: Range | None, limit: int, cursor: str
+) -> Page[AuditRow]:
+    """Changes; `wanted` may name `kind`, `key` and `actor`, which are compared as they are."""
+    page, rows = await _page(questions, _AUDIT, wanted, within, limit, cursor)
+    return Page([AuditRow(*row) for row in rows], *page)
 
 
 async def letters(questions: Questions, reason: str, within: Range | None, limit: int, cursor: str) -> Page[LetterRow]:

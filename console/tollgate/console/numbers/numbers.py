@@ -1,23 +1,26 @@
 """`Numbers`: what the console and the command line ask ClickHouse, in one object for a process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Sequence
 from typing import TypeVar
 
-from tollgate.console.numbers import events, history, reports, sums, users
-from tollgate.console.numbers.answers import EventRow, Page, Series, Shares, UserNumbers
+from tollgate.console.numbers import events, history, projections, reports, spends, sums, users
+from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Shares, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
-from tollgate.console.numbers.history import AlertRevision, FlagRevision, LetterRow
+from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
 from tollgate.console.numbers.questions import Questions, now_ms
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey
 from tollgate.console.numbers.restriction import EVERYTHING, Names, Restriction, narrowed
 from tollgate.console.numbers.sharing import SharedAnswers
+from tollgate.console.numbers.spends import Near, SpendKey
 from tollgate.console.numbers.tables import ReportFormat
+from tollgate.domain.forecast import Forecast
+from tollgate.domain.spend import Spend
 from tollgate.domain.windows import month_start
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import SpendRecord, WindowKind
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
 
 _Answer = TypeVar("_Answer")
 
@@ -49,17 +52,37 @@ class Numbers:
         key = ("spend_of", scope, kind, start_ms)
         return await self._share(key, lambda: sums.spend_of(self._questions, scope, kind, start_ms))
 
+    async def spends_of(self, keys: Collection[SpendKey], units: Collection[str] = ()) -> dict[SpendKey, Spend]:
+        """The worker's own sums of up to 20,000 scopes, with the usage of these units alone. What is missing spent
+        nothing. Not narrowed.
+        """
+        return await spends.spends(self._questions, keys, units)
+
+    async def near(
+        self,
+        prefix: str,
+        kind: WindowKind,
+        start_ms: int,
+        unit: str,
+        spans: Sequence[tuple[int, int | None]],
+        limit: int,
+    ) -> Near:
+        """The scopes that begin with `prefix` (`user/`) and whose sum is within one of the spans, which are in the unit
+        of a budget. Not narrowed.
+        """
+        return await spends.near(self._questions, prefix, kind, start_ms, unit, spans, limit)
+
     async def hourly(self, r: Restriction, from_ms: int, to_ms: int, scope: str = GLOBAL_SCOPE) -> Series:
         """The scope's sum of every hour that touches the range."""
-        return await self._series(r, WindowKind.HOUR, Range(from_ms, to_ms), scope)
+        return await self.series(r, WindowKind.HOUR, from_ms, to_ms, scope)
 
     async def daily(self, r: Restriction, from_ms: int, to_ms: int, scope: str = GLOBAL_SCOPE) -> Series:
         """The scope's sum of every day that touches the range."""
-        return await self._series(r, WindowKind.DAY, Range(from_ms, to_ms), scope)
+        return await self.series(r, WindowKind.DAY, from_ms, to_ms, scope)
 
     async def monthly(self, r: Restriction, from_ms: int, to_ms: int, scope: str = GLOBAL_SCOPE) -> Series:
         """The scope's sum of every month that touches the range."""
-        return await self._series(r, WindowKind.MONTH, Range(from_ms, to_ms), scope)
+        return await self.series(r, WindowKind.MONTH, from_ms, to_ms, scope)
 
     async def breakdown(
         self, r: Restriction, by: Dimension, from_ms: int, to_ms: int, limit: int, scope: str = GLOBAL_SCOPE
@@ -93,6 +116,11 @@ class Numbers:
         key = ("user", r, user, month_start(at_ms))
         return await self._share(key, lambda: users.user_numbers(self._questions, r, user, at_ms))
 
+    async def cards(self, r: Restriction, user: str, from_ms: int, to_ms: int) -> list[Card]:
+        """A user's four usage cards for a range."""
+        within, names = Range(from_ms, to_ms), _names(r, scope_of(Dimension.USER, user))
+        return await self._share(("cards", r, user, within), lambda: users.user_cards(self._questions, names, within))
+
     async def flags_history(
         self, scope: str = "", within: Range | None = None, limit: int = 100, cursor: str = ""
     ) -> Page[FlagRevision]:
@@ -105,11 +133,42 @@ class Numbers:
         """Revisions of one scope's alerts, or of all. Not narrowed: for those who may see everything."""
         return await history.alerts(self._questions, scope, within, limit, cursor)
 
+    async def audit(
+        self,
+        *,
+        kind: str = "",
+        key: str = "",
+        actor: str = "",
+        within: Range | None = None,
+        limit: int = 100,
+        cursor: str = "",
+    ) -> Page[AuditRow]:
+        """Changes of budgets, prices, tokens and settings. Not narrowed: for those who may see everything."""
+        wanted = {"kind": kind, "key": key, "actor": actor}
+        return await history.audit(self._questions, wanted, within, limit, cursor)
+
     async def dead_letters(
         self, reason: str = "", within: Range | None = None, limit: int = 100, cursor: str = ""
     ) -> Page[LetterRow]:
         """Refused records, without their content. Not narrowed: for those who may see everything."""
         return await history.letters(self._questions, reason, within, limit, cursor)
+
+    async def forecast(
+        self,
+        r: Restriction,
+        scope: str,
+        kind: WindowKind,
+        now_ms: int,
+        *,
+        spent_picousd: int | None = None,
+        limit_picousd: int | None = None,
+    ) -> Forecast:
+        """Where the scope's window of this kind will end: see `tollgate.domain.forecast`. `spent_picousd` is what is
+        known to be spent in it, where that is later than ClickHouse.
+        """
+        return await projections.project(
+            self, r, scope, kind, now_ms, spent_picousd=spent_picousd, limit_picousd=limit_picousd
+        )
 
     async def written_to(self) -> str | None:
         """`updated_at` of the worker's newest sum that the sink has written, as in the topic; None before the first.
@@ -119,8 +178,11 @@ class Numbers:
         everything = await self.spend_of(GLOBAL_SCOPE, WindowKind.LIFETIME, 0)
         return everything.updated_at if everything is not None else None
 
-    async def _series(self, r: Restriction, kind: WindowKind, within: Range, scope: str) -> Series:
-        names = _names(r, scope)
+    async def series(
+        self, r: Restriction, kind: WindowKind, from_ms: int, to_ms: int, scope: str = GLOBAL_SCOPE
+    ) -> Series:
+        """The scope's sum of every window of this kind that touches the range."""
+        within, names = Range(from_ms, to_ms), _names(r, scope)
         key = ("series", r, kind, within, scope)
         return await self._share(key, lambda: sums.series(self._questions, names, kind, within))
 

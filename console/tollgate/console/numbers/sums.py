@@ -133,8 +133,19 @@ async def shares(questions: Questions, names: Names, by: Dimension, within: Rang
         rows, total = await asyncio.gather(
             _worker_shares(questions, by, windows, limit), _worker_total(questions, GLOBAL_SCOPE, windows)
         )
-        rows = _with_nameless(rows, total)[:limit]
+        named: Row = rows[0][4:7] if rows else ["0", "0", 0]
+        rows = _with_nameless([row[:4] for row in rows], named, total)[:limit]
     return _shares([row[:4] for row in rows], total, asked_at)
+
+
+def shares_of(rows: list[Row], total: Row, limit: int, as_of_ms: int) -> Shares:
+    """The shares of sums that are known already, `[name, cost, retail value, events]` of each name; `total` is of all
+    events, also of those without a name.
+    """
+    cost, retail = (sum(picousd(row[column]) for row in rows) for column in (1, 2))
+    named: Row = [format_usd(cost), format_usd(retail), sum(row[3] for row in rows)]
+    ordered = sorted(rows, key=lambda row: (-picousd(row[1]), row[0]))
+    return _shares(_with_nameless(ordered, named, total)[:limit], total, as_of_ms)
 
 
 async def _worker_shares(
@@ -167,9 +178,8 @@ async def _worker_total(questions: Questions, scope: str, windows: Iterable[tupl
     return rows[0]
 
 
-def _with_nameless(rows: list[Row], total: Row) -> list[Row]:
-    """The worker keeps no sum of events without a name: they are what the whole has more than all names."""
-    named: Row = rows[0][4:7] if rows else ["0", "0", 0]
+def _with_nameless(rows: list[Row], named: Row, total: Row) -> list[Row]:
+    """The worker keeps no sum of events without a name: they are what the whole has more than all that are named."""
     calls = total[2] - named[2]
     if calls <= 0:
         # The two are written one after the other: while events arrive, the whole may be behind its parts.

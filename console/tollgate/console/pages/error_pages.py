@@ -8,10 +8,14 @@ from fastapi.responses import Response
 from tollgate.console.pages.rendering import render
 from tollgate.console.problems import Problem
 
+_OURS: Final = ("Something went wrong", "warning")
 TITLES: Final = {
+    401: ("You are not logged in", "logout"),
     403: ("You may not see this", "blocked"),
     404: ("There is no such page", "search"),
     409: ("Changed meanwhile", "edit"),
+    412: ("Changed meanwhile", "edit"),
+    422: ("This address makes no sense", "unknown"),
     429: ("Too many requests", "clock"),
     503: ("Not available now", "away"),
 }
@@ -19,7 +23,7 @@ TITLES: Final = {
 
 def page(request: Request, problem: Problem) -> Response:
     """The problem as a page; see `problems.install`."""
-    title, glyph = TITLES.get(problem.status, ("Something went wrong", "warning"))
+    title, glyph = TITLES.get(problem.status, _OURS)
     return render(
         request,
         None,

@@ -65,7 +65,7 @@ class Projection(DashboardPart):
     low_usd: Usd
     high_usd: Usd
     method: str
-    """`weekdays`: by the profile of the last weeks' days; `run_rate`: the mean so far."""
+    """`weekday_profile`: by the profile of the last weeks' days; `run_rate`: the pace so far."""
     note: str
     """How it was made and how sure it is, in one sentence."""
     exceeds_at: Instant | None = None

@@ -4,7 +4,7 @@ A record always gives the same row, so that writing it again replaces the row in
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -105,14 +105,22 @@ class Threshold(_Record):
     action: str = "alert"
 
 
-class BudgetRecord(_Record):
+class ControlRecord(_Record):
+    """What every change sets."""
+
+    actor: str | None = ""
+    reason: str | None = ""
+    version: int = 1
+    updated_at: str | None = None
+
+
+class BudgetRecord(ControlRecord, kw_only=True):
     scope: str
     limit: str
     unit: str = "usd"
     window: str = "month"
     timezone: str = "UTC"
     thresholds: dict[str, Threshold | None] = msgspec.field(default_factory=dict)
-    updated_at: str | None = None
 
 
 class Rate(_Record):
@@ -121,7 +129,7 @@ class Rate(_Record):
     per: str = "1"
 
 
-class PriceRecord(_Record):
+class PriceRecord(ControlRecord, kw_only=True):
     provider: str | None = ""
     model: str | None = ""
     agent: str | None = ""
@@ -132,12 +140,26 @@ class PriceRecord(_Record):
     source: str | None = ""
 
 
+class AuditRecord(_Record):
+    id: str
+    time: str
+    actor: str
+    action: str
+    key: str
+    kind: str
+    version: int
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    reason: str | None = ""
+
+
 _encode = msgspec.json.Encoder().encode
 _spend = msgspec.json.Decoder(SpendRecord)
 _flag = msgspec.json.Decoder(FlagRecord)
 _alert = msgspec.json.Decoder(AlertRecord)
 _budget = msgspec.json.Decoder(BudgetRecord)
 _price = msgspec.json.Decoder(PriceRecord)
+_audit = msgspec.json.Decoder(AuditRecord)
 
 
 def rows_of(topic: Topic, records: Sequence[ConsumerRecord]) -> Encoded:
@@ -252,6 +274,20 @@ def _price_line(record: ConsumerRecord) -> bytes:
     return _encode(msgspec.structs.asdict(price) | {"removed": False} | _identity(record))
 
 
+def _audit_rows(records: Sequence[ConsumerRecord]) -> Encoded:
+    return _each(records, tables.AUDIT, _audit_line)
+
+
+def _audit_line(record: ConsumerRecord) -> bytes:
+    change = read_record(_audit.decode, record.value)
+    values = {"before": _json_text(change.before), "after": _json_text(change.after)}
+    return _encode(msgspec.structs.asdict(change) | values | _place(record))
+
+
+def _json_text(value: dict[str, Any] | None) -> str:
+    return "" if value is None else _encode(value).decode()
+
+
 def _removal(record: ConsumerRecord) -> bytes:
     return _encode({"removed": True} | _identity(record))
 
@@ -302,6 +338,7 @@ _ENCODERS: Final[dict[Topic, Callable[[Sequence[ConsumerRecord]], Encoded]]] = {
     Topic.FLAGS: _flag_rows,
     Topic.ALERTS: _alert_rows,
     Topic.CONTROL: _control_rows,
+    Topic.AUDIT: _audit_rows,
     Topic.DEAD_LETTERS: _dead_letter_rows,
 }
 

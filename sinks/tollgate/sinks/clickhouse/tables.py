@@ -99,6 +99,7 @@ FLAGS = Table("flag_records")
 ALERTS = Table("alert_records")
 BUDGETS = Table("budget_records")
 PRICES = Table("price_records")
+AUDIT = Table("audit_records")
 # Tab separated, because JSON text cannot carry bytes that are no UTF-8, and dead letters are whatever came.
 DEAD_LETTERS = Table(
     "dead_letter_records",

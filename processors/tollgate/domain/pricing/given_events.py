@@ -1,4 +1,4 @@
-"""Reads the events of `tollgate price explain`: whole usage events, or only what belongs under `data`."""
+"""Reads events whose price is to be explained: whole usage events, or less: only what belongs under `data`."""
 
 import json
 from collections.abc import Iterator
@@ -15,11 +15,16 @@ def read_events(content: bytes, now_ms: int) -> Iterator[tuple[int, EventRecord 
     What has no envelope gets one of the time `now_ms`.
     """
     if isinstance(_parsed(content), dict):
-        yield 1, decode_usage_event(_enveloped(content, now_ms))
+        yield 1, read_event(content, now_ms)
         return
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
-            yield number, decode_usage_event(_enveloped(line, now_ms))
+            yield number, read_event(line, now_ms)
+
+
+def read_event(content: bytes, now_ms: int) -> EventRecord | Refusal:
+    """One event; what has no envelope gets one of the time `now_ms`."""
+    return decode_usage_event(_enveloped(content, now_ms))
 
 
 def _parsed(text: bytes) -> object:

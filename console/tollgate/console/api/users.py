@@ -1,0 +1,159 @@
+"""Users: what one of them has done and spent; `GET /me` for themselves."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path
+from pydantic import ConfigDict, Field
+
+from tollgate.console.access.callers import Caller, Role
+from tollgate.console.access.restriction import restriction_of
+from tollgate.console.api.asking import ANSWERS, Reader, ThisMonth, now_ms
+from tollgate.console.api.events import CountedEvent
+from tollgate.console.api.flags import FlagNow
+from tollgate.console.api.sums import Answer, SignedUsd, SumOf
+from tollgate.console.api.why import StandingNow
+from tollgate.console.numbers import Card, Restriction
+from tollgate.console.parts import Parts, TheParts
+from tollgate.console.problems import Problem
+from tollgate.console.room import Room
+from tollgate.domain.standings import standings
+from tollgate.domain.windows import window_start
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import Amount, FlagState, Instant, SpendRecord
+from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
+
+router = APIRouter(responses=ANSWERS)
+
+UserPath = Annotated[str, Path(max_length=256, description="the user id, percent-encoded", examples=["u-42"])]
+
+
+class CardOf(Answer):
+    """One of a user's four usage cards: `content`, `images`, `videos`, `chats`."""
+
+    name: str
+    events: int
+    """How many calls: what plans limit."""
+    amount: Amount
+    """What came of them, in `unit`."""
+    unit: str
+    cost_usd: SignedUsd
+    retail_usd: SignedUsd
+
+
+class UserUsage(Answer):
+    """The four cards of a range."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    user: str
+    from_: Annotated[Instant, Field(alias="from")]
+    to: Instant
+    cards: list[CardOf]
+    as_of: Instant
+
+
+class UserAnswer(Answer):
+    """What a user has done and spent, and whether they are blocked."""
+
+    user: str
+    month: SumOf
+    lifetime: SumOf
+    cards: list[CardOf]
+    """Of this month."""
+    last_calls: list[CountedEvent]
+    """The last ten."""
+    flag: FlagNow
+    budgets: list[StandingNow]
+    """Those that apply to the user, the fullest first, as far as their spend is known."""
+    as_of: Instant
+
+
+class MeAnswer(Answer):
+    """Who calls, and for the role `user` their numbers."""
+
+    name: str
+    role: Role
+    user: str
+    org: str
+    numbers: UserAnswer | None
+    """Null for roles that are not of one user."""
+
+
+@router.get("/me", summary="Show who calls")
+async def me(parts: TheParts, caller: Reader) -> MeAnswer:
+    """Who the caller is and, with the role `user`, what they have done and spent."""
+    numbers = await user_answer(parts, restriction_of(caller), caller.user) if caller.user else None
+    return MeAnswer(name=caller.name, role=caller.role, user=caller.user, org=caller.org, numbers=numbers)
+
+
+@router.get("/users/{id}", summary="Show a user")
+async def show_user(id: UserPath, parts: TheParts, caller: Reader) -> UserAnswer:  # noqa: A002 # the path's name
+    """What a user has done and spent. A user that was never seen has spent nothing."""
+    return await user_answer(parts, _seen(caller, id), id)
+
+
+@router.get("/users/{id}/usage", summary="Show a user's usage cards")
+async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: ThisMonth) -> UserUsage:  # noqa: A002
+    """The four usage cards of a user for a range."""
+    asked_ms = now_ms()
+    cards = await parts.numbers.cards(_seen(caller, id), id, within.from_ms, within.to_ms)
+    return UserUsage(
+        user=id,
+        from_=format_instant(within.from_ms),
+        to=format_instant(within.to_ms),
+        cards=[CardOf.model_validate(card._asdict()) for card in cards],
+        as_of=format_instant(asked_ms),
+    )
+
+
+async def user_answer(parts: Parts, restriction: Restriction, user: str) -> UserAnswer:
+    """A user's numbers within the restriction. Their flag and budgets are told where nothing of them is hidden."""
+    at_ms = now_ms()
+    found = await parts.numbers.user(restriction, user, at_ms)
+    scope = scope_of(Dimension.USER, user)
+    # An org's people see what a user spent in the org; the user's flag and budgets are about all that they spent.
+    is_whole = not restriction.org
+    flag = parts.live.flag(scope) if is_whole else None
+    ok = FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
+    return UserAnswer(
+        user=user,
+        month=SumOf.of(found.month),
+        lifetime=SumOf.of(found.lifetime),
+        cards=[CardOf.model_validate(Card._asdict(card)) for card in found.cards],
+        last_calls=[CountedEvent.of(call) for call in found.last_calls],
+        flag=FlagNow.of(flag, at_ms) if flag is not None else ok,
+        budgets=await _budgets(parts, scope, at_ms) if is_whole else [],
+        as_of=format_instant(found.as_of_ms),
+    )
+
+
+async def _budgets(parts: Parts, scope: str, at_ms: int) -> list[StandingNow]:
+    kinds = {budget.window for budget in parts.live.book().for_scope(scope)}
+    spend: dict[tuple[str, str], SpendRecord] = {}
+    unknown = set()
+    for kind in kinds:
+        known = await parts.sums.get(scope, kind, window_start(kind, at_ms))
+        if known is None:
+            unknown.add(kind)
+        elif known.record is not None:
+            spend[kind.value, known.record.window.start] = known.record
+    return [
+        StandingNow.model_validate(standing.as_json())
+        for standing in standings(scope, parts.live.book(), spend, at_ms)
+        if standing.budget.window not in unknown
+    ]
+
+
+def _seen(caller: Caller, user: str) -> Restriction:
+    """What the caller may see of a user. Raises Problem: 403 for a user who asks about another, 422 for no id."""
+    restriction = restriction_of(caller)
+    if restriction.user and restriction.user != user:
+        raise Problem(403, "not_allowed", "You may see your own data only.")
+    try:
+        parse_scope(scope_of(Dimension.USER, user))
+    except ValueError as error:
+        raise Problem(422, "invalid_request", f"id: {error}.") from None
+    return restriction
+
+
+ROOM: Final = Room("users", api=router)

@@ -1,0 +1,181 @@
+"""`POST /check`: the decision for a call, from memory."""
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.live_console import LiveConsole
+
+from tollgate.domain.windows import LIFETIME_END_MS, window_end, window_start
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.tokens import Role
+
+CHECK = "/api/v1/check"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def console() -> LiveConsole:
+    made = LiveConsole()
+    made.has_read_to(now_ms())
+    return made
+
+
+@pytest.fixture
+async def service(console: LiveConsole) -> httpx.AsyncClient:
+    return await console.as_role(Role.SERVICE)
+
+
+async def decision(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    answer = await client.post(CHECK, json=asked)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_a_call_within_budget_is_allowed(service: httpx.AsyncClient) -> None:
+    found = await decision(service, user="u-42", model="gpt-4o", estimate_usd="0.02")
+    assert found.pop("as_of").endswith("Z")
+    assert found == {
+        "allowed": True,
+        "state": "ok",
+        "http_status": None,
+        "error": None,
+        "message": "Within budget.",
+        "scope": None,
+        "budget": None,
+        "limit": None,
+        "spent": None,
+        "until": None,
+        "retry_after_seconds": None,
+    }
+
+
+async def test_a_blocked_user_is_denied_with_the_budgets_numbers(
+    console: LiveConsole, service: httpx.AsyncClient
+) -> None:
+    end_ms = window_end(WindowKind.DAY, window_start(WindowKind.DAY, now_ms()))
+    console.flag("user/u-42", until=format_instant(end_ms))
+    found = await decision(service, user="u-42", model="gpt-4o")
+    assert not found["allowed"]
+    assert (found["state"], found["http_status"], found["error"]) == ("blocked", 429, "usage_limit_exceeded")
+    assert (found["scope"], found["budget"]) == ("user/u-42", "user/*:month:usd")
+    assert (found["spent"], found["limit"]) == ("104.2", "100")
+    assert found["until"] == format_instant(end_ms)
+    assert abs(found["retry_after_seconds"] - (end_ms - now_ms()) / 1000) < 3
+    assert (await decision(service, user="u-43"))["allowed"]
+
+
+async def test_a_stop_of_the_company_denies_every_call_and_comes_first(
+    console: LiveConsole, service: httpx.AsyncClient
+) -> None:
+    console.flag("user/u-42")
+    console.flag("global", "stopped", reason="spending_stopped")
+    for asked in ({"user": "u-42"}, {"agent": "SEO"}, {}):
+        found = await decision(service, **asked)
+        assert (found["http_status"], found["error"], found["scope"]) == (503, "spending_stopped", "global")
+    # A lifetime has no end to wait for.
+    assert found["retry_after_seconds"] is None
+    assert found["until"] == format_instant(LIFETIME_END_MS)
+
+
+async def test_a_warning_allows_and_tells_its_numbers(console: LiveConsole, service: httpx.AsyncClient) -> None:
+    console.flag("agent/SEO", "warning", reason="threshold_reached", spent="80.11")
+    found = await decision(service, agent="SEO")
+    assert found["allowed"]
+    assert (found["state"], found["http_status"], found["spent"]) == ("warning", None, "80.11")
+    assert found["message"] == "agent/SEO has a warning: 80.11 of 100 usd in this month."
+
+
+@pytest.mark.parametrize(("estimate", "allowed"), [("0.5", True), ("0.500000000001", False), ("0", True)])
+async def test_an_estimate_may_reach_a_limit_and_not_pass_it(
+    console: LiveConsole, service: httpx.AsyncClient, estimate: str, allowed: bool
+) -> None:
+    console.spent("agent/SEO", "99.5", WindowKind.DAY, now_ms())
+    budget = await console.budget("agent/*", "100", window=WindowKind.DAY)
+    found = await decision(service, user="u-42", agent="SEO", estimate_usd=estimate)
+    assert found["allowed"] is allowed
+    if not allowed:
+        assert (found["state"], found["http_status"], found["error"]) == ("blocked", 429, "usage_limit_exceeded")
+        assert (found["scope"], found["budget"]) == ("agent/SEO", budget)
+        assert (found["spent"], found["limit"]) == ("99.5", "100")
+        assert 0 < found["retry_after_seconds"] <= 86_400
+
+
+async def test_an_estimate_past_the_companys_limit_is_a_stop(console: LiveConsole, service: httpx.AsyncClient) -> None:
+    await console.budget("global", "10", window=WindowKind.LIFETIME)
+    await console.budget("agent/SEO", "1", window=WindowKind.LIFETIME)
+    found = await decision(service, agent="SEO", estimate_usd="10.01")
+    assert (found["http_status"], found["error"], found["scope"]) == (503, "spending_stopped", "global")
+    assert (found["spent"], found["limit"]) == ("0", "10")
+    found = await decision(service, agent="SEO", estimate_usd="10")
+    assert (found["http_status"], found["scope"]) == (429, "agent/SEO")
+
+
+async def test_a_budget_that_only_warns_denies_nothing(console: LiveConsole, service: httpx.AsyncClient) -> None:
+    only_warn = {"warning": {"percent": "80", "action": "alert"}, "critical": {"percent": "100", "action": "downgrade"}}
+    await console.budget("global", "1", thresholds=only_warn)
+    await console.budget("global", "1", unit="events")
+    assert (await decision(service, estimate_usd="1000"))["allowed"]
+
+
+async def test_what_a_user_spent_is_not_taken_for_nothing_while_clickhouse_is_away(
+    console: LiveConsole, service: httpx.AsyncClient
+) -> None:
+    await console.budget("user/*", "100")
+    found = await decision(service, user="u-42", estimate_usd="1")
+    assert found["allowed"]
+    assert found["message"] == "Decided by flags alone: what user/u-42 has spent is not known now."
+
+
+async def test_nothing_is_known_before_the_topics_are_read() -> None:
+    service = await LiveConsole().as_role(Role.SERVICE)
+    found = await decision(service, user="u-42", estimate_usd="1")
+    assert (found["allowed"], found["as_of"], found["message"]) == (True, None, "Flags are not read yet.")
+
+
+async def test_the_oldest_knowledge_is_told(console: LiveConsole, service: httpx.AsyncClient) -> None:
+    console.has_read_to(1_795_255_200_000)
+    assert (await decision(service, user="u-42"))["as_of"] == "2026-11-21T10:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"user": "u", "colour": "red"},
+        {"user": "u", "estimate_usd": 0.02},
+        {"user": "u", "estimate_usd": 1},
+        {"user": "u", "estimate_usd": "-1"},
+        {"user": "u", "estimate_usd": "1e3"},
+        {"user": "u", "estimate_usd": "9" * 100_000},
+        {"user": "a\nb"},
+        {"user": "u" * 257},
+        {"user": 7},
+        {"user": {}},
+        [],
+        "user",
+    ],
+)
+async def test_what_is_no_question_is_refused(service: httpx.AsyncClient, asked: Any) -> None:
+    answer = await service.post(CHECK, json=asked)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.ADMIN, 200), (Role.VIEWER, 403), (Role.ANALYST, 403)])
+async def test_services_and_admins_may_ask(console: LiveConsole, role: Role, status: int) -> None:
+    client = await console.as_role(role)
+    assert (await client.post(CHECK, json={})).status_code == status
+
+
+@pytest.mark.parametrize("name", ["a/b", "*", "../..", "u|x", "<img src=x>", "\u202e", "u" * 256])
+async def test_a_name_may_hold_anything(console: LiveConsole, service: httpx.AsyncClient, name: str) -> None:
+    await console.budget("user/*", "100")
+    console.flag(f"user/{name}")
+    found = await decision(service, user=name, estimate_usd="1")
+    assert found["scope"] == f"user/{name}"
