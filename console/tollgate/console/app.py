@@ -14,8 +14,8 @@ from tollgate.console.access.callers import Allow, Anyone
 from tollgate.console.access.network import words
 from tollgate.console.addresses import API
 from tollgate.console.bounds import Bounds
-from tollgate.console.openapi import completed
 from tollgate.console.metrics import Metrics, RequestMetrics
+from tollgate.console.openapi import completed
 from tollgate.console.parts import Parts
 from tollgate.console.request_log import RequestLog
 from tollgate.console.room import Room

@@ -1,5 +1,7 @@
 """How many requests a caller may make in a minute."""
 
+from typing import Any
+
 import pytest
 from tests.support.console import ConsoleUnderTest, bearer, make_token
 from tests.support.probe_room import probe_room
@@ -10,7 +12,7 @@ from tollgate.schemas.tokens import Role, TokenKind
 WHO = "/api/v1/who"
 
 
-def console(**settings: int) -> ConsoleUnderTest:
+def console(**settings: Any) -> ConsoleUnderTest:
     return ConsoleUnderTest([probe_room()], **settings)
 
 
@@ -70,4 +72,5 @@ async def test_a_flood_of_addresses_takes_no_memory(monkeypatch: pytest.MonkeyPa
     made = console(console_requests_per_minute=10_000)
     for number in range(300):
         await made.client(address=f"198.51.{number // 250}.{number % 250}").get(WHO)
-    assert len(made.access.rates._limiter.storage.storage) <= 8 * 3
+    storage: Any = made.access.rates._limiter.storage
+    assert 1 <= len(storage.storage) <= 8 * 3

@@ -84,7 +84,7 @@ async def test_two_callers_may_use_the_same_key() -> None:
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ü"])
 async def test_an_odd_idempotency_key_is_refused(key: str) -> None:
     _, client = await as_admin()
-    answer = await client.post(TOKENS, json={"role": "viewer"}, headers={"Idempotency-Key": key.encode()})
+    answer = await client.post(TOKENS, json={"role": "viewer"}, headers=[(b"Idempotency-Key", key.encode())])
     assert answer.status_code == 422
 
 

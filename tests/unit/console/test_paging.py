@@ -27,7 +27,6 @@ def test_a_cursor_belongs_to_one_list_and_one_order() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"[]",
         b"{}",
         b"1",
@@ -41,6 +40,7 @@ def test_a_cursor_belongs_to_one_list_and_one_order() -> None:
         b'[1,"l",' + b"9" * 5000 + b"]",
         b'[1,"l", "a"]',
         b'[1,"l","\\ud800"]',
+        b'[1,"l",9223372036854775808]',
         b"NaN",
     ],
     ids=repr,
@@ -48,11 +48,9 @@ def test_a_cursor_belongs_to_one_list_and_one_order() -> None:
 def test_made_up_content_is_refused(content: bytes) -> None:
     text = base64.urlsafe_b64encode(content).decode().rstrip("=")
     for kind in (str, int):
-        if text:
-            try:
-                assert read_cursor(text, "l", kind) == ["\ud800"]
-            except Problem as problem:
-                assert problem.status == 422
+        with pytest.raises(Problem) as caught:
+            read_cursor(text, "l", kind)
+        assert caught.value.status == 422
 
 
 def test_any_change_of_a_cursor_is_refused_or_another_position() -> None:
@@ -60,16 +58,19 @@ def test_any_change_of_a_cursor_is_refused_or_another_position() -> None:
     print(f"seed {seed}")
     draw = random.Random(seed)
     cursor = make_cursor("l", "user/u-42")
+    refused = 0
     for _ in range(2000):
         at = draw.randrange(len(cursor))
         changed = cursor[:at] + draw.choice("ABCabc019-_=+/ é\n\x00") + cursor[at + draw.randrange(2) :]
         try:
             found = read_cursor(changed, "l", str)
         except Problem as problem:
-            assert problem.status == 422
+            refused += problem.status == 422
         else:
+            refused += 1
             assert found is not None
             assert make_cursor("l", *found) == changed
+    assert refused == 2000
 
 
 def test_a_list_in_memory_is_cut_in_pages_that_join() -> None:
