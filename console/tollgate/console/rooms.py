@@ -22,7 +22,7 @@ from tollgate.console.api import (
     users,
     why,
 )
-from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import api_reference, budget_pages, static_files, user_pages
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
@@ -30,7 +30,9 @@ ROOMS: tuple[Room, ...] = (
     static_files.ROOM,
     dashboard.ROOM,
     budgets.ROOM,
+    budget_pages.ROOM,
     users.ROOM,
+    user_pages.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,

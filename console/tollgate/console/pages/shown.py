@@ -1,7 +1,6 @@
 """How amounts, percentages and times read on a page. What is unknown is shown as such, never as zero."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidOperation
@@ -11,15 +10,13 @@ from urllib.parse import quote
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from tollgate.schemas.shown_text import safe
+
 WARN_PERCENT: Final = 80
 OVER_PERCENT: Final = 100
 MINUS: Final = "\u2212"
 GAP: Final = "\u00a0"
-# Characters that are not seen but change how the text around them reads: controls, and those that turn its direction.
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
-)
-_ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 
 
 def decimal(value: Any) -> Decimal | None:
@@ -141,7 +138,7 @@ def plain(value: Any) -> Any:
 
 def data(value: Any) -> Markup:
     """JSON for `<script type="application/json">`: nothing in it can end the element or start another."""
-    text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(plain(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_ESCAPED))  # noqa: S704 # every character that HTML knows is escaped above
 
 
@@ -149,7 +146,15 @@ def seen(value: Any) -> Any:
     """Text with every unseen character written out, `\\u202e`, so that no name reads like another. Others stay."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
+    return "\n".join(map(safe, value.split("\n")))
+
+
+def share_of(part: Any, whole: Any) -> Decimal | None:
+    """`part` in percent of `whole`, rounded down to two decimals; None of nothing."""
+    one, all_of_it = decimal(part), decimal(whole)
+    if one is None or not all_of_it:
+        return None
+    return (one * 100 / all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR)
 
 
 def path_part(text: Any) -> str:
@@ -166,6 +171,6 @@ def scope_href(scope: str) -> str:
 
 FILTERS: Final = {
     "exact": exact, "money": money, "count": count, "percent": percent, "level": level, "fill": fill,
-    "rfc3339": rfc3339, "utc": utc, "data": data, "path_part": path_part,
+    "rfc3339": rfc3339, "utc": utc, "data": data, "path_part": path_part, "share_of": share_of,
     "scope_href": scope_href,
 }  # fmt: skip
