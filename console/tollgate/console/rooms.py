@@ -22,7 +22,11 @@ from tollgate.console.api import (
     users,
     why,
 )
-from tollgate.console.pages import api_reference, budget_pages, static_files, user_pages
+from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import prices as price_pages
+from tollgate.console.pages import settings as settings_page
+from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
@@ -41,7 +45,9 @@ ROOMS: tuple[Room, ...] = (
     alerts.ROOM,
     reports.ROOM,
     prices.ROOM,
+    price_pages.ROOM,
     settings.ROOM,
+    settings_page.ROOM,
     tokens.ROOM,
     audit.ROOM,
     dead_letters.ROOM,
