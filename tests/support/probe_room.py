@@ -17,7 +17,7 @@ Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
 
 def probe_room(stop: asyncio.Event | None = None) -> Room:
     """The room. Its `/endless` goes on until `stop` is set."""
-    api, pages = APIRouter(), APIRouter()
+    api = APIRouter()
 
     @api.get("/who")
     async def who(caller: Everybody) -> dict[str, Any]:
@@ -58,6 +58,12 @@ def probe_room(stop: asyncio.Event | None = None) -> Room:
 
         return StreamingResponse(lines(), media_type="text/event-stream")
 
+    return Room("probe", api, _pages())
+
+
+def _pages() -> APIRouter:
+    pages = APIRouter()
+
     @pages.get("/page")
     async def page(caller: Everybody) -> str:
         return caller.name
@@ -66,7 +72,7 @@ def probe_room(stop: asyncio.Event | None = None) -> Room:
     async def me(caller: Everybody) -> dict[str, Any]:
         return told(caller)
 
-    return Room("probe", api, pages)
+    return pages
 
 
 def told(caller: Caller) -> dict[str, Any]:

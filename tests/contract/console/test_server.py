@@ -1,4 +1,4 @@
-"""The console behind a real socket: connections that send nothing, heads without an end, and bodies that are refused."""
+"""The console behind a real socket: connections that send nothing, heads without an end, bodies that are refused."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 from tests.support.console import ConsoleUnderTest, make_token
 from tests.support.probe_room import probe_room
+from tests.waiting import eventually
 
 from tollgate.console.server import bounded_protocol, server_config
 from tollgate.schemas.tokens import Role
@@ -24,8 +25,7 @@ async def served(connections_max: int = 500, request_seconds_max: float = 10) ->
     protocol = bounded_protocol(connections_max, request_seconds_max)
     server = uvicorn.Server(server_config(made.app, made.settings, port=0, http=protocol))
     running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: asyncio.sleep(0, server.started), what="the start of the server")
     try:
         yield server.servers[0].sockets[0].getsockname()[1], token
     finally:

@@ -248,9 +248,7 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites() -> None:
         ({"console_trusted_proxies": "127.0.0.0/8"}, {"X-Forwarded-Proto": "https"}),
     ],
 )
-async def test_behind_tls_the_cookie_is_for_this_host_alone(
-    settings: dict[str, str], headers: dict[str, str]
-) -> None:
+async def test_behind_tls_the_cookie_is_for_this_host_alone(settings: dict[str, str], headers: dict[str, str]) -> None:
     made = console(**settings)
     token = await make_token(made.control, Role.VIEWER)
     sent = {**headers, "Origin": "https://127.0.0.1:8080"}

@@ -182,7 +182,11 @@ def shown(record: TokenRecord) -> TokenShown:
 def _may_revoke(control: ControlStore, caller: Caller, token_id: str) -> bool:
     held = control.get(TOKEN_KEY_PREFIX + token_id)
     record = _record(held.value) if held is not None else None
-    return record is not None and (not caller.org or record.org == caller.org)
+    return record is not None and _is_theirs(caller, record)
+
+
+def _is_theirs(caller: Caller, record: TokenRecord) -> bool:
+    return not caller.org or record.org == caller.org
 
 
 def _record(value: dict[str, object]) -> TokenRecord | None:

@@ -56,7 +56,7 @@ def list_page(
     return render(request, caller, "users.html", top=top, states=states, away=away, as_of=as_of)
 
 
-@router.get("/users/{id}")
+@router.get("/users/{id:path}")
 async def show_user(id: UserPath, request: Request, parts: TheParts, caller: Reader) -> HTMLResponse:  # noqa: A002
     """One user."""
     seen(caller, id)
