@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 from aiokafka import TopicPartition
 from tests.support.console import ConsoleUnderTest, bearer, make_token
 from tests.support.control_in_memory import ControlInMemory
@@ -73,6 +74,6 @@ class LiveConsole(ConsoleUnderTest):
         await self.control.change(f"budget/{given.id}", value, actor="test")
         return given.id
 
-    async def as_role(self, role: Role, **who: str) -> Any:
+    async def as_role(self, role: Role, *, user: str = "", org: str = "") -> httpx.AsyncClient:
         """A client whose token has this role."""
-        return self.client(headers=bearer(await make_token(self.control, role, **who)))
+        return self.client(headers=bearer(await make_token(self.control, role, user=user, org=org)))

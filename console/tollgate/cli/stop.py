@@ -1,24 +1,16 @@
 """`tollgate stop` and `tollgate resume`: the company-wide stop by hand, and its end."""
 
 import asyncio
-import getpass
 import time
-from typing import Annotated, Final
+from typing import Final
 
-from cyclopts import Parameter
-
+from tollgate.cli.changes import open_control, system_actor
 from tollgate.cli.exits import AnswerIsNoError, UnreachableError, UsageError
 from tollgate.cli.flags import flag_json, read_flags
-from tollgate.cli.options import AsJson, DataDir
+from tollgate.cli.options import Actor, AsJson, DataDir
 from tollgate.cli.output import print_json, print_line
 from tollgate.cli.services import find_settings
-from tollgate.control import (
-    ControlStore,
-    Held,
-    InvalidRecordError,
-    VersionConflictError,
-)
-from tollgate.control import UnreachableError as ControlUnreachableError
+from tollgate.control import ControlStore, Held, VersionConflictError
 from tollgate.domain.stops import Stop
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import SETTING_KEY_PREFIX, STOP_SETTING, SettingRecord
@@ -29,8 +21,6 @@ _KEY: Final = f"{SETTING_KEY_PREFIX}{STOP_SETTING}"
 # A worker acts within a second; one that is recovering takes longer than a person waits.
 IN_FORCE_SECONDS_MAX: Final = 10.0
 _POLL_SECONDS: Final = 0.1
-
-Actor = Annotated[str | None, Parameter(name="--actor", help="Who does it. Default: the user of this system.")]
 
 
 async def stop(*, reason: str = "", actor: Actor = None, json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -43,7 +33,7 @@ async def stop(*, reason: str = "", actor: Actor = None, json: AsJson = False, d
     reason
         Why, for those who find their calls refused.
     """
-    await _set(Stop(True, actor or _system_user(), reason), json, find_settings(data_dir))
+    await _set(Stop(True, actor or system_actor(), reason), json, find_settings(data_dir))
 
 
 async def resume(*, reason: str, actor: Actor = None, json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -58,28 +48,12 @@ async def resume(*, reason: str, actor: Actor = None, json: AsJson = False, data
     """
     if not reason.strip():
         raise UsageError("say why spending may go on: --reason TEXT.")
-    await _set(Stop(False, actor or _system_user(), reason), json, find_settings(data_dir))
-
-
-def _system_user() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        return "cli"
+    await _set(Stop(False, actor or system_actor(), reason), json, find_settings(data_dir))
 
 
 async def _set(wanted: Stop, json: bool, settings: Settings) -> None:
-    store = ControlStore(settings)
-    try:
-        await store.start()
+    async with open_control(settings) as store:
         version = await _change(store, wanted)
-    except ControlUnreachableError as error:
-        raise UnreachableError(str(error)) from None
-    except InvalidRecordError as error:
-        raise UsageError(str(error)) from None
-    finally:
-        await store.stop()
     flag = await _in_force(settings, wanted)
     if json:
         now_ms = time.time_ns() // 1_000_000

@@ -80,6 +80,14 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        access, sums = Access(settings, control), Sums(live, numbers)
-        health, prices = Health(settings, numbers), PriceBooks(settings, control)
-        yield Parts(settings, control, live, numbers, access, ingest, sums, health, prices)
+        yield Parts(
+            settings,
+            control,
+            live,
+            numbers,
+            Access(settings, control),
+            ingest,
+            Sums(live, numbers),
+            Health(settings, numbers),
+            PriceBooks(settings, control),
+        )

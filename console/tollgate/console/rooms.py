@@ -7,6 +7,7 @@ from tollgate.console.api import (
     budgets,
     check,
     dashboard,
+    dead_letters,
     events,
     flags,
     prices,
@@ -23,6 +24,8 @@ from tollgate.console.api import (
 )
 from tollgate.console.pages import api_reference, static_files
 from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import prices as price_pages
+from tollgate.console.pages import settings as settings_page
 from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
@@ -37,17 +40,20 @@ ROOMS: tuple[Room, ...] = (
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
+    flags.ROOM,
+    why.ROOM,
     alerts.ROOM,
     reports.ROOM,
     prices.ROOM,
+    price_pages.ROOM,
     settings.ROOM,
+    settings_page.ROOM,
+    tokens.ROOM,
     audit.ROOM,
+    dead_letters.ROOM,
+    status.ROOM,
     stream.ROOM,
     usage.ROOM,
     check.ROOM,
-    flags.ROOM,
-    why.ROOM,
-    tokens.ROOM,
-    status.ROOM,
     api_reference.ROOM,
 )

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from tests.integration.cli.conftest import Ran, records_of, write
+from tests.integration.cli.test_reading import flag_value
 
 from tollgate.cli import stop
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import Topic
 
 pytestmark = pytest.mark.integration
@@ -76,6 +78,41 @@ def test_a_setting_that_cannot_be_read_can_be_ended_and_begun(tollgate: Tollgate
     write(settings, Topic.CONTROL, (0, KEY, b"{", ()))
     assert tollgate("stop").status == 3
     assert json.loads(records_of(settings, Topic.CONTROL)[-1].value or b"{}")["value"] == {"stopped": True}
+
+
+NOTHING = dict.fromkeys(("budget", "window", "limit", "unit", "spent", "percent", "until"))
+
+
+def stopped_flag(note: str) -> bytes:
+    return flag_value("global", "stopped", **NOTHING, reason="spending_stopped", note=note)
+
+
+def test_why_and_flags_tell_the_stop_before_a_block_of_ones_own(tollgate: Tollgate, settings: Settings) -> None:
+    note = "ada stopped all spending: the provider bills twice"
+    home = partition_of(b"u1", settings.usage_partitions)
+    write(
+        settings,
+        Topic.FLAGS,
+        (0, b"global", stopped_flag(note), ()),
+        (home, b"user/u1", flag_value("user/u1"), ()),
+    )
+    ran = tollgate("why", "user/u1", "--json")
+    told = ran.json
+    assert (ran.status, told["blocked_by"]) == (0, "global")
+    assert (told["http_status"], told["error"]) == (503, "spending_stopped")
+    assert (told["until"], told["flag"]["note"]) == (None, note)
+    assert told["next_steps"] == ["let spending go on: tollgate resume --reason REASON"]
+    assert tollgate("why", "global", "--events", "0").out.splitlines() == [
+        "global is stopped: services answer 503 spending_stopped",
+        f"because  {note}",
+        "since    2026-11-21T10:00:00Z",
+        "until    further notice",
+        "",
+        "next     let spending go on: tollgate resume --reason REASON",
+    ]
+    shown = tollgate("flags")
+    assert "global: ada stopped all spending: the provider bills twice" in shown.out
+    assert [flag["scope"] for flag in tollgate("flags", "--json").json] == ["global", "user/u1"]
 
 
 def test_names_and_reasons_cannot_act_on_a_terminal(tollgate: Tollgate, settings: Settings) -> None:

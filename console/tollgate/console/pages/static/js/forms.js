@@ -41,13 +41,22 @@ export function bodyOf(form) {
   for (const field of form.elements) {
     if (!field.name || field.disabled || field.type === "submit") continue;
     if (field.type === "radio" && !field.checked) continue;
-    const value = field.type === "checkbox" ? field.checked : field.value.trim();
+    const text = field.value.trim();
+    const value = field.type === "checkbox" ? field.checked : field.type === "number" && text ? Number(text) : text;
     const names = field.name.split(".");
     if (value === "") drops.push(field.dataset.drops ?? field.name);
     else names.slice(0, -1).reduce((at, name) => (at[name] ??= {}), body)[names.at(-1)] = value;
   }
   for (const path of drops) drop(body, path);
-  return body;
+  return listed(body);
+}
+
+// Members `0`, `1`, … are those of a list; one whose fields are empty is left out.
+function listed(value) {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  const members = Object.entries(value).map(([name, one]) => [name, listed(one)]);
+  if (!members.length || !members.every(([name]) => /^\d+$/.test(name))) return Object.fromEntries(members);
+  return members.map(([, one]) => one).filter((one) => Object.keys(one).length);
 }
 
 // `/api/v1/budgets/{scope}` with the members of the body in it.
