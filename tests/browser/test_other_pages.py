@@ -76,17 +76,17 @@ def test_a_user_page_tells_why_somebody_is_blocked_and_what_they_used(open_tab: 
     expect(page.locator("#calls tbody tr")).to_have_count(10)
 
 
-@pytest.mark.parametrize("name", examples.HOSTILE)
-def test_a_user_of_any_name_has_a_page(open_tab: Open, name: str) -> None:
-    if "\n" in name:
-        name = name.strip()
+def test_a_user_of_any_name_has_a_page(open_tab: Open) -> None:
     page = open_tab("/users").page
-    page.get_by_label("User id").fill(name)
-    page.get_by_role("button", name="Show user").click()
-    expect(page.locator("#usage")).to_contain_text("Not known now")
-    shown = name.replace("\u202e", "\\u202e")
-    assert page.locator("h1").text_content() == shown
-    assert page.title() == f"{' '.join(shown.split())} · Tollgate"
+    # A field of a form takes no line break.
+    for name in (name for name in examples.HOSTILE if "\n" not in name):
+        page.goto(page.url.partition("/users")[0] + "/users")
+        page.get_by_label("User id").fill(name)
+        page.get_by_role("button", name="Show user").click()
+        expect(page.locator("#usage")).to_contain_text("Not known now")
+        shown = name.replace("\u202e", "\\u202e")
+        assert page.locator("h1").text_content() == shown
+        assert page.title() == f"{' '.join(shown.split())} · Tollgate"
 
 
 def test_the_reference_names_every_path_of_the_api(open_tab: Open, preview: Preview) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +16,8 @@ WARN_PERCENT: Final = 80
 OVER_PERCENT: Final = 100
 MINUS: Final = "\u2212"
 GAP: Final = "\u00a0"
+# ClickHouse's sums have 38 digits and Python's usual context 28.
+_DIGITS: Final = Context(prec=60)
 _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 
 
@@ -50,7 +52,7 @@ def money(value: Any) -> str:
         return ""
     sign, size = (MINUS if number < 0 else ""), abs(number)
     places = 2 if size >= Decimal("0.01") or size == 0 else min(12, 1 - size.adjusted())
-    rounded = size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    rounded = size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, _DIGITS)
     text = f"{rounded:,f}"
     while places > 2 and text.endswith("0"):
         text, places = text[:-1], places - 1
@@ -63,7 +65,7 @@ def count(value: Any) -> str:
     if number is None:
         return ""
     if number != number.to_integral_value():
-        number = number.quantize(Decimal("0.001"), ROUND_HALF_UP).normalize()
+        number = number.quantize(Decimal("0.001"), ROUND_HALF_UP, _DIGITS).normalize(_DIGITS)
     return f"{number:,f}".replace("-", MINUS)
 
 
@@ -87,7 +89,7 @@ def level(value: Any) -> str:
 
 def fill(value: Any, whole: Any = 100) -> str:
     """How much of a bar is filled, 0 to 100, at most two decimals. More than the whole stops at 100."""
-    number = (decimal(value) or Decimal(0)) * 100 / (decimal(whole) or Decimal(100))
+    number = _DIGITS.divide((decimal(value) or Decimal(0)) * 100, decimal(whole) or Decimal(100))
     return exact(min(max(number, Decimal(0)), Decimal(100)).quantize(Decimal("0.01")))
 
 
@@ -154,7 +156,7 @@ def share_of(part: Any, whole: Any) -> Decimal | None:
     one, all_of_it = decimal(part), decimal(whole)
     if one is None or not all_of_it:
         return None
-    return (one * 100 / all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR)
+    return _DIGITS.divide(one * 100, all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR, _DIGITS)
 
 
 def path_part(text: Any) -> str:
