@@ -94,10 +94,10 @@ async def test_a_user_sees_their_own_flag_and_that_the_company_is_stopped(consol
     for scope in ("user/u1", "user/u2", "agent/SEO"):
         console.flag(scope)
     assert [flag["scope"] for flag in (await get(user, "/flags"))["items"]] == ["user/u1"]
-    console.flag("global", "stopped", reason="spending_stopped")
+    console.flag("global", "stopped", reason="spending_stopped", note="an invoice of Globex")
     stop = (await get(user, "/flags"))["items"][0]
     assert (stop["scope"], stop["blocked"]) == ("global", True)
-    assert stop["spent"] is stop["limit"] is stop["percent"] is stop["budget"] is None
+    assert stop["spent"] is stop["limit"] is stop["percent"] is stop["budget"] is stop["note"] is None
     assert (await get(user, "/flags/global"))["spent"] is None
     for scope in ("user/u2", "agent/SEO"):
         await get(user, f"/flags/{scope}", 403)
@@ -177,6 +177,7 @@ async def test_a_stop_of_the_company_is_why_and_its_numbers_are_not_a_users(cons
     await console.budget("global", "1", window=WindowKind.LIFETIME)
     console.spent("global", "2", WindowKind.LIFETIME, now_ms())
     console.flag("global", "stopped", reason="spending_stopped")
+    console.flag("user/u1")
     user, viewer = await console.as_role(Role.USER, user="u1"), await console.as_role(Role.VIEWER)
     told = await get(viewer, "/why/user/u1")
     assert (told["blocked_by"], told["http_status"], told["budgets"][0]["spent"]) == ("global", 503, "2")

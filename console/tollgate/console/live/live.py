@@ -149,6 +149,11 @@ class Live:
         """The scope's flag as last written, also when its time is past; None when it is `ok` or there is none."""
         return self._flags.flag(scope)
 
+    def flag_in_force(self, scope: str, now_ms: int) -> Flag | None:
+        """The scope's flag if it warns or blocks at this moment. Without one, the scope is below every threshold."""
+        held = self._flags.get(scope)
+        return held.flag if held is not None and held.in_force(now_ms) else None
+
     def flags_in_force(self, now_ms: int) -> list[Flag]:
         """Every flag that warns or blocks at this moment, by scope. There may be 100,000: see `flag_scopes`."""
         found = [self._flags.flag(scope) for scope in sorted(self._flags.in_force(now_ms))]
