@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tollgate.console.api.users import UserAnswer
+from tollgate.console.numbers import Share, Shares
 from tollgate.console.pages.overview_model import Dashboard
+from tollgate.schemas.outputs import FlagState
 
 FILE = Path(__file__).with_name("dashboard.json")
 AS_OF = "2026-11-21T12:01:07Z"
@@ -84,3 +87,20 @@ def stopped() -> Dashboard:
 
 
 DASHBOARDS = {"full": full, "new": nothing_yet, "away": history_away, "hostile": hostile, "stopped": stopped}
+
+STATES = {"user/u-4812": FlagState.BLOCKED, "user/u-4790": FlagState.WARNING}
+
+
+def top_users() -> Shares:
+    """The users of the overview, and one that names nobody."""
+    shown = example().users
+    assert shown is not None
+    items = [Share(one.name, one.cost_usd, one.retail_usd, one.events, one.percent) for one in shown.items]
+    rest = Share("", "3429.37", "5800", 260_914, "87.65")
+    return Shares([*items, Share("", "1.5", "0", 12, "0.03")], rest, rest, 1_795_262_467_000)
+
+
+def user(name: str) -> UserAnswer:
+    """A user who is blocked, with something on each card, under this name."""
+    held = json.loads(FILE.with_name("user.json").read_text(encoding="utf-8"))
+    return UserAnswer.model_validate({**held, "user": name})

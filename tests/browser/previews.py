@@ -1,45 +1,60 @@
-"""A console whose pages show example data: real access, headers and errors, without Kafka or ClickHouse."""
+"""The console with example data: real rooms, access, headers and errors, without Kafka or ClickHouse.
+
+`/preview/overview` and `/preview/user` show what ClickHouse would tell; budgets, flags and their pages are the real
+ones. The stream sends what a test tells it to.
+"""
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import uvicorn
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from tests.browser import examples
-from tests.support.console import ConsoleUnderTest, make_token
+from tests.support.console import make_token, now_ms
+from tests.support.live_console import LiveConsole
 from tests.waiting import wait_until
 
 from tollgate.console import problems
-from tollgate.console.access import login
 from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.api import tokens
+from tollgate.console.api import stream
 from tollgate.console.live.frames import frame
-from tollgate.console.pages import api_reference, error_pages, overview, static_files
+from tollgate.console.pages import error_pages, overview, users
 from tollgate.console.problems import Problem
-from tollgate.console.room import Entry, Room
+from tollgate.console.room import Room
+from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
+from tollgate.schemas.outputs import WindowKind
 
-ALL: Final = frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN})
-NAMES: Final = ("Budgets", "Users", "Campaigns", "Agents", "Alerts", "Reports", "Prices", "Settings", "Audit", "Health")
-ENTRIES: Final = (
-    Entry("Overview", "/", "overview", ALL),
-    *(Entry(name, f"/{name.lower()}", name.lower(), ALL) for name in NAMES),
-)
 Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
+T = TypeVar("T")
+
+SPENT: Final = {
+    "global": ("5000", "3912.441200000012", WindowKind.MONTH),
+    "campaign/holiday-2026": ("1200", "1103.77", WindowKind.MONTH),
+    "agent/SEO": ("400", "331.2", WindowKind.MONTH),
+    "service/video": ("60", "31.05", WindowKind.DAY),
+}
+"""Budgets of shared scopes: limit, spend, window."""
+
+
+def run(asked: Coroutine[Any, Any, T]) -> T:
+    """Await it in a thread of its own, because Playwright's loop runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, asked).result()
 
 
 class Preview:
     """The console and what its stream sends."""
 
     def __init__(self) -> None:
-        room = Room("preview", api=self._api(), pages=self._pages(), entries=ENTRIES)
-        rooms = (static_files.ROOM, login.ROOM, room, tokens.ROOM, api_reference.ROOM)
-        self.console = ConsoleUnderTest(rooms, console_requests_per_minute=100_000, console_port=0)
+        kept = [room for room in ROOMS if room is not stream.ROOM]
+        room = Room("preview", api=self._api(), pages=self._pages())
+        self.console = LiveConsole([*kept, room], console_requests_per_minute=100_000)
         problems.install(self.console.app, error_pages.page)
         self.data = "full"
         """The example that the overview shows, when the address names none."""
@@ -48,16 +63,35 @@ class Preview:
         self.streams_opened = 0
         self._listeners: list[asyncio.Queue[bytes]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        run(self._fill())
 
-    def token(self, role: Role, **more: Any) -> str:
-        """A new token. In a thread of its own, because Playwright's loop runs in this one."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, make_token(self.console.control, role, **more)).result()
+    async def _fill(self) -> None:
+        console, now = self.console, now_ms()
+        for scope, (limit, spent, window) in SPENT.items():
+            await console.budget(scope, limit, window=window)
+            console.spent(scope, spent, window, now)
+        await console.budget("user/*", "100", note="What everybody may spend.", owner="growth")
+        console.flag("user/u-4812")
+        console.flag("user/u-4790", "warning", spent="91.5", percent="91.50")
+        console.flag(
+            "campaign/holiday-2026",
+            "warning",
+            spent="1103.77",
+            percent="91.98",
+            limit="1200",
+            budget="campaign/holiday-2026:month:usd",
+        )
+        console.alert("user/u-4812")
+        console.has_read_to(now)
 
     def send(self, event: Any, data: dict[str, Any]) -> None:
         """Send an event to every open stream."""
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._put, frame(event, data, 1).encode())
+
+    def token(self, role: Role, **more: Any) -> str:
+        """A new token."""
+        return run(make_token(self.console.control, role, **more))
 
     @property
     def streams(self) -> int:
@@ -71,13 +105,22 @@ class Preview:
     def _pages(self) -> APIRouter:
         router = APIRouter()
 
-        @router.get("/")
+        @router.get("/preview/overview")
         def _overview(request: Request, caller: Viewer, data: str = "") -> HTMLResponse:
             if self.still and "hx-request" in request.headers:
                 raise Problem(503, "example", "This is sent once.")
             return overview.page(request, caller, examples.DASHBOARDS[data or self.data]())
 
-        @router.get("/broken")
+        @router.get("/preview/user")
+        def _user(request: Request, caller: Viewer, name: str = "u-4812", data: str = "full") -> HTMLResponse:
+            answer = examples.user(name) if data == "full" else None
+            return users.user_page(request, caller, name, answer, "ClickHouse does not answer.", own=False)
+
+        @router.get("/preview/users")
+        def _users(request: Request, caller: Viewer) -> HTMLResponse:
+            return users.list_page(request, caller, examples.top_users(), examples.STATES, "")
+
+        @router.get("/preview/broken")
         def _broken(_caller: Viewer, status: int) -> None:
             raise Problem(status, "example", "ClickHouse cannot be reached. Numbers of the past come back with it.")
 

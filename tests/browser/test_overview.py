@@ -41,7 +41,7 @@ def drawn(page: Page) -> None:
     ("data", "theme"), [*((data, "dark") for data in sorted(examples.DASHBOARDS)), ("full", "light"), ("away", "light")]
 )
 def test_every_state_of_the_overview_is_accessible_and_quiet(open_tab: Open, data: str, theme: str) -> None:
-    tab = open_tab(f"/?data={data}", theme=theme)
+    tab = open_tab(f"/preview/overview?data={data}", theme=theme)
     drawn(tab.page)
     assert faults_of(tab.page) == []
     assert tab.complaints == []
@@ -51,7 +51,7 @@ def test_every_state_of_the_overview_is_accessible_and_quiet(open_tab: Open, dat
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, TABLET, PHONE], ids=["desktop", "tablet", "phone"])
 def test_nothing_is_wider_than_the_screen(open_tab: Open, theme: str, size: tuple[int, int]) -> None:
-    tab = open_tab("/", theme=theme, size=size)
+    tab = open_tab("/preview/overview", theme=theme, size=size)
     drawn(tab.page)
     tab.page.screenshot(path=SHOTS / f"overview-{theme}-{size[0]}.png", full_page=True)
     assert tab.page.evaluate("document.documentElement.scrollWidth") == size[0]
@@ -59,7 +59,7 @@ def test_nothing_is_wider_than_the_screen(open_tab: Open, theme: str, size: tupl
 
 
 def test_names_that_try_to_be_markup_are_shown_as_text(open_tab: Open) -> None:
-    tab = open_tab("/?data=hostile")
+    tab = open_tab("/preview/overview?data=hostile")
     drawn(tab.page)
     shown = tab.page.locator("#calls td:nth-child(2)").all_text_contents()
     assert shown[0] == "<img src=x onerror=alert(1)>"
@@ -71,7 +71,7 @@ def test_names_that_try_to_be_markup_are_shown_as_text(open_tab: Open) -> None:
 
 
 def test_amounts_are_exact_to_a_script_and_readable_to_a_person(open_tab: Open) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     cost = page.locator("#figures data[data-live]").first
     expect(cost).to_have_text("$3,912.44")
     assert cost.get_attribute("value") == "3912.441200000012"
@@ -80,7 +80,7 @@ def test_amounts_are_exact_to_a_script_and_readable_to_a_person(open_tab: Open) 
 
 
 def test_a_chart_is_a_table_of_the_same_numbers(open_tab: Open) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     page.locator("#today summary").click()
     rows = page.locator("#today tbody data").evaluate_all("all => all.map(one => one.value)")
     description = json.loads(page.locator("#hourly-data").text_content() or "")
@@ -89,7 +89,7 @@ def test_a_chart_is_a_table_of_the_same_numbers(open_tab: Open) -> None:
 
 
 def test_without_scripts_everything_can_be_read(open_tab: Open) -> None:
-    page = open_tab("/", java_script_enabled=False).page
+    page = open_tab("/preview/overview", java_script_enabled=False).page
     expect(page.locator("#figures")).to_contain_text("$3,912.44")
     for key in ("service", "model", "agent", "campaign"):
         expect(page.locator(f"#by-{key}")).to_be_visible()
@@ -98,7 +98,7 @@ def test_without_scripts_everything_can_be_read(open_tab: Open) -> None:
 
 
 def test_what_is_not_known_is_never_shown_as_zero(open_tab: Open) -> None:
-    page = open_tab("/?data=away").page
+    page = open_tab("/preview/overview?data=away").page
     for panel in ("history", "shares", "users", "calls"):
         expect(page.locator(f"#{panel}")).to_contain_text("ClickHouse cannot be reached")
         assert "$0" not in (page.locator(f"#{panel}").text_content() or "")
@@ -106,7 +106,7 @@ def test_what_is_not_known_is_never_shown_as_zero(open_tab: Open) -> None:
 
 def test_a_sum_moves_as_it_arrives(open_tab: Open, preview: Preview) -> None:
     preview.still = True
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     wait_until(lambda: preview.streams == 1)
     preview.send("spend", spend("4000.000000000001"))
     expect(page.locator("#figures data").first).to_have_text("$4,000.00")
@@ -121,7 +121,7 @@ def test_a_sum_moves_as_it_arrives(open_tab: Open, preview: Preview) -> None:
 
 def test_a_sum_of_another_month_changes_nothing(open_tab: Open, preview: Preview) -> None:
     preview.still = True
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     wait_until(lambda: preview.streams == 1)
     old = spend("1")
     old["items"][0]["window"] = {**WINDOW, "end": "2001-01-01T00:00:00Z"}  # type: ignore[index]
@@ -131,7 +131,7 @@ def test_a_sum_of_another_month_changes_nothing(open_tab: Open, preview: Preview
 
 
 def test_a_panel_greys_when_its_topic_is_old_and_says_of_when_it_is(open_tab: Open, preview: Preview) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     wait_until(lambda: preview.streams == 1)
     now, old = "2026-11-21T12:05:00Z", "2026-11-21T12:03:00Z"
     beat = {"now": now, "as_of": {"spend": old, "flags": now, "alerts": now, "control": now}, "stale": ["spend"]}
@@ -144,7 +144,7 @@ def test_a_panel_greys_when_its_topic_is_old_and_says_of_when_it_is(open_tab: Op
 
 
 def test_news_brings_the_page_anew_and_leaves_what_a_person_has_opened(open_tab: Open, preview: Preview) -> None:
-    tab = open_tab("/")
+    tab = open_tab("/preview/overview")
     page = tab.page
     wait_until(lambda: preview.streams == 1)
     page.locator("#today summary").click()
@@ -166,7 +166,7 @@ def test_news_brings_the_page_anew_and_leaves_what_a_person_has_opened(open_tab:
 
 
 def test_a_screen_reader_is_told_of_blocks_at_most_each_five_seconds(open_tab: Open, preview: Preview) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     wait_until(lambda: preview.streams == 1)
     page.evaluate(
         "window.said = []; new MutationObserver(() => said.push(document.getElementById('announcer').textContent))"
@@ -180,7 +180,7 @@ def test_a_screen_reader_is_told_of_blocks_at_most_each_five_seconds(open_tab: O
 
 
 def test_one_stream_a_tab_that_is_closed_while_the_tab_is_hidden(open_tab: Open, preview: Preview) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     wait_until(lambda: preview.streams == 1)
     hide = (
         "(hidden) => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
@@ -195,7 +195,7 @@ def test_one_stream_a_tab_that_is_closed_while_the_tab_is_hidden(open_tab: Open,
 
 
 def test_a_stream_that_breaks_off_is_opened_again(open_tab: Open, preview: Preview) -> None:
-    tab = open_tab("/")
+    tab = open_tab("/preview/overview")
     wait_until(lambda: preview.streams == 1)
     preview.send("bye", {})
     opened = "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/stream')).length"
@@ -210,8 +210,8 @@ def test_a_stream_that_breaks_off_is_opened_again(open_tab: Open, preview: Previ
 def test_eight_tabs_share_one_stream_which_another_takes_over(open_tab: Open, preview: Preview) -> None:
     # A browser opens six connections to a host: with a stream for each tab the seventh would never load.
     preview.still, before = True, preview.streams_opened
-    first = open_tab("/").page
-    others = [open_tab("/", context=first.context).page for _ in range(7)]
+    first = open_tab("/preview/overview").page
+    others = [open_tab("/preview/overview", context=first.context).page for _ in range(7)]
     pages = [first, *others]
     for page in pages:
         expect(page.locator("#figures")).to_contain_text("$3,912.44")
@@ -228,7 +228,7 @@ def test_eight_tabs_share_one_stream_which_another_takes_over(open_tab: Open, pr
 
 
 def test_tabs_tables_and_theme_by_keyboard(open_tab: Open) -> None:
-    page = open_tab("/", theme="light").page
+    page = open_tab("/preview/overview", theme="light").page
     page.get_by_role("tab", name="Service").focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#by-model")).to_be_visible()
@@ -247,7 +247,7 @@ def test_tabs_tables_and_theme_by_keyboard(open_tab: Open) -> None:
 
 
 def test_the_first_press_of_tab_leads_past_the_navigation(open_tab: Open) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
     page.keyboard.press("Enter")
@@ -255,7 +255,7 @@ def test_the_first_press_of_tab_leads_past_the_navigation(open_tab: Open) -> Non
 
 
 def test_the_navigation_of_a_phone_opens_and_closes(open_tab: Open) -> None:
-    page = open_tab("/", size=PHONE).page
+    page = open_tab("/preview/overview", size=PHONE).page
     expect(page.get_by_role("link", name="Budgets", exact=True)).to_be_hidden()
     page.get_by_role("button", name="Open the navigation").click()
     expect(page.get_by_role("link", name="Budgets", exact=True)).to_be_visible()
@@ -264,7 +264,7 @@ def test_the_navigation_of_a_phone_opens_and_closes(open_tab: Open) -> None:
 
 
 def test_amounts_read_alike_from_the_server_and_the_script(open_tab: Open) -> None:
-    page = open_tab("/").page
+    page = open_tab("/preview/overview").page
     amounts = [
         "0",
         "0.000025",

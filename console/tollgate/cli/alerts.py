@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_table, say
 from tollgate.cli.services import find_settings
-from tollgate.cli.topic_reading import read_latest
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import read_latest
 from tollgate.schemas.outputs import Alert, AlertLevel
 from tollgate.schemas.topics import Topic
 

@@ -9,9 +9,9 @@ from tollgate.cli.exits import UsageError
 from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
 from tollgate.cli.output import print_json, print_table, say
 from tollgate.cli.services import find_settings
-from tollgate.cli.topic_reading import read_batches
 from tollgate.control import differences
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import read_batches
 from tollgate.schemas.audit import AuditAction, AuditRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic

@@ -12,9 +12,9 @@ from tollgate.cli.exits import AnswerIsNoError, UsageError
 from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, ExpectVersion, Limit, Reason, examples
 from tollgate.cli.output import first, print_json, print_line, print_table, say
 from tollgate.cli.services import find_settings
-from tollgate.cli.topic_reading import read_latest
 from tollgate.control import NoRecordError
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import read_latest
 from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action

@@ -1,23 +1,18 @@
 """`tollgate dead-letters`: what was refused, why, and sending it again."""
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from hashlib import blake2b
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
-from tollgate.cli.exits import Exit, UsageError
-from tollgate.cli.letters import Letter, Place, all_letters, newest_letters, one_letter, safe_lines, text_of
+from tollgate.cli.exits import AnswerIsNoError, Exit, UsageError
 from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_line, print_table, say
 from tollgate.cli.services import find_settings
-from tollgate.cli.topic_writing import TopicWriter, open_writer
-from tollgate.runtime.settings import Settings
-from tollgate.schemas.refusals import Refusal, RefusalReason
-from tollgate.schemas.topics import Topic
-from tollgate.schemas.usage_codec import decode_usage_event
+from tollgate.console.letters import Letter, NoLetterError, Place, newest_letters, one_letter, text_of
+from tollgate.console.letters import replay as replay_letters
+from tollgate.schemas.refusals import RefusalReason
+from tollgate.schemas.shown_text import safe
 
 app = App(
     name="dead-letters",
@@ -31,7 +26,6 @@ app = App(
 _LIMIT_MAX: Final = 10_000
 # The largest event that is accepted; what is longer fills a terminal for nothing.
 _SHOWN_BYTES_MAX: Final = 64 * 1024
-_KEPT_SHOWN_MAX: Final = 100
 
 # A name as it is in the records: an enumeration would be offered with dashes.
 Reason = Annotated[str | None, Parameter(name="--reason")]
@@ -65,7 +59,7 @@ async def list_letters(
     if not 1 <= limit <= _LIMIT_MAX:
         raise UsageError(f"--limit is from 1 to {_LIMIT_MAX}.")
     _check_reason(reason)
-    last = None if before is None else Place.parse(before)
+    last = None if before is None else _place(before)
     found, older = await newest_letters(find_settings(data_dir), limit, reason, last)
     if json:
         print_json([letter.as_json() for letter in found])
@@ -110,7 +104,10 @@ async def show(
     """
     if raw and json:
         raise UsageError("give --raw or --json, not both.")
-    letter = await one_letter(find_settings(data_dir), Place.parse(place))
+    try:
+        letter = await one_letter(find_settings(data_dir), _place(place))
+    except NoLetterError as error:
+        raise AnswerIsNoError(str(error)) from None
     if raw:
         sys.stdout.flush()
         sys.stdout.buffer.write(letter.value or b"")
@@ -121,9 +118,19 @@ async def show(
         _print(letter)
 
 
-def _check_reason(reason: str | None) -> None:
-    if reason is not None and reason not in list(RefusalReason):
+def _check_reason(reason: str | None) -> RefusalReason | None:
+    if reason is None:
+        return None
+    if reason not in list(RefusalReason):
         raise UsageError(f"--reason {reason!r} is none of {', '.join(RefusalReason)}.")
+    return RefusalReason(reason)
+
+
+def _place(text: str) -> Place:
+    try:
+        return Place.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
 
 
 def _print(letter: Letter) -> None:
@@ -141,16 +148,9 @@ def _print(letter: Letter) -> None:
         say(f"The first {_SHOWN_BYTES_MAX:,} bytes are shown: --raw writes all of them.")
 
 
-def _why_not(letter: Letter, *, force: bool) -> str | None:
-    """Why a letter is not sent again; None when it is."""
-    if letter.header("cut"):
-        return f"is not whole ({letter.header('cut')}): its sender has to send it again."
-    if letter.header("source_offset_first"):
-        return "is a batch as it was compressed: its sender has to send it again, in smaller batches."
-    verdict = decode_usage_event(letter.value, letter.original_headers)
-    if isinstance(verdict, Refusal) and not force:
-        return f"would be refused again, {verdict.reason.value}: {verdict.error}"
-    return None
+def safe_lines(data: bytes) -> list[str]:
+    """The bytes as lines for a terminal: new lines break, everything else that is no plain text is escaped."""
+    return [safe(line) for line in text_of(data).replace("\r\n", "\n").split("\n")]
 
 
 @app.command(
@@ -185,46 +185,19 @@ async def replay(
     """
     if (place is None) == (reason is None):
         raise UsageError("give PARTITION:OFFSET or --reason: see `tollgate dead-letters list`.")
-    _check_reason(reason)
-    settings = find_settings(data_dir)
-    sent: list[str] = []
-    kept = 0
-    async with AsyncExitStack() as stack:
-        writer: TopicWriter | None = None
-        # One after another, because all of them together may be larger than the memory.
-        async for letter in _wanted(settings, place, reason):
-            why = _why_not(letter, force=force)
-            if why is not None:
-                kept += 1
-                if kept <= _KEPT_SHOWN_MAX:
-                    say(f"{letter.place} {why}")
-                continue
-            sent.append(str(letter.place))
-            if not dry_run:
-                if writer is None:
-                    writer = await stack.enter_async_context(open_writer(settings, Topic.USAGE))
-                await writer.write(letter.key, letter.value, letter.original_headers)
-    if kept > _KEPT_SHOWN_MAX:
-        say(f"{kept - _KEPT_SHOWN_MAX:,} more are kept back.")
+    wanted = _check_reason(reason)
+    chosen = None if place is None else _place(place)
+    try:
+        done = await replay_letters(find_settings(data_dir), place=chosen, reason=wanted, force=force, dry_run=dry_run)
+    except NoLetterError as error:
+        raise AnswerIsNoError(str(error)) from None
+    sent, kept = done.sent, done.kept
+    for where, why in done.reasons:
+        say(f"{where} {why}")
+    if kept > len(done.reasons):
+        say(f"{kept - len(done.reasons):,} more are kept back.")
     if json:
         print_json({"replayed": 0 if dry_run else len(sent), "places": sent, "kept_back": kept, "dry_run": dry_run})
     else:
         print_line(f"{'would replay' if dry_run else 'replayed'} {len(sent):,} records, kept back {kept:,}")
     return Exit.NO if kept else Exit.OK
-
-
-async def _wanted(settings: Settings, place: str | None, reason: str | None) -> AsyncIterator[Letter]:
-    """The letter at the place, or all with the reason, those of the same content once: a replay that was refused again
-    has left a second one.
-    """
-    if place is not None:
-        yield await one_letter(settings, Place.parse(place))
-        return
-    assert reason is not None
-    seen: set[bytes] = set()
-    async for letter in all_letters(settings, reason):
-        content = repr((letter.key, letter.original_headers)).encode() + b"\0" + (letter.value or b"")
-        digest = blake2b(content, digest_size=16).digest()
-        if digest not in seen:
-            seen.add(digest)
-            yield letter

@@ -14,7 +14,6 @@ from tollgate.cli.changes import system_actor
 from tollgate.cli.console_login import LOGIN_MINUTES, login_link
 from tollgate.cli.demo_stage import Stage
 from tollgate.cli.exits import UnreachableError
-from tollgate.cli.topic_writing import open_writer
 from tollgate.demo import (
     DAYS,
     ID_PREFIX,
@@ -36,6 +35,7 @@ from tollgate.demo import (
 )
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.domain.windows import window_start
+from tollgate.runtime.topic_writing import open_writer
 from tollgate.schemas.amounts import PICO, format_usd, parse_usd
 from tollgate.schemas.control import BudgetRecord, ThresholdsRecord, default_thresholds
 from tollgate.schemas.instants import format_instant

@@ -10,9 +10,9 @@ from tollgate.cli.csv_events import CsvMapping, CsvReader
 from tollgate.cli.demo_stage import Stage
 from tollgate.cli.exits import AnswerIsNoError, UnreachableError
 from tollgate.cli.file_events import Accepted
-from tollgate.cli.topic_writing import open_writer
 from tollgate.cli.verify import print_report
 from tollgate.demo import Outputs, Total, clickhouse_total, until
+from tollgate.runtime.topic_writing import open_writer
 from tollgate.schemas.amounts import parse_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant

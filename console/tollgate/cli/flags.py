@@ -12,9 +12,9 @@ from tollgate.cli.options import LIMIT, AsJson, DataDir, Limit, examples
 from tollgate.cli.output import first, print_json, print_line, print_table, say
 from tollgate.cli.scope_names import checked_scope, partitions_of_scope
 from tollgate.cli.services import find_settings, reaching_kafka
-from tollgate.cli.topic_reading import partitions_of, read_latest
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import partitions_of, read_latest
 from tollgate.schemas.outputs import Flag
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic

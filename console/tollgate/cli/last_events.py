@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from tollgate.cli.topic_reading import read_batches
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import read_batches
 from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.outputs_codec import PricedRecord
 from tollgate.schemas.partitions import partition_of

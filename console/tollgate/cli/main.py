@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tollgate.cli.exits import CommandError, Exit
 from tollgate.cli.output import say_error
+from tollgate.runtime.errors import KafkaUnreachableError
 from tollgate.schemas.shown_text import safe
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ MOUNTS: Final = (
     ),
     Mount("publish", "publish:app", "cli", "Publish usage events from NDJSON or CSV."),
     Mount("spend", "spend:app", "cli", "Show what a scope (a user, an agent, …) has spent in a window."),
+    Mount("forecast", "forecast:app", "console", "Show where a scope's spend will be at the end of its window."),
+    Mount("report", "report:app", "console", "Write costs, revenue and usage of a range as CSV or JSON."),
     Mount("flags", "flags:app", "cli", "Show who is warned, blocked or stopped now."),
     Mount("alerts", "alerts:app", "cli", "List the alerts that are open, the worst first."),
     Mount("why", "why:app", "cli", "Explain why a scope is blocked: the budget, the numbers, since when, until when."),
@@ -171,6 +174,9 @@ def _run(given: list[str]) -> int:
     except CycloptsError as error:
         say_error(f"{_sentence(str(error))} See `tollgate {command}{' ' if command else ''}--help`.")
         return Exit.USAGE
+    except KafkaUnreachableError as error:
+        say_error(str(error))
+        return Exit.UNREACHABLE
     except CommandError as error:
         say_error(str(error))
         return error.exit

@@ -6,8 +6,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka
+from tollgate.cli.services import reaching_kafka
 from tollgate.runtime.kafka import read_compacted
+from tollgate.runtime.reaching import REACH_SECONDS_MAX
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import PRICE_KEY_PREFIX, PriceRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record

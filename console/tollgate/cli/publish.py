@@ -20,8 +20,8 @@ from tollgate.cli.file_events import DEFAULT_SOURCE, NdjsonReader, Reader, Refus
 from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import is_colourful, print_json, print_line, say
 from tollgate.cli.services import find_settings
-from tollgate.cli.topic_writing import TopicWriter, open_writer
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_writing import TopicWriter, open_writer
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.topics import Topic

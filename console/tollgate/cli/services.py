@@ -5,25 +5,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import (
-    KafkaConnectionError,
-    KafkaError,
-    KafkaTimeoutError,
-    NodeNotReadyError,
-    RequestTimedOutError,
-    UnknownTopicOrPartitionError,
-)
 from pydantic import ValidationError
 
 from tollgate.cli.exits import UnreachableError, UsageError
+from tollgate.runtime import reaching
+from tollgate.runtime.errors import KafkaUnreachableError
 from tollgate.runtime.settings import Settings, load_settings
 from tollgate.schemas.shown_text import shell_command, shell_option
 
 if TYPE_CHECKING:
     from tollgate.embedded.stack_state import StackState
-
-# A person waits for an answer; a broker that is there answers within milliseconds.
-REACH_SECONDS_MAX: Final = 10.0
 
 # Where the console is unless it was told otherwise.
 CONSOLE_PORT: Final = 8080
@@ -99,24 +90,8 @@ def _load(overrides: dict[str, Any]) -> Settings:
 @asynccontextmanager
 async def reaching_kafka(settings: Settings) -> AsyncIterator[None]:
     """Turn what a client raises when Kafka is away, refuses it or lacks a topic into one sentence and exit status 3."""
-    address = settings.kafka_bootstrap_servers
     try:
-        yield
-    except UnknownTopicOrPartitionError:
-        raise UnreachableError(
-            f"Kafka at {address} lacks a topic of Tollgate: create them with `tollgate topics apply`."
-        ) from None
-    except (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError, TimeoutError):
-        raise unreachable_kafka(settings) from None
-    except KafkaError as error:
-        raise UnreachableError(
-            f"Kafka at {address} refused the request: {str(error) or type(error).__name__}."
-        ) from None
-
-
-def unreachable_kafka(settings: Settings) -> UnreachableError:
-    """The error for a broker that does not answer."""
-    return UnreachableError(
-        f"Kafka at {settings.kafka_bootstrap_servers} cannot be reached: start the stack with `tollgate up`, "
-        "or set TOLLGATE_KAFKA_BOOTSTRAP_SERVERS."
-    )
+        async with reaching.reaching_kafka(settings):
+            yield
+    except KafkaUnreachableError as error:
+        raise UnreachableError(str(error)) from None

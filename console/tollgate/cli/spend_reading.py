@@ -2,8 +2,8 @@
 
 from tollgate.cli.output import say
 from tollgate.cli.scope_names import partitions_of_scope
-from tollgate.cli.topic_reading import read_latest
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import read_latest
 from tollgate.schemas.outputs import SpendRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic

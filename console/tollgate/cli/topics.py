@@ -10,7 +10,7 @@ from tollgate.cli.exits import Exit, UnreachableError
 from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_table, say, say_error
 from tollgate.cli.services import find_settings, reaching_kafka
-from tollgate.cli.topic_reading import ask_kafka
+from tollgate.runtime.topic_reading import ask_kafka
 from tollgate.runtime.topics_admin import apply_topics
 
 # Creating a dozen topics and seeing them everywhere takes a busy cluster longer than one answer does.

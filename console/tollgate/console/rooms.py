@@ -7,6 +7,7 @@ from tollgate.console.api import (
     budgets,
     check,
     dashboard,
+    dead_letters,
     events,
     flags,
     prices,
@@ -22,6 +23,10 @@ from tollgate.console.api import (
     why,
 )
 from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import prices as price_pages
+from tollgate.console.pages import settings as settings_page
+from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
@@ -29,7 +34,9 @@ ROOMS: tuple[Room, ...] = (
     static_files.ROOM,
     dashboard.ROOM,
     budgets.ROOM,
+    budget_pages.ROOM,
     users.ROOM,
+    user_pages.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
@@ -38,9 +45,12 @@ ROOMS: tuple[Room, ...] = (
     alerts.ROOM,
     reports.ROOM,
     prices.ROOM,
+    price_pages.ROOM,
     settings.ROOM,
+    settings_page.ROOM,
     tokens.ROOM,
     audit.ROOM,
+    dead_letters.ROOM,
     status.ROOM,
     stream.ROOM,
     usage.ROOM,

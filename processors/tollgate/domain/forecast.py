@@ -22,12 +22,15 @@ from tollgate.domain.windows import DAY_MS, HOUR_MS, LIFETIME_END_MS, day_start
 WEEK_DAYS: Final = 7
 # Four weeks: long enough for a profile, short enough to forget last quarter's.
 HISTORY_DAYS_MAX: Final = 28
-# With less than an hour of history, one call would be taken for the pace of days.
+# With less than an hour of history, one call would be taken for the pace of days; for an hour's end less is enough.
 _SEEN_MS_MIN: Final = HOUR_MS
+_SEEN_PER_AHEAD_MIN: Final = 10
 # A limit further away than this is not reached "at the present pace".
 _AHEAD_DAYS_MAX: Final = 366
-# 1.28 standard deviations on either side hold 80 % of a normal distribution.
-_DEVIATIONS: Final = (128, 100)
+# So many hundredths of a deviation on either side hold 80 %, by how many errors the deviation is made of, less one
+# where they are from their own mean: Student's t at 0.90 for 1, 2, … degrees of freedom.
+_HUNDREDTHS_OF_DEVIATION: Final = (308, 189, 164, 153, 148, 144, 142, 140, 138, 137, 136, 136, 135, 135, 134)
+_HUNDREDTHS_OF_MANY: Final = 132
 
 
 class Method(StrEnum):
@@ -93,7 +96,8 @@ class _Expectation:
     """What each weekday is expected to have, Monday (0) to Sunday (6), and how far off a day usually is."""
 
     by_weekday: tuple[int, ...]
-    deviation_picousd: int
+    margin_picousd: int
+    """How far a day is off at most, four times in five."""
     method: Method
     days_known: int
 
@@ -115,7 +119,7 @@ def forecast(
     the limit are forecast, a year ahead at most.
     """
     has_end = end_ms < LIFETIME_END_MS
-    expectation = _expectation(history, now_ms)
+    expectation = _expectation(history, now_ms, end_ms)
     ahead_ms = min(end_ms, day_start(now_ms) + _AHEAD_DAYS_MAX * DAY_MS)
     days = _expected_days(history, expectation, now_ms, ahead_ms)
     rest = sum(day.middle_picousd for day in days) if has_end else 0
@@ -134,7 +138,7 @@ def forecast(
     )
 
 
-def _expectation(history: History, now_ms: int) -> _Expectation:
+def _expectation(history: History, now_ms: int, end_ms: int) -> _Expectation:
     today = day_start(now_ms)
     if history.first_ms is None or history.first_ms > now_ms:
         return _Expectation((0,) * WEEK_DAYS, 0, Method.NOTHING_KNOWN, 0)
@@ -143,12 +147,11 @@ def _expectation(history: History, now_ms: int) -> _Expectation:
     if known < WEEK_DAYS:
         # What is spent today counts as well, with the time that today has had.
         spent = sum(days) + history.days_picousd.get(today, 0)
-        seen_ms = max(now_ms - day_start(history.first_ms), _SEEN_MS_MIN)
+        least_ms = min(_SEEN_MS_MIN, max(end_ms - now_ms, 0) // _SEEN_PER_AHEAD_MIN)
+        seen_ms = max(now_ms - history.first_ms, least_ms, 1)
         return _Expectation((max(_divided(spent * DAY_MS, seen_ms), 0),) * WEEK_DAYS, 0, Method.RUN_RATE, known)
     first_weekday = weekday(today - known * DAY_MS)
-    return _Expectation(
-        tuple(_by_weekday(days, first_weekday)), _deviation(days, first_weekday), Method.WEEKDAYS, known
-    )
+    return _Expectation(tuple(_by_weekday(days, first_weekday)), _margin(days, first_weekday), Method.WEEKDAYS, known)
 
 
 def _by_weekday(days: Sequence[int], first_weekday: int) -> list[int]:
@@ -167,18 +170,23 @@ def _by_weekday(days: Sequence[int], first_weekday: int) -> list[int]:
     return expected
 
 
-def _deviation(days: Sequence[int], first_weekday: int) -> int:
-    """How far a day is from what was expected of it: the root of the mean square over the days that had seven before
-    them; with just seven days, over these seven and their mean.
+def _margin(days: Sequence[int], first_weekday: int) -> int:
+    """How far a day is from what was expected of it, four times in five: from the days that had seven before them; with
+    just seven days, from these and their mean.
     """
     errors = []
     for number in range(WEEK_DAYS, len(days)):
         expected = _by_weekday(days[:number], first_weekday)
         errors.append(days[number] - expected[(first_weekday + number) % WEEK_DAYS])
+    freedom = len(errors)
     if not errors:
         mean = _divided(sum(days), len(days))
         errors = [amount - mean for amount in days]
-    return isqrt(sum(error * error for error in errors) // len(errors))
+        freedom = len(errors) - 1
+    deviation = isqrt(sum(error * error for error in errors) // freedom)
+    known = len(_HUNDREDTHS_OF_DEVIATION)
+    times = _HUNDREDTHS_OF_DEVIATION[freedom - 1] if freedom <= known else _HUNDREDTHS_OF_MANY
+    return deviation * times // 100
 
 
 def _expected_days(history: History, expectation: _Expectation, now_ms: int, end_ms: int) -> list[ExpectedDay]:
@@ -220,14 +228,13 @@ def _hour_weights(history: History, before_ms: int) -> list[int] | None:
 def _spread(expectation: _Expectation, middle: int, ahead_ms: int) -> tuple[int, int]:
     """How far below and above the middle the range reaches for what comes within `ahead_ms`.
 
-    Days are off by `deviation` each, independently, so that n days are off by its √n-fold; and the level, the mean of
-    seven days, is itself off by deviation / √7, which all n days share. Together: deviation * √(n + n²/7).
+    Days are off by `margin` each, independently, so that n days are off by its √n-fold; and the level, the mean of
+    seven days, is itself off by margin / √7, which all n days share. Together: margin * √(n + n²/7).
     """
     if expectation.method is not Method.WEEKDAYS:
         return _divided(middle, 2), middle
     days_square_ms = ahead_ms * DAY_MS + ahead_ms * ahead_ms // WEEK_DAYS
-    times, per = _DEVIATIONS
-    amount = expectation.deviation_picousd * isqrt(days_square_ms) * times // (DAY_MS * per)
+    amount = expectation.margin_picousd * isqrt(days_square_ms) // DAY_MS
     return amount, amount
 
 

@@ -118,7 +118,7 @@ async def test_a_stream_ends_with_bye_when_its_token_is_revoked(monkeypatch: pyt
             (held,) = console.control.records(TOKEN_KEY_PREFIX)
             await console.control.change(held.key, None, actor="test")
             console.flag("user/secret")
-            seen = []
+            seen: list[str] = []
             while not seen or seen[-1] != "bye":
                 seen.append((await opened.next())[0])
             assert "flag" not in seen

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tollgate.cli.dead_letters import safe_lines
 from tollgate.cli.exits import UsageError
-from tollgate.cli.letters import safe_lines
 from tollgate.cli.output import first, is_colourful, print_json, print_line, print_table
 from tollgate.schemas.shown_text import safe
 

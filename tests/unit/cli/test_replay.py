@@ -4,8 +4,7 @@ import json
 
 from tests.support.usage import event
 
-from tollgate.cli.dead_letters import _why_not
-from tollgate.cli.letters import Letter, Place
+from tollgate.console.letters import Letter, Place, why_not
 
 EVENT = json.dumps(event()).encode()
 
@@ -15,18 +14,18 @@ def letter(value: bytes, **headers: str) -> Letter:
 
 
 def test_a_record_that_is_valid_by_now_is_sent() -> None:
-    assert _why_not(letter(EVENT, reason="poison"), force=False) is None
+    assert why_not(letter(EVENT, reason="poison"), force=False) is None
 
 
 def test_a_record_that_would_be_refused_again_is_sent_by_force_alone() -> None:
-    assert _why_not(letter(b"{", reason="not_json"), force=False) is not None
-    assert _why_not(letter(b"{", reason="not_json"), force=True) is None
+    assert why_not(letter(b"{", reason="not_json"), force=False) is not None
+    assert why_not(letter(b"{", reason="not_json"), force=True) is None
 
 
 def test_what_is_not_whole_is_never_sent() -> None:
     cut = letter(EVENT, reason="too_large", cut="value: 10 of 20 bytes are kept")
-    assert _why_not(cut, force=True) == (
+    assert why_not(cut, force=True) == (
         "is not whole (value: 10 of 20 bytes are kept): its sender has to send it again."
     )
     packed = letter(b"packed", reason="too_large", source_offset_first="3")
-    assert "in smaller batches" in (_why_not(packed, force=True) or "")
+    assert "in smaller batches" in (why_not(packed, force=True) or "")

@@ -86,16 +86,16 @@ def test_the_level_is_that_of_the_last_seven_days() -> None:
 
 
 def test_the_range_follows_from_how_far_expectations_were_off() -> None:
-    # Seven known days of 10 with one of 17: mean 11, so that the days are off by -1 six times and 6 once: the root of
-    # (6 + 36) / 7 = 6 is 2.449489742783. Without a day before them all, 23 days ahead have 2.449489742783 *
-    # sqrt(23 + 23 * 23 / 7) * 1.28 = 2.449489742783 * 9.928315179 * 1.28 = 31.1288...
+    # Six days of 10 and one of 17: mean 11, so that days are off by -1 six times and by 6 once. With six degrees of
+    # freedom the deviation is the root of (6 + 36) / 6 = 7, 2.645751311064, and Student's t is 1.44: a day is off by
+    # 3.809881887932 at most. 23 days ahead: sqrt(23 + 23 * 23 / 7) = 9.928315179 times that, 37.825...
     found = month(dollars(10, 10, 10, 17, 10, 10, 10), day(8))
     expected = 77 + 3 * 77 + 10 + 10
     assert found.projected_picousd == expected * PICO
     above = found.high_picousd - found.projected_picousd
     below = found.projected_picousd - found.low_picousd
     assert above == below
-    assert 31_128_000_000_000 < above < 31_130_000_000_000
+    assert 37_825_000_000_000 < above < 37_826_000_000_000
 
 
 def test_the_range_never_goes_below_what_is_spent() -> None:
@@ -133,6 +133,13 @@ def test_the_first_minute_of_all_does_not_take_one_call_for_a_pace() -> None:
     found = month(dollars(1), NOVEMBER + 60_000)
     assert found.method is Method.RUN_RATE
     assert found.projected_picousd == 720_983_333_333_333
+
+
+def test_for_an_hours_end_some_minutes_are_a_pace() -> None:
+    # 2 in the first ten minutes of all are 12 an hour; ten more are to come.
+    found = forecast(History(dollars(2), {}, NOVEMBER), 2 * PICO, NOVEMBER + HOUR_MS, NOVEMBER + HOUR_MS // 6)
+    assert found.method is Method.RUN_RATE
+    assert found.projected_picousd == 12 * PICO
 
 
 @pytest.mark.parametrize(("start", "days"), [("2026-02", 28), ("2028-02", 29), ("2026-04", 30), ("2026-07", 31)])

@@ -27,9 +27,7 @@ async def show(
     next: Annotated[str, Query(max_length=_CHARS_MAX)] = "",  # noqa: A002 # the parameter's public name
 ) -> HTMLResponse:
     """The login page. A link with a code shows a button: a preview of the link must not use it up."""
-    if code:
-        return render(request, None, "login_link.html", code=code, next=local_path(next))
-    return render(request, None, "login.html", next=local_path(next), error="")
+    return render(request, None, "login.html", code=code, next=local_path(next), error="")
 
 
 @router.post("/login")
@@ -45,7 +43,7 @@ async def log_in(
     wanted = local_path(next)
     if begun is None:
         error = "This link was used before, or has expired." if code else "This token is not valid."
-        return render(request, None, "login.html", status=401, next=wanted, error=error)
+        return render(request, None, "login.html", status=401, code="", next=wanted, error=error)
     text, caller, seconds = begun
     answer = RedirectResponse(_home(caller) if wanted == "/" else wanted, _SEE_OTHER)
     set_cookie(answer, text, parts.access.network.is_secure(request.scope), seconds)

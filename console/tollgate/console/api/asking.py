@@ -1,21 +1,16 @@
 """What questions about numbers have in common: who may ask, scopes, and ranges of time."""
 
-import re
 import time
 from collections.abc import Callable
-from datetime import date
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query
 
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.numbers import BadQuestionError, Range
+from tollgate.console.numbers.ranges import parse_moment
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.domain.windows import DAY_MS, day_start, month_start, months_later
-from tollgate.schemas.event_time import parse_event_time
-from tollgate.schemas.instants import parse_instant
-
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ProblemBody, "description": "No valid token."},
@@ -56,13 +51,9 @@ def now_ms() -> int:
 def instant_of(name: str, text: str) -> int:
     """Milliseconds of a date or an instant. Raises Problem 422."""
     try:
-        if _DATE.fullmatch(text):
-            date.fromisoformat(text)
-            return parse_instant(f"{text}T00:00:00+00:00")
-        return parse_event_time(text)
+        return parse_moment(text)
     except ValueError as error:
-        reason = "is no date of the calendar" if _DATE.fullmatch(text) else str(error)
-        raise Problem(422, "invalid_request", f"{name}: {reason}.") from None
+        raise Problem(422, "invalid_request", f"{name}: {error}.") from None
 
 
 def _between(default: Callable[[int], Range]) -> Callable[[str | None, str | None], Range]:

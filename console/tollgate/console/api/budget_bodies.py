@@ -18,8 +18,8 @@ from tollgate.schemas.control import (
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.text_rules import NAME_PATTERN
 
-# `GET /budgets/status` is another address.
-RESERVED_IDS: Final = frozenset({"status"})
+# `GET /budgets/status` is another address, and browsers take dots out of addresses.
+RESERVED_IDS: Final = frozenset({"status", ".", ".."})
 
 BudgetId = Annotated[
     str,

@@ -1,7 +1,7 @@
 """The room of prices: what things cost, since when, and how one event would be priced."""
 
 import time
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -145,6 +145,17 @@ class ExplanationShown(BaseModel):
     notes: list[str] = Field(description="what was assumed, or which dimensions lack a price")
 
 
+class PriceFilter(NamedTuple):
+    """Which prices are wanted; an empty text wants all."""
+
+    provider: str = ""
+    model: str = ""
+    agent: str = ""
+    dimension: str = ""
+    q: str = ""
+    layer: Layer | None = None
+
+
 @router.get("/prices", summary="List prices")
 async def list_prices(
     _caller: Reader,
@@ -160,26 +171,33 @@ async def list_prices(
     cursor: Cursor = "",
 ) -> Page[PriceShown]:
     """Prices in force at an instant: those set at run time, those of the book, and the list prices of all providers."""
-    time_ms = _now_ms() if at is None else parse_instant(at)
+    wanted = PriceFilter(provider, model, agent, dimension, q, layer)
+    return await price_page(parts, wanted, _now_ms() if at is None else parse_instant(at), limit, cursor)
+
+
+async def price_page(parts: Parts, wanted: PriceFilter, time_ms: int, limit: int, cursor: str) -> Page[PriceShown]:
+    """A page of the prices in force at the time: run time first, then the book, then the lists; by name."""
     book = await parts.prices.book()
     runtime = {price.id for price in book.runtime}
     found: list[tuple[Layer, Price]] = [
         ("runtime" if price.id in runtime else "book", price) for price in book.prices() if price.active_at(time_ms)
     ]
-    if layer in (None, "list"):
+    if wanted.layer in (None, "list"):
         found += [("list", price) for price in await parts.prices.listed(time_ms)]
-    named = book.canonical(provider) if provider else ""
-    wanted = [
+    named = book.canonical(wanted.provider) if wanted.provider else ""
+    model, agent, q = wanted.model.lower(), wanted.agent.lower(), wanted.q.strip().lower()
+    kept = [
         (of, price)
         for of, price in found
-        if (layer is None or of == layer)
+        if (wanted.layer is None or of == wanted.layer)
         and (not named or (price.provider and book.canonical(price.provider) == named))
-        and model.lower() in price.model.lower()
-        and agent.lower() in price.agent.lower()
-        and (not dimension or dimension in price.by_dimension)
-        and (not q or any(q.lower() in name.lower() for name in (price.provider, price.model, price.agent)))
+        and model in price.model.lower()
+        and agent in price.agent.lower()
+        and (not wanted.dimension or wanted.dimension in price.by_dimension)
+        # Names stand beside each other, so that `openai/gpt` is found as well.
+        and q in f"{price.provider}/{price.model}{price.agent}".lower()
     ]
-    page = page_of(wanted, limit, cursor, "prices", _place)
+    page = page_of(kept, limit, cursor, "prices", _place)
     return Page(items=[_shown(parts, *one) for one in page.items], next_cursor=page.next_cursor)
 
 
@@ -293,9 +311,17 @@ async def explain_price(request: Request, _caller: Reader, parts: TheParts) -> E
 
     Without an envelope the event is of now. Keys in a provider's own words are shown as the dimensions that they mean.
     """
-    event = read_event(await request.body(), _now_ms())
+    explained = await explained_event(parts, await request.body())
+    if isinstance(explained, Refusal):
+        raise Problem(422, explained.reason.value, f"{explained.error}.")
+    return explained
+
+
+async def explained_event(parts: Parts, content: bytes) -> ExplanationShown | Refusal:
+    """What the event costs, and why."""
+    event = read_event(content, _now_ms())
     if isinstance(event, Refusal):
-        raise Problem(422, event.reason.value, f"{event.error}.")
+        return event
     explanation = explain(await parts.prices.pricer(), event.data, event.time_ms)
     return ExplanationShown.model_validate(explanation_json(event, explanation))
 

@@ -11,7 +11,7 @@ from tollgate.console.bounds import BODY_BYTES_MAX, USAGE_BODY_BYTES_MAX
 from tollgate.console.changes import OnlyNew, put_record
 from tollgate.console.idempotency import IdempotencyKey
 from tollgate.console.paging import LIMIT_MAX
-from tollgate.console.parts import TheParts
+from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
 from tollgate.console.usage_bodies import EVENTS_MAX
@@ -144,6 +144,11 @@ class Installation(BaseModel):
 async def list_settings(caller: Reader, parts: TheParts) -> Installation:
     """What the installation is set to. Secrets and addresses are left out."""
     _check_company(caller)
+    return installation(parts)
+
+
+def installation(parts: Parts) -> Installation:
+    """The settings as they are."""
     settings = parts.settings
     return Installation(
         stop=_shown(parts.control, STOP_SETTING),

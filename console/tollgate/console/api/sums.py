@@ -189,8 +189,7 @@ async def trends(
     restriction, before = restriction_of(caller), within.before
     now, then = await asyncio.gather(
         _series(parts, caller, window, within, scope),
-        # One sum: the range before as a whole.
-        parts.numbers.series(restriction, WindowKind.LIFETIME, before.from_ms, before.to_ms, scope),
+        parts.numbers.series(restriction, window, before.from_ms, before.to_ms, scope),
     )
     earlier = _total(then)
     return TrendAnswer.model_validate(

@@ -90,15 +90,7 @@ async def list_tokens(
     cursor: Cursor = "",
 ) -> Page[TokenShown]:
     """Tokens that hold, without their secrets, by id. An admin of an org sees those of the org."""
-    now_ms = _now_ms()
-    found = [
-        shown(record)
-        for held in parts.control.records(TOKEN_KEY_PREFIX)
-        if (record := _record(held.value)) is not None
-        and record.kind is kind
-        and record.holds_at(now_ms)
-        and _is_theirs(caller, record)
-    ]
+    found = tokens_of(parts.control, caller, kind)
     return page_of(found, limit, cursor, f"tokens/{kind.value}", lambda token: token.id)
 
 
@@ -156,6 +148,19 @@ async def revoke_token(id: Annotated[str, Path(max_length=64)], caller: Admin, p
         await parts.control.change(TOKEN_KEY_PREFIX + id, None, actor=caller.name)
     except NoRecordError:
         raise _unknown() from None
+
+
+def tokens_of(control: ControlStore, caller: Caller, kind: TokenKind) -> list[TokenShown]:
+    """The tokens that hold and that an admin may see, in no order."""
+    now_ms = _now_ms()
+    return [
+        shown(record)
+        for held in control.records(TOKEN_KEY_PREFIX)
+        if (record := _record(held.value)) is not None
+        and record.kind is kind
+        and record.holds_at(now_ms)
+        and (not caller.org or record.org == caller.org)
+    ]
 
 
 def shown(record: TokenRecord) -> TokenShown:

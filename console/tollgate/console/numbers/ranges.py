@@ -4,7 +4,9 @@ The worker counts late events in a window only while it holds that window; Click
 is older than the worker surely holds is summed from `usage`, and the rest is the worker's own sums.
 """
 
+import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from tollgate.console.numbers.errors import BadQuestionError
@@ -21,7 +23,7 @@ from tollgate.domain.windows import (
     window_end,
     window_start,
 )
-from tollgate.schemas.event_time import EVENT_TIME_MS_MAX
+from tollgate.schemas.event_time import EVENT_TIME_MS_MAX, parse_event_time
 from tollgate.schemas.outputs import WindowKind
 
 # Two machines' clocks may differ, and this process's may be behind the one that the worker counts by.
@@ -32,6 +34,20 @@ _AHEAD_MS: Final = HOUR_MS
 WINDOWS_MAX: Final = 1500
 # So many of the worker's windows are added up by their names; more are read from `usage`.
 _COVER_MAX: Final = 100
+
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def parse_moment(text: str) -> int:
+    """Milliseconds of an instant, RFC 3339, or of a date's first instant in UTC. ValueError says what is wrong."""
+    if not _DATE.fullmatch(text):
+        return parse_event_time(text)
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is no date of the calendar") from None
+    return parse_event_time(f"{text}T00:00:00Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tollgate.console.numbers.answers import Series, Share, Shares, Sum
 from tollgate.console.numbers.questions import Questions, Row
-from tollgate.console.numbers.ranges import Range, cover, held_from, is_aligned, starts
+from tollgate.console.numbers.ranges import Range, cover, held_from, starts
 from tollgate.console.numbers.restriction import Names
 from tollgate.domain.windows import window_end
 from tollgate.schemas.amounts import PICO, format_usd
@@ -82,16 +82,18 @@ async def series(questions: Questions, names: Names, kind: WindowKind, within: R
     asked_at = questions.now_ms()
     all_starts = starts(kind, within)
     scope = None if names.impossible else names.scope
-    is_whole = is_aligned(kind, within.from_ms) and window_end(kind, all_starts[-1]) == within.to_ms
-    held = held_from(kind, asked_at)
-    from_worker = [at for at in all_starts if at >= held] if scope is not None and is_whole else []
+    held = max(held_from(kind, asked_at), within.from_ms)
+    whole = (
+        [at for at in all_starts if at >= held and window_end(kind, at) <= within.to_ms] if scope is not None else []
+    )
     asked = []
-    if from_worker:
+    rest = [(within.from_ms, within.to_ms)]
+    if whole:
         assert scope is not None
-        asked.append(_worker_series(questions, scope, kind, from_worker))
-    older = Range(within.from_ms, from_worker[0]) if from_worker and from_worker[0] > within.from_ms else within
-    if not from_worker or older is not within:
-        asked.append(_usage_series(questions, names, kind, older))
+        asked.append(_worker_series(questions, scope, kind, whole))
+        # What is older than the worker holds, and what the range cuts off a window.
+        rest = [(within.from_ms, whole[0]), (window_end(kind, whole[-1]), within.to_ms)]
+    asked += [_usage_series(questions, names, kind, Range(begin, end)) for begin, end in rest if begin < end]
     found = {row[0]: Sum(*row) for rows in await asyncio.gather(*asked) for row in rows}
     return Series([found.get(at) or Sum(at, "0", "0", 0, {}) for at in all_starts], asked_at)
 

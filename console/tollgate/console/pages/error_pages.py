@@ -33,5 +33,7 @@ def page(request: Request, problem: Problem) -> Response:
         title=title,
         detail=problem.detail,
         glyph=glyph,
+        # As it was asked for: decoded, a name with slashes would lead elsewhere.
+        again=request.scope.get("raw_path", b"/").decode("latin-1"),
         request_id=getattr(request.state, "request_id", ""),
     )

@@ -12,7 +12,7 @@ from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 def read_events(content: bytes, now_ms: int) -> Iterator[tuple[int, EventRecord | Refusal]]:
     """The events with their line numbers: the whole content as one JSON object, or else each line that is not blank.
 
-    What has no envelope gets one of the time `now_ms`.
+    What an envelope lacks is made up, as by `read_event`.
     """
     if isinstance(_parsed(content), dict):
         yield 1, read_event(content, now_ms)
@@ -23,7 +23,7 @@ def read_events(content: bytes, now_ms: int) -> Iterator[tuple[int, EventRecord 
 
 
 def read_event(content: bytes, now_ms: int) -> EventRecord | Refusal:
-    """One event; what has no envelope gets one of the time `now_ms`."""
+    """One event. What its envelope lacks is made up; then its time is `now_ms`, unless it says so."""
     return decode_usage_event(_enveloped(content, now_ms))
 
 
@@ -38,7 +38,8 @@ def _parsed(text: bytes) -> object:
 
 def _enveloped(text: bytes, now_ms: int) -> bytes:
     given = _parsed(text)
-    if not isinstance(given, dict) or "data" in given or "specversion" in given:
+    if not isinstance(given, dict) or "specversion" in given:
         return text
     envelope = {"specversion": "1.0", "type": "tollgate.usage.v1", "source": "price-explain", "id": "1", "subject": "-"}
-    return json.dumps(envelope | {"time": format_instant(now_ms), "data": given}).encode()
+    event = given if "data" in given else {"data": given}
+    return json.dumps(envelope | {"time": format_instant(now_ms)} | event).encode()

@@ -1,4 +1,4 @@
-"""Write to Kafka from the command line: acknowledged by all replicas, once each, within a bounded wait."""
+"""Write to Kafka: acknowledged by all replicas, once each, within a bounded wait."""
 
 import asyncio
 from collections import deque
@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from tollgate.cli.exits import UnreachableError
-from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka
-from tollgate.cli.topic_reading import partitions_of
+from tollgate.runtime.errors import KafkaUnreachableError
 from tollgate.runtime.kafka import client_options
+from tollgate.runtime.reaching import REACH_SECONDS_MAX, reaching_kafka
 from tollgate.runtime.settings import Settings
+from tollgate.runtime.topic_reading import partitions_of
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import Topic
 
@@ -85,7 +85,7 @@ class TopicWriter:
             return await asyncio.wait_for(awaited, REACH_SECONDS_MAX)
         except TimeoutError:
             address = self._settings.kafka_bootstrap_servers
-            raise UnreachableError(
+            raise KafkaUnreachableError(
                 f"Kafka at {address} stopped answering after {self.acknowledged} records: run the same command again "
                 "once it is back; what has arrived is not counted twice."
             ) from None
@@ -93,7 +93,7 @@ class TopicWriter:
 
 @asynccontextmanager
 async def open_writer(settings: Settings, topic: Topic) -> AsyncIterator[TopicWriter]:
-    """A writer to the topic, flushed at the end. UnreachableError when Kafka is away or lacks the topic."""
+    """A writer to the topic, flushed at the end. KafkaUnreachableError when Kafka is away or lacks the topic."""
     partitions = len(await partitions_of(settings, topic))
     async with reaching_kafka(settings):
         producer = AIOKafkaProducer(

@@ -1,4 +1,4 @@
-"""Dead letters as the command line reads them: places, headers, and what may be sent again."""
+"""Dead letters as they are read from Kafka: places, headers, and their content."""
 
 import base64
 from collections import deque
@@ -8,10 +8,8 @@ from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
-from tollgate.cli.exits import AnswerIsNoError, UsageError
-from tollgate.cli.topic_reading import offset_ranges, read_batches, read_one
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.shown_text import safe
+from tollgate.runtime.topic_reading import offset_ranges, read_batches, read_one
 from tollgate.schemas.topics import Topic
 
 # Enough to find a letter by; `show` has all.
@@ -25,6 +23,10 @@ _BLOCK_RECORDS_MIN: Final = 200
 _OWN_HEADERS: Final = frozenset({"reason", "error", "source_topic", "source_partition", "source_offset", "time"})
 
 
+class NoLetterError(Exception):
+    """There is no dead letter at the place. The text says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a letter is in the dead-letters topic: `0:17`."""
@@ -34,10 +36,10 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """UsageError unless it is PARTITION:OFFSET."""
+        """ValueError unless it is PARTITION:OFFSET."""
         partition, colon, offset = text.partition(":")
         if not (colon and partition.isdecimal() and offset.isdecimal() and len(text) < 32):
-            raise UsageError(f"{text!r} is not PARTITION:OFFSET, such as 0:17: see `tollgate dead-letters list`.")
+            raise ValueError(f"{text!r} is not PARTITION:OFFSET, such as 0:17: see `tollgate dead-letters list`")
         return cls(int(partition), int(offset))
 
     def __str__(self) -> str:
@@ -135,11 +137,6 @@ def _integer(text: str) -> int | None:
     return int(text) if text.isdecimal() and text.isascii() else None
 
 
-def safe_lines(data: bytes) -> list[str]:
-    """The bytes as lines for a terminal: new lines break, everything else that is no plain text is escaped."""
-    return [safe(line) for line in text_of(data).replace("\r\n", "\n").split("\n")]
-
-
 async def newest_letters(
     settings: Settings, limit: int, reason: str | None, before: Place | None = None
 ) -> tuple[list[Letter], int]:
@@ -184,8 +181,8 @@ async def all_letters(settings: Settings, reason: str) -> AsyncIterator[Letter]:
 
 
 async def one_letter(settings: Settings, place: Place) -> Letter:
-    """The letter at the place. AnswerIsNoError when there is none."""
+    """The letter at the place. NoLetterError when there is none."""
     record = await read_one(settings, Topic.DEAD_LETTERS, place.partition, place.offset)
     if record is None:
-        raise AnswerIsNoError(f"there is no dead letter at {place}: see `tollgate dead-letters list`.")
+        raise NoLetterError(f"there is no dead letter at {place}: see `tollgate dead-letters list`.")
     return Letter.of(record)

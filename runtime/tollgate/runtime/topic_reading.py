@@ -1,4 +1,4 @@
-"""Read topics from the command line: to their end as of now, whole or the last records, within a bounded wait."""
+"""Read topics to their end as of now, whole or the last records, within a bounded wait."""
 
 import asyncio
 import time
@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 
-from tollgate.cli.exits import UnreachableError
-from tollgate.cli.services import REACH_SECONDS_MAX, reaching_kafka, unreachable_kafka
+from tollgate.runtime.errors import KafkaUnreachableError
 from tollgate.runtime.kafka import client_options
+from tollgate.runtime.reaching import REACH_SECONDS_MAX, reaching_kafka, unreachable_kafka
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
@@ -20,7 +20,7 @@ _FETCH_BYTES_MAX = 4 * 1024 * 1024
 
 
 async def ask_kafka(settings: Settings) -> ClusterMetadata:
-    """The brokers and topics of the cluster. UnreachableError when Kafka does not answer within 10 s.
+    """The brokers and topics of the cluster. KafkaUnreachableError when Kafka does not answer within 10 s.
 
     Clients wait far longer by themselves, so a command asks this first.
     """
@@ -35,13 +35,13 @@ async def ask_kafka(settings: Settings) -> ClusterMetadata:
 
 
 async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
-    """The topic's partitions. UnreachableError when Kafka does not answer within 10 s or has no such topic.
+    """The topic's partitions. KafkaUnreachableError when Kafka does not answer within 10 s or has no such topic.
 
     Never creates the topic, as asking for it by name would on a broker that creates topics by itself.
     """
     found: set[int] | None = (await ask_kafka(settings)).partitions_for_topic(settings.topic(topic))
     if not found:
-        raise UnreachableError(
+        raise KafkaUnreachableError(
             f"Kafka at {settings.kafka_bootstrap_servers} has no topic {settings.topic(topic)}: create the topics with "
             "`tollgate topics apply`."
         )
@@ -49,7 +49,7 @@ async def partitions_of(settings: Settings, topic: Topic) -> list[int]:
 
 
 async def offset_ranges(settings: Settings, topic: Topic) -> dict[int, tuple[int, int]]:
-    """By partition the offset of the first record and that after the last committed one. UnreachableError."""
+    """By partition the offset of the first record and that after the last committed one. KafkaUnreachableError."""
     tps = [TopicPartition(settings.topic(topic), partition) for partition in await partitions_of(settings, topic)]
     consumer = AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed", enable_auto_commit=False)
     async with reaching_kafka(settings):
@@ -74,7 +74,7 @@ async def read_batches(
 
     `between` cuts that down to a half-open range of offsets.
 
-    Within a partition in offset order. UnreachableError when Kafka is away or falls silent for 10 s.
+    Within a partition in offset order. KafkaUnreachableError when Kafka is away or falls silent for 10 s.
     """
     existing = await partitions_of(settings, topic)
     wanted = existing if partitions is None else [partition for partition in partitions if partition in existing]
