@@ -89,8 +89,8 @@ async def month_and_lifetime(questions: Questions, names: Names, month: Range) -
         return months.items[0], all_time.items[0]
     rows = await questions.rows(
         f"""
-        SELECT toString(window), toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd), events,
-            {_USAGE.format("usage")}
+        SELECT toString(window), toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd),
+            events, {_USAGE.format("usage")}
         FROM spend
         WHERE {_IN_WINDOWS} AND scope = {{scope:String}}
         """,  # noqa: S608 # our own text alone
