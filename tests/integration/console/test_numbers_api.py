@@ -328,10 +328,7 @@ async def test_the_dashboard_has_what_the_first_page_shows(console: LiveConsole)
     assert html.status_code == 200
 
 
-async def test_what_is_not_known_is_null_with_the_reason_and_never_zero(
-    filled: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_is_not_known_is_null_with_the_reason_and_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     away = LiveConsole()
     clock(away, monkeypatch)
     viewer = await away.as_role(Role.VIEWER)
