@@ -77,6 +77,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "clickhouse_sink": Figure("rows/s of the sink on a backlog", 60, clickhouse_sink),
     "clickhouse_outage": Figure("the sink's way back after an hour without ClickHouse", 200, clickhouse_outage),
+    "console": Figure("the console with ten million events behind it", 260, alone("tests.bench.console")),
     "forecast": Figure(
         "how far a month's forecast was off, on the demo's usage", 15, alone("tests.bench.forecast"), usual=True
     ),

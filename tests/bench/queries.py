@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 from tests.bench.clickhouse import ClickHouse
 from tests.bench.scene import Result, Scene, Sizes, spread
@@ -152,9 +153,16 @@ def questions() -> list[Question]:
     return found + [Question(name, sql) for name, sql in _PAGES.items()]
 
 
-def fill(server: ClickHouse, events: int) -> None:
+class Server(Protocol):
+    """Whatever answers one statement as tab-separated text."""
+
+    def query(self, sql: str) -> str:
+        """The answer."""
+
+
+def fill(server: Server, events: int, users: int = USERS) -> None:
     """Write the events, their worker's sums, and some of everything else; raise unless the view's sum is right."""
-    shape = {"first_day": FIRST_DAY, "days": DAYS, "users": USERS, "events": events}
+    shape = {"first_day": FIRST_DAY, "days": DAYS, "users": users, "events": events}
     at_once = events - INSERTS * INSERT_ROWS
     for start in range(0, at_once, FILL_ROWS):
         server.query(_FILL.format(start=start, count=min(FILL_ROWS, at_once - start), **shape))
@@ -174,7 +182,7 @@ def fill(server: ClickHouse, events: int) -> None:
         raise AssertionError(f"the view has {count} events of {cost} USD; right is {events} of {right}")
 
 
-def merge_past_days(server: ClickHouse) -> None:
+def merge_past_days(server: Server) -> None:
     """Wait until every day is one part. The table's own setting brings that about ten minutes after its last row."""
     setting = "ALTER TABLE usage_events MODIFY SETTING min_age_to_force_merge_seconds"
     parts = "SELECT count() - uniqExact(partition) FROM system.parts WHERE database = currentDatabase() AND active"

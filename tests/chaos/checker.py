@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -15,15 +16,31 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import connect
 
+STOP_ALERT: Final = "stop/global"
 _KEY: Final = "concat(scope, '|', window, '|', formatDateTime(window_start, '%Y-%m-%dT%H:%i:%SZ'))"
+
+
+@dataclass(slots=True)
+class Stopped:
+    """Whether all spending is stopped by hand, why it is or why it goes on, and how often that was changed."""
+
+    is_in_force: bool = False
+    reason: str = ""
+    times: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What flag and alert say."""
+        return f"chaos {'stopped all spending' if self.is_in_force else 'let spending go on'}: {self.reason}"
 
 
 class Checker:
     """Reads what grows on from where it was, and what is compacted whole. `budgets` has the month's limit by scope."""
 
-    def __init__(self, settings: Settings, truth: Truth, budgets: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, truth: Truth, budgets: Mapping[str, str], stop: Stopped) -> None:
         self.truth = truth
         self.budgets = budgets
+        self.stop = stop
         self._settings = settings
         partitions = settings.usage_partitions
         self._usage = LogReader(settings, settings.topic(Topic.USAGE), partitions)
@@ -89,13 +106,20 @@ class Checker:
         return _differences("spend", self.truth.windows, found)
 
     async def check_flags(self) -> list[str]:
-        """Every budget's scope says what its month's spend demands."""
+        """Every budget's scope says what its month's spend demands, and `global` whether all is stopped by hand."""
         topic = await read_compacted(self._settings, self._settings.topic(Topic.FLAGS))
         flags = {scope: json.loads(value) for scope, value in topic.items()}
         wrong = [f"{scope} has a flag and no budget" for scope in flags.keys() - self.budgets.keys()]
         month = window_start("month", datetime.now(UTC))
         for scope in self.budgets:
             flag = flags.get(scope, {"state": "ok", "blocked": False})
+            note = self.stop.sentence if scope == "global" and self.stop.is_in_force else None
+            if flag.get("note") != note:
+                wrong.append(f"the flag of {scope} is {flag['state']} with the note {flag.get('note')}, not {note}")
+            if note is not None:
+                if (flag["state"], flag["blocked"], flag.get("until")) != ("stopped", True, None):
+                    wrong.append(f"the flag of {scope} is {flag['state']} and not stopped")
+                continue
             spent, level = self._level(scope, month)
             state = _STATES[level]
             if (flag["state"], flag["blocked"]) != (state, state == "blocked"):
@@ -113,7 +137,8 @@ class Checker:
         alerts = {key: json.loads(value) for key, value in topic.items()}
         told = [message["metadata"]["event_payload"] for message in messages]
         shown = {payload["alert_key"]: payload for payload in told}
-        wrong = one_message_per_alert(payload["alert_key"] for payload in told)
+        # A stop has a message each time, so that nobody overlooks it.
+        wrong = one_message_per_alert(payload["alert_key"] for payload in told if payload["alert_key"] != STOP_ALERT)
         wrong += self._wrong_levels(alerts)
         for key, alert in alerts.items():
             message = shown.pop(key, None)
@@ -122,7 +147,7 @@ class Checker:
                 if (alert["level"], alert["peak_level"]) != ("resolved", "warning"):
                     wrong.append(f"nobody was told of {key}, which is {alert['level']}")
             elif message["level"] != alert["level"] or (
-                alert["kind"] == "budget" and message["revision"] != alert["revision"]
+                alert["kind"] in ("budget", "stop") and message["revision"] != alert["revision"]
             ):
                 wrong.append(f"the message of {key} tells {message}, not {alert['level']} {alert['revision']}")
         return wrong + [f"a message is about {key}, which is no alert" for key in shown]
@@ -143,8 +168,22 @@ class Checker:
         if any(counted.status == "unpriced" for counted in self.truth.counted.values()):
             found = alerts.get(UNPRICED_ALERT, {}).get("level")
             wrong += [] if found == "warning" else [f"the alert {UNPRICED_ALERT} is {found}, not warning"]
+        wrong += self._wrong_stop(alerts.get(STOP_ALERT))
         budgets = {f"budget/{scope}:month:usd|{scope}|month|{month}" for scope in self.budgets}
-        return wrong + [f"{key} is an alert without a reason" for key in alerts.keys() - budgets - {UNPRICED_ALERT}]
+        return wrong + [
+            f"{key} is an alert without a reason" for key in alerts.keys() - budgets - {UNPRICED_ALERT, STOP_ALERT}
+        ]
+
+    def _wrong_stop(self, alert: dict[str, Any] | None) -> list[str]:
+        """The alert fires while all is stopped by hand, and then is resolved."""
+        if not self.stop.times:
+            return [] if alert is None else [f"{STOP_ALERT} is there, and nobody stopped anything"]
+        found = alert and (alert["level"], alert["reason"])
+        if self.stop.is_in_force:
+            wanted = ("emergency", self.stop.sentence)
+            return [] if found == wanted else [f"the alert {STOP_ALERT} is {found}, not {wanted}"]
+        # Somebody may have stopped and resumed before a worker heard of it.
+        return [] if not found or found[0] == "resolved" else [f"the alert {STOP_ALERT} is {found}, not resolved"]
 
     def _level(self, scope: str, month: str) -> tuple[Decimal, str]:
         """The month's spend and the threshold it has reached: 80, 100 and 150 % of the limit."""
@@ -176,6 +215,8 @@ class Checker:
         month = window_start("month", datetime.now(UTC))
         for scope, state in client.query("SELECT scope, state FROM flags_current").result_rows:
             expected = _STATES[self._level(scope, month)[1]] if scope in self.budgets else "no flag"
+            if scope == "global" and self.stop.is_in_force:
+                expected = "stopped"
             if state != expected:
                 wrong.append(f"ClickHouse says that {scope} is {state}, not {expected}")
         rows = client.query("SELECT reason, count() FROM dead_letters GROUP BY reason").result_rows
@@ -190,10 +231,12 @@ class Checker:
         Those of an unpriced model are times, and two partitions may tell of it in the same millisecond.
         """
         client = connect(self._settings)
-        rows = client.query("SELECT key, level, toString(spent) FROM alerts_current").result_rows
-        wrong = self._wrong_levels({key: {"level": level, "spent": spent} for key, level, spent in rows})
+        rows = client.query("SELECT key, level, toString(spent), reason FROM alerts_current").result_rows
+        names = ("level", "spent", "reason")
+        wrong = self._wrong_levels({key: dict(zip(names, values, strict=True)) for key, *values in rows})
         repeated = (
-            "SELECT key, revision, count() AS n FROM alerts WHERE kind = 'budget' GROUP BY key, revision HAVING n > 1"
+            "SELECT key, revision, count() AS n FROM alerts WHERE kind IN ('budget', 'stop') "
+            "GROUP BY key, revision HAVING n > 1"
         )
         wrong += [f"revision {r} of {key} is there {n} times" for key, r, n in client.query(repeated).result_rows]
         return [f"ClickHouse: {words}" for words in wrong]

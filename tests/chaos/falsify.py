@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from tests.chaos.checker import Checker
+from tests.chaos.checker import STOP_ALERT, Checker
 from tests.chaos.world import Say, World
 
 from tollgate.runtime.kafka import client_options, read_to_end
@@ -60,7 +60,7 @@ class _Falsifier:
             ),
             (
                 "a flag that says something else",
-                lambda: self._copy(Topic.FLAGS, state="stopped", blocked=True),
+                lambda: self._copy(Topic.FLAGS, state="stopped", blocked=True, note="?"),
                 checker.check_flags,
                 "is stopped",
             ),
@@ -108,10 +108,10 @@ class _Falsifier:
             (
                 "a flag that says something else in ClickHouse",
                 lambda: self._in_clickhouse(
-                    "flag_records", "'stopped' AS state, source_offset + 1000000 AS source_offset"
+                    "flag_records", "concat(state, '?') AS state, source_offset + 1000000 AS source_offset"
                 ),
                 self._check_clickhouse,
-                "is stopped",
+                "?, not",
             ),
             ("an event that was never priced", self._uncounted_event, checker.check_priced, "was never priced"),
             ("an event that nobody sent", lambda: self._copy(Topic.USAGE, id="!"), self._check_usage, "was never sent"),
@@ -137,7 +137,8 @@ class _Falsifier:
         await asyncio.to_thread(lambda: connect(self._world.settings).command(statement))
 
     async def _double_message(self) -> None:
-        self._messages.append(self._messages[0])
+        named = ((body["metadata"]["event_payload"]["alert_key"], body) for body in self._messages)
+        self._messages.append(next(body for key, body in named if key != STOP_ALERT))
 
     async def _uncounted_event(self) -> None:
         """One that the usage topic has and the worker, which has ended, cannot count."""

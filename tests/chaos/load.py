@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Iterator
 
@@ -133,6 +134,12 @@ async def set_budget(settings: Settings, scope: str, limit: str) -> None:
     """Set the scope's budget for a month in USD."""
     budget = BudgetRecord.model_validate({"scope": scope, "limit": limit, "updated_at": "2026-01-01T00:00:00Z"})
     await write_control(settings, f"budget/{budget.id}", budget.model_dump_json().encode())
+
+
+async def set_stop(settings: Settings, *, stopped: bool, reason: str) -> None:
+    """Stop all spending by hand, or let it go on."""
+    record = {"name": "stop", "value": {"stopped": stopped}, "actor": "chaos", "reason": reason}
+    await write_control(settings, "setting/stop", json.dumps(record).encode())
 
 
 async def write_control(settings: Settings, key: str, value: bytes) -> None:

@@ -86,7 +86,7 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
     workload = Workload(plan.seed, partitions=plan.usage_partitions, start=datetime.now(UTC))
     truth = Truth(plan.usage_partitions, workload.start)
     load = Load(world.settings, workload.records(), truth, plan.events_per_second)
-    checker = world.checker = Checker(world.settings, truth, world.budgets)
+    checker = world.checker = Checker(world.settings, truth, world.budgets, world.stopped)
     for role in (world.workers[0], world.clickhouse_sink, world.alert_sink):
         role.start()
     todo = deeds(plan.seed, chosen(plan.kinds, disks=can_mount()))

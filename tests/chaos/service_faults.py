@@ -184,6 +184,12 @@ async def _at_the_door(world: World, deed: Deed, way: Way) -> None:
         raise NotMetError("nothing was inserted")
 
 
+async def stop_or_resume(world: World, deed: Deed) -> None:
+    """Somebody stops all spending by hand, or lets it go on."""
+    await world.toggle_stop(f"fault {deed.number}")
+    world.say(f"  {world.stopped.sentence}")
+
+
 def slack_fault(kind: Literal["limit", "status", "drop", "delay"], accept: bool) -> Fault:
     """Slack limits, breaks down, loses its answer or is slow, a few times, while there is something to tell it."""
 

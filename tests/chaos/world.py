@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.checker import Checker
-from tests.chaos.load import set_budget
+from tests.chaos.checker import Checker, Stopped
+from tests.chaos.load import set_budget, set_stop
 from tests.chaos.roles import RoleProcess
 from tests.chaos.schedule import Deed
 from tests.chaos.services import Broker, Database, cluster
@@ -63,6 +63,8 @@ class World:
         self.say = say
         self.faults: Counter[str] = Counter()
         self.budgets = dict(BUDGETS)
+        self.stopped = Stopped()
+        self._stop_lock = asyncio.Lock()
         self.brokers: list[Broker] = cluster(plan.brokers, directory, own_disks)
         self.database = Database("clickhouse", directory, own_disks)
         self.settings = load_settings(
@@ -118,6 +120,14 @@ class World:
         """Set the scope's budget, and know it."""
         await set_budget(self.settings, scope, limit)
         self.budgets[scope] = limit
+
+    async def toggle_stop(self, reason: str) -> None:
+        """Stop all spending by hand, or let it go on, and know it."""
+        async with self._stop_lock:
+            stopped = not self.stopped.is_in_force
+            await set_stop(self.settings, stopped=stopped, reason=reason)
+            self.stopped.is_in_force, self.stopped.reason = stopped, reason
+            self.stopped.times += 1
 
     async def heal(self) -> list[str]:
         """Undo what is left of any fault, and wait until everything works; what does not, in words."""

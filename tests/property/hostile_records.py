@@ -131,6 +131,7 @@ class Readers:
         self._board = Board("bot", True, Policy())
         self.all: dict[str, Callable[[bytes | None, bytes | None], None]] = {
             "worker: budgets": lambda _key, value: self._take(b"budget/x", value),
+            "worker: the stop": lambda _key, value: self._take(b"setting/stop", value),
             "worker: prices": lambda _key, value: self._take(b"price/x", value),
             "worker: any key": self._take,
             "SDK: flags": self._flag,
@@ -171,7 +172,7 @@ class Readers:
     @staticmethod
     def _rows(topic: Topic) -> Callable[[bytes | None, bytes | None], None]:
         def rows(key: bytes | None, value: bytes | None) -> None:
-            for name in (key, b"budget/x", b"price/x"):
+            for name in (key, b"budget/x", b"price/x", b"setting/stop"):
                 for some in rows_of(topic, [record(topic, name, value)])[1]:
                     rejection_line(some)
 

@@ -9,8 +9,8 @@ from aiokafka import TopicPartition
 from tests.simulation.broker import Broker
 from tests.simulation.immediately import Immediately
 from tests.simulation.log import SimulatedLog
+from tests.simulation.people import POLICY
 from tests.simulation.services import HOMES, PARTITIONS
-from tests.simulation.world import POLICY
 from tests.support.usage import TIME_MS, event
 
 from tollgate.ledger.engine import Engine

@@ -1,9 +1,7 @@
 """A whole installation in one thread: workers, broker, group, producers and faults, moved by seeded choices."""
 
-import dataclasses
 from asyncio import Future
 from collections.abc import Callable
-from decimal import Decimal
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -13,19 +11,15 @@ from aiokafka.errors import KafkaTimeoutError
 from tests.simulation.broker import Broker, BusyError, Line
 from tests.simulation.checker import Checker, Wrong
 from tests.simulation.log import SimulatedWriter
+from tests.simulation.people import LIMITS, People
 from tests.simulation.poison import poisonous
 from tests.simulation.process import Process
 from tests.simulation.services import HOMES, PARTITIONS, RARE_MAX, Services
 
-from tollgate.domain.budgets import Budget, BudgetBook
-from tollgate.domain.pricing import Pricer, load_price_book
-from tollgate.domain.stops import Stop
 from tollgate.ledger.core import Core
 from tollgate.ledger.endings import MemoryEndings
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
-from tollgate.ledger.policy import Policy
-from tollgate.schemas.control import BudgetRecord
 
 DELTA_PARTITIONS: Final = 2
 START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
@@ -35,7 +29,6 @@ COMPACTED: Final = (
     *((topic, p) for topic in ("internal.user-state", "spend", "flags") for p in range(PARTITIONS)),
     *(("internal.shared-state", p) for p in range(DELTA_PARTITIONS)),
 )
-LIMITS: Final = {"user/*": Decimal("0.05") * 10**12, "global": Decimal("0.2") * 10**12}
 
 # How many of 10,000 steps start each of these; the other steps move on what is under way.
 FAULTS: Final = (
@@ -47,20 +40,6 @@ USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 FAILED_SENDS: Final = 400  # one send in this many fails
 
 Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
-
-
-def _policy() -> Policy:
-    budgets = (
-        BudgetRecord.model_validate(
-            {"scope": scope, "limit": str(limit / 10**12), "window": "month", "updated_at": "2026-11-01T00:00:00Z"}
-        )
-        for scope, limit in LIMITS.items()
-    )
-    pricer = Pricer(load_price_book("default"))
-    return Policy(BudgetBook(map(Budget.from_record, budgets)), lambda: pricer)
-
-
-POLICY: Final = _policy()
 
 
 def _unheard(*_: Any) -> NoReturn:
@@ -114,8 +93,7 @@ class World:
         # How many operations in a row had to wait.
         self._refused = 0
         self._services = Services(self.broker, self._did)
-        # What the control topic says; each worker hears of it some time later.
-        self._policy = POLICY
+        self._people = People(self._did)
         self._names = [name for name, _ in FAULTS]
         weights = [weight if name in USUAL else weight * haste for name, weight in FAULTS]
         self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
@@ -159,8 +137,7 @@ class World:
                 self._move()
             self._group()
         self._settle()
-        stop = self._policy.stop
-        self.checker.finish(self.identities, LIMITS, stop.reason if stop is not None and stop.stopped else None)
+        self.checker.finish(self.identities, LIMITS, self._people.stopped)
 
     def _did(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
@@ -250,8 +227,8 @@ class World:
     def _start(self) -> None:
         if sum(p.alive for p in self._processes) < 5:
             process = Process(
-                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link, self._policy,
-                self._owns,
+                str(len(self._processes)), self.broker, lambda p: Wire(p, self._waiting), self._link,
+                self._people.policy, self._owns,
             )  # fmt: skip
             self._processes = [*(p for p in self._processes if p.alive or p.why == ""), process]
             self._joining.append(process)
@@ -347,20 +324,12 @@ class World:
         self._services.publish(self._random, self.now_ms, self._partitions)
 
     def _stop(self) -> None:
-        """Somebody stops all spending, lets it go on, or removes the setting, each time for another reason."""
-        self._did("stop")
-        stop = self._policy.stop
-        number = f"reason {self.done['stop']}"
-        if stop is None or not stop.stopped or self._random.randrange(5) == 0:
-            stop = Stop(True, "ada", number)
-        else:
-            stop = Stop(False, "bob", number) if self._random.randrange(3) else None
-        self._policy = dataclasses.replace(self._policy, stop=stop)
+        self._people.stop_or_resume(self._random)
 
     def _hear(self) -> None:
         process = self._someone()
         if process is not None and not process.paused:
-            process.hear(self._policy)
+            process.hear(self._people.policy)
 
     # The end.
 
@@ -407,7 +376,7 @@ class World:
         for process in self._members:
             if not process.alive:
                 return True
-            process.hear(self._policy)
+            process.hear(self._people.policy)
             assert process.engine.ready or not process.assigned, "a lane is not recovered"
             for tp in list(process.engine.sources):
                 while process.alive and process.poll(tp, 50):

@@ -11,6 +11,7 @@ from tests.support.control_in_memory import ControlInMemory
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.price_books import PriceBooks
 from tollgate.console.room import Room
 from tollgate.control import ControlStore
 from tollgate.runtime.settings import Settings
@@ -54,7 +55,13 @@ class ConsoleUnderTest:
         self.access = Access(self.settings, self.control)
         given = vars(parts) if parts is not None else {}
         made: Any = SimpleNamespace(
-            **{"settings": self.settings, "control": self.control, "access": self.access, **given}
+            **{
+                "settings": self.settings,
+                "control": self.control,
+                "access": self.access,
+                "prices": PriceBooks(self.settings, self.control),
+                **given,
+            }
         )
         self.app: FastAPI = create_app(made, rooms)
 

@@ -1,8 +1,10 @@
 """A console in the test's own process whose live memory is filled by hand: no Kafka, no ClickHouse."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 from aiokafka import TopicPartition
 from tests.support.console import ConsoleUnderTest, bearer, make_token
 from tests.support.control_in_memory import ControlInMemory
@@ -13,6 +15,7 @@ from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.live.follower import Mark
 from tollgate.console.numbers import Numbers
+from tollgate.console.room import Room
 from tollgate.console.rooms import ROOMS
 from tollgate.console.sums import Sums
 from tollgate.runtime.settings import Settings
@@ -28,7 +31,7 @@ NOWHERE = "127.0.0.1:9"
 class LiveConsole(ConsoleUnderTest):
     """The whole console; `flag`, `spent`, `alert` and `budget` are what the topics would bring."""
 
-    def __init__(self, **more: str) -> None:
+    def __init__(self, rooms: Sequence[Room] = ROOMS, **more: Any) -> None:
         """`more` are settings, such as the address of a ClickHouse that is there."""
         away = {"kafka_bootstrap_servers": NOWHERE, "clickhouse_url": f"http://{NOWHERE}"} | more
         settings = Settings.model_validate(away)
@@ -43,7 +46,7 @@ class LiveConsole(ConsoleUnderTest):
             ingest=Ingest(settings),
             health=Health(settings, numbers),
         )
-        super().__init__(ROOMS, control, parts=parts, **away)
+        super().__init__(rooms, control, parts=parts, **away)
 
     def flag(self, scope: str, *args: Any, **changes: Any) -> None:
         """A record of the flags topic."""
@@ -71,6 +74,6 @@ class LiveConsole(ConsoleUnderTest):
         await self.control.change(f"budget/{given.id}", value, actor="test")
         return given.id
 
-    async def as_role(self, role: Role, **who: str) -> Any:
+    async def as_role(self, role: Role, *, user: str = "", org: str = "") -> httpx.AsyncClient:
         """A client whose token has this role."""
-        return self.client(headers=bearer(await make_token(self.control, role, **who)))
+        return self.client(headers=bearer(await make_token(self.control, role, user=user, org=org)))

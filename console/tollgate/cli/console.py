@@ -11,8 +11,6 @@ app = App(
     help_epilogue=examples("tollgate console", "TOLLGATE_CONSOLE_PORT=8080 tollgate console", "tollgate console login"),
 )
 
-app.command(login, help_epilogue=examples("tollgate console login", "tollgate console login --role viewer --json"))
-
 
 @app.default
 def console(*, data_dir: DataDir = None) -> int:
@@ -24,3 +22,6 @@ def console(*, data_dir: DataDir = None) -> int:
     from tollgate.console import run
 
     return run(find_settings(data_dir))
+
+
+app.command(login, help_epilogue=examples("tollgate console login", "tollgate console login --role viewer --json"))

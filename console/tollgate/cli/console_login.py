@@ -8,6 +8,7 @@ from tollgate.cli.options import Actor, AsJson, DataDir
 from tollgate.cli.output import print_json, print_line, say
 from tollgate.cli.services import console_address, find_settings
 from tollgate.cli.tokens import new_token, write_token
+from tollgate.runtime.settings import Settings
 from tollgate.schemas.tokens import Role, TokenKind
 
 LOGIN_MINUTES: Final = 10
@@ -29,13 +30,17 @@ async def login(
     role
         What the session may do.
     """
-    settings, who = find_settings(data_dir), actor or system_actor()
-    lifetime_ms = LOGIN_MINUTES * 60_000
-    text, record = new_token(Role(role), kind=TokenKind.LOGIN, lifetime_ms=lifetime_ms, name=who)
-    await write_token(settings, record, who, "console login")
-    url = f"{console_address(settings)}/login?code={quote(str(text), safe='')}"
+    url, expires_at = await login_link(find_settings(data_dir), Role(role), actor or system_actor())
     if json:
-        print_json({"url": url, "role": role, "expires_at": record.expires_at})
+        print_json({"url": url, "role": role, "expires_at": expires_at})
     else:
         print_line(url)
         say(f"It logs in once, as {role}, within {LOGIN_MINUTES} minutes.")
+
+
+async def login_link(settings: Settings, role: Role, who: str) -> tuple[str, str | None]:
+    """A new link, and when it expires. UnreachableError."""
+    lifetime_ms = LOGIN_MINUTES * 60_000
+    text, record = new_token(role, kind=TokenKind.LOGIN, lifetime_ms=lifetime_ms, name=who)
+    await write_token(settings, record, who, "console login")
+    return f"{console_address(settings)}/login?code={quote(str(text), safe='')}", record.expires_at

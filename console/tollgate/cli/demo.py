@@ -76,7 +76,7 @@ def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
             yield
             return
         ensure_jars(download_progress)
-        screen.line("stack", "Kafka, ClickHouse, a worker and two sinks are starting")
+        screen.line("stack", "Kafka, ClickHouse, a worker, two sinks and the console are starting")
         started = time.monotonic()
         state = None
         try:
@@ -98,6 +98,7 @@ def _running_stack(where: Path, screen: Screen) -> Iterator[None]:
 def _show_addresses(screen: Screen, how: str, ports: dict[str, int], where: Path) -> None:
     screen.line("" if how.startswith("ready") else "stack", how)
     screen.line("", f"Kafka 127.0.0.1:{ports['kafka']}   ClickHouse http://127.0.0.1:{ports['clickhouse']}")
+    screen.line("", f"console http://127.0.0.1:{ports['console']}")
     screen.line("", f"data and logs in {safe(_shown(where))}")
 
 

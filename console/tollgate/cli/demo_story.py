@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 from tollgate.cli.budgets import read_budgets, write_budget
+from tollgate.cli.changes import system_actor
+from tollgate.cli.console_login import LOGIN_MINUTES, login_link
 from tollgate.cli.demo_stage import Stage
 from tollgate.cli.exits import UnreachableError
 from tollgate.demo import (
@@ -39,6 +41,7 @@ from tollgate.schemas.control import BudgetRecord, ThresholdsRecord, default_thr
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, Flag, FlagState, WindowKind
 from tollgate.schemas.shown_text import safe, shell_word
+from tollgate.schemas.tokens import Role
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
 from tollgate.sdk import FlagReader, UnavailableError, UsagePublisher
@@ -54,6 +57,8 @@ _OVERSPENDER_LIMIT_PICOUSD: Final = 5 * PICO
 # A third more than a month of history costs.
 _COMPANY_LIMIT_PICOUSD: Final = 1200 * PICO
 _CLIPS_TO_THE_LIMIT: Final = 10
+# How much of these scopes' months is spent when the live part begins: one has passed its warning, one is near it.
+_PERCENT_SPENT: Final = {"campaign/holiday-2024": 86, "service/video-agent": 78, "agent/SEO": 55}
 
 
 async def play(stage: Stage, seconds: float | None, rate: float) -> None:
@@ -71,11 +76,14 @@ async def play(stage: Stage, seconds: float | None, rate: float) -> None:
                 overspending = await _Overspending.prepare(stage, outputs, services, limit_picousd)
                 tasks.append(group.create_task(overspending.clips.go_on()))
                 await overspending.tell()
-                _what_to_try(stage)
+                await _what_to_try(stage)
                 tasks.append(group.create_task(_tell_changes(stage, services[0].flags)))
                 await _go_on(stage, outputs, services, overspending.clips, seconds)
                 for task in tasks:
                     task.cancel()
+        except* BrokenPipeError:
+            # Whoever reads the story through a pipe has ended.
+            raise BrokenPipeError from None
         except* UnavailableError as errors:
             first = str(errors.exceptions[0])
             raise UnreachableError(f"{first}: does the stack still run? See `tollgate status`.") from None
@@ -152,6 +160,11 @@ async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
         company = known[company.id]
     else:
         await write_budget(stage.settings, company, "demo", "the company's month")
+    for scope, percent in _PERCENT_SPENT.items():
+        spent_usd = -(-_spent_now(outputs, scope, WindowKind.MONTH) * 100 // percent // PICO)
+        budget = _budget(scope, max(spent_usd, 1) * PICO, WindowKind.MONTH, default_thresholds(Action.ALERT))
+        if budget.id not in known:
+            await write_budget(stage.settings, budget, "demo", "so that there is something to watch")
     stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, {dollars(spent)} spent")
     month = _spent_now(outputs, "global", WindowKind.MONTH)
     company_limit = parse_usd(company.limit)
@@ -265,7 +278,7 @@ def _flag_line(flag: Flag) -> str:
     return f"{safe(flag.scope.removeprefix('user/'))}  {flag.percent:>6} %  {state:<7}  {numbers}"
 
 
-def _what_to_try(stage: Stage) -> None:
+async def _what_to_try(stage: Stage) -> None:
     event = {
         "specversion": "1.0",
         "type": "tollgate.usage.v1",
@@ -279,6 +292,11 @@ def _what_to_try(stage: Stage) -> None:
     database = stage.settings.clickhouse_database
     query = query.replace("tollgate.usage", f"{database}.usage") + " FORMAT PrettyCompactMonoBlock"
     address = f"-u {_clickhouse_login(stage)} {shell_word(stage.settings.clickhouse_url)}"
+    link, _ = await login_link(stage.settings, Role.ADMIN, system_actor())
+    stage.screen.gap()
+    stage.screen.line("console", f"open {link}")
+    another = stage.command("console", "login")
+    stage.screen.line("", f"it logs in once, within {LOGIN_MINUTES} minutes; another: {another}")
     stage.screen.gap()
     stage.screen.line("try", "from a second terminal, in this directory:")
     stage.screen.block(

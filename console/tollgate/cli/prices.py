@@ -2,11 +2,10 @@
 
 import re
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from pydantic import ValidationError
@@ -15,12 +14,12 @@ from tollgate.cli.changes import change, open_control, system_actor
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
 from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, ExpectVersion, Limit, Reason, examples
 from tollgate.cli.output import first, print_json, print_line, print_table, say, say_error
-from tollgate.cli.price_events import read_events
 from tollgate.cli.price_topic import read_prices
 from tollgate.cli.services import find_settings
 from tollgate.control import NoRecordError
 from tollgate.domain.pricing import Explanation, Price, PriceBook, Pricer, explain, load_price_book
-from tollgate.domain.pricing.interval import ALWAYS, Interval
+from tollgate.domain.pricing.given_events import read_events
+from tollgate.domain.pricing.in_json import explanation_json, interval_json, price_json
 from tollgate.domain.pricing.price import decimal_text
 from tollgate.runtime.settings import load_settings
 from tollgate.schemas.amounts import format_usd
@@ -68,7 +67,7 @@ def list_prices(
             raise AnswerIsNoError(f"no price of provider {provider!r} is known; `tollgate price list` shows ours.")
     shown = first(prices, limit)
     if json:
-        print_json([_as_json(price) for price in shown])
+        print_json([price_json(price) for price in shown])
         return Exit.OK
     rows = []
     for price in shown:
@@ -105,10 +104,10 @@ def show(
             f"no price of {subject} is known then{why}, so its events are unpriced, at {fallback.source}; "
             f"give one with `{shell_command('tollgate', 'price', 'set', name=subject)}`."
         )
-    holds = _interval(found.interval)
+    holds = interval_json(found.interval)
     if json:
-        beneath = [_as_json(price) for price in found.price.beneath]
-        print_json(_as_json(found.price) | {"holds": holds} | ({"beneath": beneath} if beneath else {}))
+        beneath = [price_json(price) for price in found.price.beneath]
+        print_json(price_json(found.price) | {"holds": holds} | ({"beneath": beneath} if beneath else {}))
         return Exit.OK
     print_line(found.price.id)
     print_line(f"  holds    from {holds['from'] or 'ever'} to {holds['to'] or 'further notice'}")
@@ -249,26 +248,10 @@ def explain_events(
             continue
         explanation = explain(pricer, event.data, event.time_ms)
         if json:
-            print_json(_explanation_json(event, explanation))
+            print_json(explanation_json(event, explanation))
         else:
             _print_explanation(event, explanation)
     return status
-
-
-def _explanation_json(event: EventRecord, explanation: Explanation) -> dict[str, Any]:
-    quote = explanation.quote
-    return {
-        "event_id": event.id,
-        "source": event.source,
-        "time": format_instant(event.time_ms),
-        "cost_usd": format_usd(quote.cost_picousd),
-        "retail_usd": format_usd(quote.retail_picousd),
-        "price_id": quote.price_id,
-        "price_status": quote.status,
-        "price_holds": _interval(explanation.interval),
-        "lines": [asdict(line) for line in explanation.lines],
-        "notes": list(explanation.notes),
-    }
 
 
 def _print_explanation(event: EventRecord, explanation: Explanation) -> None:
@@ -344,33 +327,6 @@ def _instant(text: str | None) -> int:
         return parse_instant(text)
     except ValueError:
         raise UsageError(f"{text!r} is no instant with an offset, such as 2026-11-21T10:00:00Z.") from None
-
-
-def _as_json(price: Price) -> dict[str, Any]:
-    return {
-        "id": price.id,
-        "provider": price.provider,
-        "model": price.model,
-        "agent": price.agent,
-        "options": {name: list(values) for name, values in price.options},
-        "free": price.free,
-        "rates": [
-            {"dimension": rate.dimension, "usd": decimal_text(rate.usd), "per": decimal_text(rate.per)}
-            | ({"tiers": [{"above": t.start, "usd": decimal_text(t.usd)} for t in rate.tiers]} if rate.tiers else {})
-            for rate in price.rates
-        ],
-        "effective_from": format_instant(price.effective_from_ms) if price.effective_from_ms else None,
-        "effective_to": None if price.effective_to_ms is None else format_instant(price.effective_to_ms),
-        "source": price.source,
-    }
-
-
-def _interval(interval: Interval) -> dict[str, str | None]:
-    """The interval's ends as instants; None where it has none."""
-    return {
-        "from": None if interval.from_ms == ALWAYS.from_ms else format_instant(interval.from_ms),
-        "to": None if interval.to_ms == ALWAYS.to_ms else format_instant(interval.to_ms),
-    }
 
 
 def _rates_text(price: Price) -> list[str]:

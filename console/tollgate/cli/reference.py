@@ -43,7 +43,7 @@ def _leaves(words: tuple[str, ...], app: "App") -> Iterator[tuple[tuple[str, ...
 def _section(name: str, command: "App") -> str:
     text = command.generate_docs(output_format="markdown", recursive=False, heading_level=2, usage_name=name)
     # Started with `python -m`, the library puts that into the usage of a command within a group.
-    text = text.replace(f"{name} -m {_started_as()} ", f"{name} ", 1)
+    text = text.replace(f" -m {_started_as()} ", " ", 1)
     _heading, _, rest = text.partition("\n\n")
     examples = [line.strip() for line in str(command.help_epilogue or "").splitlines()]
     shown = "\n".join(line for line in examples if line.startswith("tollgate") or " | tollgate" in line)

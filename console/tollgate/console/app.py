@@ -1,6 +1,8 @@
 """The application: its rooms, and what holds for every request."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -13,10 +15,13 @@ from tollgate.console.access.network import words
 from tollgate.console.addresses import API
 from tollgate.console.bounds import Bounds
 from tollgate.console.metrics import Metrics, RequestMetrics
+from tollgate.console.openapi import completed
 from tollgate.console.parts import Parts
 from tollgate.console.request_log import RequestLog
 from tollgate.console.room import Room
 
+# `{scope:path}` of a route is `{scope}` in the description.
+_CONVERTOR = re.compile(r":[a-z]+\}")
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
 _CORS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-Id")
 _CORS_EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
@@ -40,6 +45,18 @@ class Console(FastAPI):
                 expose_headers=_CORS_EXPOSED,
             )
         return RequestLog(RequestMetrics(stack, self.state.metrics), parts.settings)
+
+    def openapi(self) -> dict[str, Any]:
+        """The API's description, made once."""
+        if self.openapi_schema is None:
+            found = {
+                _CONVERTOR.sub("}", path): rule
+                for room in self.state.rooms
+                for path, rule in rules(room)
+                if isinstance(rule, Allow)
+            }
+            self.openapi_schema = completed(super().openapi(), found)
+        return self.openapi_schema
 
 
 def create_app(parts: Parts, rooms: Sequence[Room], error_page: problems.ErrorPage = problems.plain_page) -> FastAPI:

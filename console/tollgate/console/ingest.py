@@ -22,6 +22,7 @@ WAITING_MAX: Final = 20_000
 """Events of all requests that wait for Kafka; further ones are refused at once. Of usual size they take 20 MB."""
 
 _WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+_START_SECONDS_MAX: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
 _STOP_SECONDS_MAX: Final = 5.0
 # Requests that come together share a batch; a caller alone waits this long more.
@@ -41,14 +42,18 @@ class Ingest:
         self._topic = settings.topic(Topic.USAGE)
         self._producer: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._stopped = False
         self._waiting = self._waiting_bytes = 0
 
     async def start(self) -> None:
-        """Begin to connect, and go on in the background while Kafka is away."""
+        """Connect. Returns after 2 s at the latest, and goes on in the background while Kafka is away."""
+        self._stopped = False
         self._connecting = asyncio.create_task(self._connect(), name="tollgate-ingest")
+        await asyncio.wait([self._connecting], timeout=_START_SECONDS_MAX)
 
     async def stop(self) -> None:
         """Send what is on its way, for at most 5 s."""
+        self._stopped = True
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -56,6 +61,10 @@ class Ingest:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
+
+    async def is_ready(self) -> bool:
+        """Whether it has reached Kafka since the start."""
+        return self._producer is not None
 
     async def publish(self, events: Iterable[tuple[str, bytes]]) -> None:
         """Return once all replicas of Kafka have these events, each given as user and record.
@@ -86,7 +95,8 @@ class Ingest:
 
     async def _connect(self) -> None:
         told = False
-        while True:
+        # A cancellation that comes together with a refused connection is lost in aiokafka.
+        while not self._stopped:
             producer = AIOKafkaProducer(
                 **client_options(self._settings),
                 acks="all",
@@ -114,7 +124,7 @@ class Ingest:
         if self._producer is producer:
             log.warning("a producer failed and is replaced", problem=type(error).__name__)
             self._producer = None
-            await self.start()
+            self._connecting = asyncio.create_task(self._connect(), name="tollgate-ingest")
             await _stop(producer)
 
 

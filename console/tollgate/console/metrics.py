@@ -1,12 +1,13 @@
 """Figures of a console process for Prometheus."""
 
 import time
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tollgate.console.addresses import API, is_api
 from tollgate.console.live import Live
 from tollgate.console.live.live import NAMES
 from tollgate.console.problems import Problem
@@ -105,6 +106,8 @@ class RequestMetrics:
 
 def _template(scope: Scope) -> str:
     """The path of the route that answered, as it was written; `unmatched` when there is none."""
-    route: Any = scope.get("route")
-    path = getattr(route, "path", None)
-    return path if isinstance(path, str) else "unmatched"
+    path = getattr(scope.get("route"), "path_format", None)
+    if not isinstance(path, str):
+        return "unmatched"
+    # A room's route does not know what it was mounted under.
+    return API + path if is_api(scope["path"]) else path

@@ -9,12 +9,15 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from tollgate.console.problems import Problem
+from tollgate.schemas.strict_json import read_json
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 1000
 _CURSOR_CHARS_MAX: Final = 4096
 # Changes when what is in a cursor does, so that one of an earlier release is refused and not misread.
 _FORM: Final = 1
+
+_INT_MAX: Final = 2**63 - 1
 
 Item = TypeVar("Item")
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="how many items at most")]
@@ -44,17 +47,24 @@ def read_cursor(cursor: str, list_name: str, *kinds: type[str] | type[int]) -> l
     """
     if not cursor:
         return None
-    after: list[Any]
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        form, name, *after = json.loads(raw.decode("ascii"))
-    except (binascii.Error, ValueError, TypeError, RecursionError):
+    except (binascii.Error, ValueError):
         raise _invalid() from None
-    whole = len(after) == len(kinds) and all(type(value) is kind for value, kind in zip(after, kinds, strict=True))
+    document = read_json(raw)
+    if not isinstance(document, list) or len(document) != len(kinds) + 2:
+        raise _invalid()
+    form, name, *after = document
+    whole = all(type(value) is kind and _fits(value) for value, kind in zip(after, kinds, strict=True))
     # Base64 has several texts for the same bytes; one is ours.
     if form != _FORM or name != list_name or not whole or make_cursor(list_name, *after) != cursor:
         raise _invalid()
     return after
+
+
+def _fits(value: str | int) -> bool:
+    """Whether a column of ClickHouse could hold it."""
+    return isinstance(value, str) or -_INT_MAX <= value <= _INT_MAX
 
 
 def _invalid() -> Problem:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
     from tollgate.console.numbers import Numbers
+    from tollgate.console.price_books import PriceBooks
     from tollgate.console.sums import Sums
 
 
@@ -31,6 +32,7 @@ class Parts:
     ingest: "Ingest"
     sums: "Sums"
     health: "Health"
+    prices: "PriceBooks"
 
 
 def _parts(request: Request) -> Parts:

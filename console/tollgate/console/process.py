@@ -14,7 +14,9 @@ from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
+from tollgate.console.pages import error_pages
 from tollgate.console.parts import Parts
+from tollgate.console.price_books import PriceBooks
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
 from tollgate.console.sums import Sums
@@ -36,7 +38,8 @@ def run(settings: Settings) -> int:
         import uvloop
     except ModuleNotFoundError:
         return asyncio.run(_serve(settings))
-    return uvloop.run(_serve(settings))
+    status: int = uvloop.run(_serve(settings))
+    return status
 
 
 class _Server(uvicorn.Server):
@@ -55,7 +58,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
-        app = create_app(parts, ROOMS)
+        app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
         try:
             await server.serve()
@@ -77,5 +80,14 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         for part in (control, live, numbers, ingest):
             stack.push_async_callback(part.stop)
             await part.start()
-        access, sums, health = Access(settings, control), Sums(live, numbers), Health(settings, numbers)
-        yield Parts(settings, control, live, numbers, access, ingest, sums, health)
+        yield Parts(
+            settings,
+            control,
+            live,
+            numbers,
+            Access(settings, control),
+            ingest,
+            Sums(live, numbers),
+            Health(settings, numbers),
+            PriceBooks(settings, control),
+        )

@@ -1,38 +1,59 @@
 """The rooms of the console, in the order of the navigation."""
 
+from tollgate.console.access import login
 from tollgate.console.api import (
     alerts,
     audit,
+    budgets,
     check,
     dashboard,
     dead_letters,
     events,
     flags,
+    prices,
     reports,
+    settings,
     spend,
     status,
     stream,
     sums,
+    tokens,
     usage,
     users,
     why,
 )
+from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import prices as price_pages
+from tollgate.console.pages import settings as settings_page
+from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
 ROOMS: tuple[Room, ...] = (
+    login.ROOM,
+    static_files.ROOM,
     dashboard.ROOM,
+    budgets.ROOM,
+    budget_pages.ROOM,
+    users.ROOM,
+    user_pages.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
-    users.ROOM,
+    flags.ROOM,
+    why.ROOM,
+    alerts.ROOM,
     reports.ROOM,
+    prices.ROOM,
+    price_pages.ROOM,
+    settings.ROOM,
+    settings_page.ROOM,
+    tokens.ROOM,
     audit.ROOM,
     dead_letters.ROOM,
+    status.ROOM,
+    stream.ROOM,
     usage.ROOM,
     check.ROOM,
-    flags.ROOM,
-    alerts.ROOM,
-    why.ROOM,
-    stream.ROOM,
-    status.ROOM,
+    api_reference.ROOM,
 )

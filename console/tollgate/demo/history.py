@@ -91,6 +91,8 @@ def _data(dice: random.Random, offer: Offer, user: str, number: int) -> dict[str
         data["status"] = dice.choice(_FAILURES)
         # A provider that was cut off in the middle charges for what it had done.
         data["billed"] = data["status"] == "cancelled"
+        # The user does not pay for a call that failed.
+        data.pop("retail_tokens", None)
     elif offer.resource:
         data["resource_id"] = f"{offer.resource.lower()}_{number:04d}"
     return data

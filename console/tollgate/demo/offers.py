@@ -12,6 +12,7 @@ class Offer:
     """One kind of call. `usage` gives each dimension's smallest and largest amount; `weight` its share of all calls.
 
     A range in `tenths` is of tenths of a unit, because usage may have a fraction and is never a float.
+    `retail_tokens` is what the user pays for a call, in product tokens; 0 for what users do not pay for.
     """
 
     service: str
@@ -27,6 +28,7 @@ class Offer:
     options: Mapping[str, str] = field(default_factory=dict)
     tenths: Mapping[str, Range] = field(default_factory=dict)
     latency_ms: Range = (300, 4_000)
+    retail_tokens: int = 0
 
     def data(self) -> dict[str, Any]:
         """What all calls of this kind have in common, as the `data` of a usage event."""
@@ -40,17 +42,26 @@ class Offer:
             "operation": self.operation,
             "resource_type": self.resource,
             "options": dict(self.options),
+            "retail_tokens": self.retail_tokens,
         }
         return {name: value for name, value in named.items() if value}
 
 
 def _chat(weight: int, provider: str, model: str, usage: Mapping[str, Range], **options: str) -> Offer:
     return Offer(
-        "chat-api", weight, usage, provider, model, feature="chats", operation="chat.completion", options=options
+        "chat-api",
+        weight,
+        usage,
+        provider,
+        model,
+        feature="chats",
+        operation="chat.completion",
+        options=options,
+        retail_tokens=5,
     )
 
 
-def _image(weight: int, provider: str, model: str, **options: str) -> Offer:
+def _image(weight: int, provider: str, model: str, tokens: int, **options: str) -> Offer:
     return Offer(
         "image-studio",
         weight,
@@ -62,10 +73,11 @@ def _image(weight: int, provider: str, model: str, **options: str) -> Offer:
         resource="IMAGE",
         options=options,
         latency_ms=(1_500, 12_000),
+        retail_tokens=tokens,
     )
 
 
-def _video(weight: int, provider: str, model: str, seconds: Range, **options: str) -> Offer:
+def _video(weight: int, provider: str, model: str, seconds: Range, tokens: int, **options: str) -> Offer:
     return Offer(
         "video-agent",
         weight,
@@ -78,12 +90,15 @@ def _video(weight: int, provider: str, model: str, seconds: Range, **options: st
         resource="VIDEO",
         options=options,
         latency_ms=(20_000, 90_000),
+        retail_tokens=tokens,
     )
 
 
 def _agent(name: str, weight: int) -> Offer:
     tokens: dict[str, Range] = {"input_tokens": (400, 3_000), "output_tokens": (200, 1_500)}
-    return Offer("content-agents", weight, tokens, agent=name, feature="content", operation="agent.run")
+    return Offer(
+        "content-agents", weight, tokens, agent=name, feature="content", operation="agent.run", retail_tokens=40
+    )
 
 
 _TOKENS: Final[Mapping[str, Range]] = {"input_tokens": (300, 6_000), "output_tokens": (50, 1_200)}
@@ -98,25 +113,25 @@ OFFERS: Final = (
     _chat(40, "novita", "llama-3-8b", {"messages": (1, 1)}),
     _chat(30, "groq", "llama-3.1-70b-versatile", _TOKENS, tier="free"),
     _chat(10, "huggingface", "inference", {"requests": (1, 1)}, tier="free"),
-    _image(24, "openai", "dall-e-3", quality="standard", size="1024x1024"),
-    _image(8, "openai", "dall-e-3", quality="standard", size="1792x1024"),
-    _image(10, "openai", "dall-e-3", quality="hd", size="1024x1024"),
-    _image(6, "openai", "dall-e-3", quality="hd", size="1792x1024"),
-    _image(12, "novita", "stability"),
-    _image(8, "novita", "dreamshaper"),
-    _image(14, "novita", "flux-pro"),
-    _image(6, "novita", "flux-pro-1.1"),
-    _image(8, "bfl", "flux-pro"),
-    _image(10, "bfl", "flux-pro-1.1"),
-    _image(6, "bfl", "flux-dev"),
-    _image(6, "bfl", "flux-pro-ultra"),
-    _image(10, "stability", "sdxl"),
-    _image(14, "midjourney", "fast"),
-    _image(20, "replicate", "flux-schnell", tier="free"),
-    _video(26, "runway", "gen-3-alpha-turbo", (5, 10)),
-    _video(12, "luma", "dream-machine", (5, 10)),
-    _video(8, "luma", "dream-machine", (5, 9), api="v1"),
-    _video(12, "pika", "1.5", (3, 6)),
+    _image(24, "openai", "dall-e-3", 40, quality="standard", size="1024x1024"),
+    _image(8, "openai", "dall-e-3", 40, quality="standard", size="1792x1024"),
+    _image(10, "openai", "dall-e-3", 40, quality="hd", size="1024x1024"),
+    _image(6, "openai", "dall-e-3", 40, quality="hd", size="1792x1024"),
+    _image(12, "novita", "stability", 10),
+    _image(8, "novita", "dreamshaper", 10),
+    _image(14, "novita", "flux-pro", 30),
+    _image(6, "novita", "flux-pro-1.1", 30),
+    _image(8, "bfl", "flux-pro", 30),
+    _image(10, "bfl", "flux-pro-1.1", 30),
+    _image(6, "bfl", "flux-dev", 30),
+    _image(6, "bfl", "flux-pro-ultra", 40),
+    _image(10, "stability", "sdxl", 5),
+    _image(14, "midjourney", "fast", 30),
+    _image(20, "replicate", "flux-schnell", 5, tier="free"),
+    _video(26, "runway", "gen-3-alpha-turbo", (5, 10), 50),
+    _video(12, "luma", "dream-machine", (5, 10), 25),
+    _video(8, "luma", "dream-machine", (5, 9), 25, api="v1"),
+    _video(12, "pika", "1.5", (3, 6), 20),
     Offer(
         "voice-api",
         24,
@@ -126,6 +141,7 @@ OFFERS: Final = (
         feature="voice",
         operation="speech.synthesis",
         resource="AUDIO",
+        retail_tokens=100,
     ),
     *(
         _agent(name, weight)

@@ -30,6 +30,12 @@ class Tables:
         ((events, cost),) = self._client.query(query, parameters=_range(begins, cut)).result_rows
         return int(events), scaled(cost, USD_DECIMALS)
 
+    def audit_records(self, end: int) -> int:
+        """How many records of the audit are there that lie before this offset."""
+        query = "SELECT count() FROM audit WHERE source_offset < {end:Int64}"
+        ((count,),) = self._client.query(query, parameters={"end": end}).result_rows
+        return int(count)
+
     def user_months(self, begins: Mapping[int, int], cut: Mapping[int, int]) -> Iterator[tuple[str, int, Sum]]:
         """Sums per user and month: the user, the month's first instant in milliseconds, and the sum."""
         columns = (

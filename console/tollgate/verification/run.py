@@ -8,6 +8,7 @@ from typing import Final
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import connect
+from tollgate.verification.audit import compare_audit
 from tollgate.verification.clickhouse import Tables
 from tollgate.verification.control import Control, read_control
 from tollgate.verification.explain import explain
@@ -106,8 +107,9 @@ class _Verification:
         control = await self._settled()
         sink = await self._read_tables() if self._tables is not None else []
         recount = await self._recount(control.prices)
+        audit = await self._audit()
         await self._compare(recount, control)
-        report.checks += [*self._snapshot.checks, *sink]
+        report.checks += [*audit, *self._snapshot.checks, *sink]
         report.events = recount.totals.events
         report.cost_usd = plain(recount.totals.cost_picousd, USD_DECIMALS)
         return report
@@ -180,6 +182,19 @@ class _Verification:
         for key, amount, place in tables.spend():
             scope = key.rsplit("|", 2)[0]
             add_row(self._rows, scope, Row(Kind.SPEND_TABLE, *place, key.encode(), encode_sum(amount)))
+
+    async def _audit(self) -> list[Check]:
+        """The audit beside the control topic, and ClickHouse beside the audit, when the sink has it in time."""
+        self._progress("looking at the audit", 0, 0)
+        check, records, end = await compare_audit(self._log)
+        if self._tables is None:
+            return [check]
+        deadline = self._deadline()
+        while (found := await asyncio.to_thread(self._tables.audit_records, end)) != records:
+            if time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        return [check, Check("ClickHouse audit").shows(f"{records} changes", f"{found} changes")]
 
     async def _recount(self, prices: Prices) -> Share:
         """Judge every record up to the cut, beside the priced topic; then look at dead letters and forwards."""

@@ -4,7 +4,7 @@ Percentages are exact: a threshold is reached when `value × 100 ≥ percent × 
 rounded down to two decimals, so that 99.999 % never reads as 100.00 %.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,9 +94,14 @@ class Budget:
         return format_usd(value) if self.unit == "usd" else format_amount(value)
 
     def percent(self, value: int) -> str:
-        """The value as a percentage of the limit, rounded down to two decimals: `"104.20"`."""
-        whole, hundredths = divmod(value * 10_000 // self.limit, 100)
-        return f"{whole}.{hundredths:02d}"
+        """The value as a percentage of the limit, rounded down to two decimals: `"104.20"`, `"-0.05"`."""
+        hundredths = self.hundredths(value)
+        whole, rest = divmod(abs(hundredths), 100)
+        return f"{'-' if hundredths < 0 else ''}{whole}.{rest:02d}"
+
+    def hundredths(self, value: int) -> int:
+        """The value in hundredths of a percent of the limit, rounded down: 10420 for 104.2 %."""
+        return value * 10_000 // self.limit
 
 
 class BudgetBook:
@@ -112,6 +117,16 @@ class BudgetBook:
                 self._exact.setdefault(budget.scope, []).append(budget)
         self.is_empty = not (self._exact or self._patterns)
         self.has_patterns = bool(self._patterns)
+
+    def replacing(self, budget_id: str, budget: Budget | None) -> "BudgetBook":
+        """This book with another budget in place of the one of that id; with None without it."""
+        kept = [b for b in self if b.id != budget_id]
+        return BudgetBook(kept if budget is None else [*kept, budget])
+
+    def __iter__(self) -> Iterator[Budget]:
+        """Every budget, in no order."""
+        for budgets in (*self._exact.values(), *self._patterns.values()):
+            yield from budgets
 
     def for_scope(self, scope: str) -> list[Budget]:
         """The budgets that apply to this scope, exact ones first."""

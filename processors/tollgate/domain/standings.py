@@ -1,12 +1,12 @@
 """How much of its budgets a scope has spent, by the sums of the spend topic; and whether a call would fit in."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tollgate.domain.budgets import Budget, BudgetBook, Threshold, window_json
 from tollgate.domain.windows import window_end, window_start
-from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
+from tollgate.schemas.amounts import NANO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import FlagState, SpendRecord, WindowKind
@@ -88,10 +88,10 @@ def measured(budget: Budget, record: SpendRecord | None) -> int:
     if record is None:
         return 0
     if budget.unit == "usd":
-        return _signed(parse_usd, record.spent_usd)
+        return sum_of_usd(record.spent_usd)
     if budget.unit == "events":
         return record.events * NANO
-    return _signed(parse_amount, record.usage.get(budget.unit, "0"))
+    return _sum(record.usage.get(budget.unit, "0"), 9)
 
 
 def first_blocking(budget: Budget) -> Threshold | None:
@@ -112,6 +112,27 @@ def would_pass(budget: Budget, spent: int, amount: int) -> Threshold | None:
     return threshold
 
 
-def _signed(parse: Callable[[str], int], text: str) -> int:
-    """Sums may be negative for a while when a correction comes before what it corrects."""
-    return -parse(text[1:]) if text.startswith("-") else parse(text)
+def fits_without_flag(budget: Budget, amount: int) -> bool:
+    """Whether `amount` more cannot pass a threshold that blocks, whatever was spent, if the scope has no flag in force.
+
+    Such a scope is below every threshold of its budgets. With a warning at 80 % of 100 and a block at 100 %, 20 more
+    always fits, and of 20.01 nobody knows without the sum.
+    """
+    blocking = first_blocking(budget)
+    if blocking is None:
+        return True
+    lowest = min(threshold.percent_nano for threshold in budget.thresholds)
+    return lowest * budget.limit + amount * 100 * NANO <= blocking.percent_nano * budget.limit
+
+
+def sum_of_usd(text: str) -> int:
+    """A sum in dollars as 10⁻¹² USD. Unlike a single cost it may have 26 digits, and be negative for a while when a
+    correction comes before what it corrects.
+    """
+    return _sum(text, 12)
+
+
+def _sum(text: str, decimals: int) -> int:
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    size: int = int(whole) * 10**decimals + int(fraction.ljust(decimals, "0"))
+    return -size if text.startswith("-") else size

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
 
     price_book: str = Field("default", description="named price book: `default` or `oct-2025`")
     data_dir: Path = Field(Path(".tollgate"), description="where the embedded stack keeps its data and logs")
+    console_url: str = Field(
+        "", pattern=r"^(https?://.+)?$", description="address under which people reach the console, for links to it"
+    )
     console_host: str = Field("127.0.0.1", description="address on which the console serves the API and the pages")
     console_port: int = Field(8080, ge=0, le=65535, description="port of the console; 0 picks a free one")
     console_hosts: str = Field(
@@ -132,9 +135,6 @@ class Settings(BaseSettings):
     jwt_user_claim: str = Field("sub", min_length=1, description="claim with the user's id")
     jwt_org_claim: str = Field("org", min_length=1, description="claim with the org; without it the whole company")
     jwt_roles: str = Field("", description="names of roles in the claim: `admin=billing-admins,viewer=staff|finance`")
-    console_url: str = Field(
-        "", pattern=r"^(https?://.+)?$", description="address under which people reach the console, for links to it"
-    )
     worker_host: str = Field("127.0.0.1", description="address on which the worker serves /live, /ready and /metrics")
     worker_port: int = Field(0, ge=0, le=65535, description="port of /live, /ready and /metrics; 0 picks a free one")
     sink_port: int = Field(0, ge=0, le=65535, description="port of the ClickHouse sink's /metrics; 0 serves none")

@@ -168,6 +168,10 @@ class BudgetRecord(ControlRecord):
     timezone: str = "UTC"
     """The zone whose calendar cuts the windows; only `UTC` is supported yet."""
     thresholds: ThresholdsRecord = Field(default_factory=default_thresholds)
+    owner: Name | None = None
+    """Who looks after the budget: a person or a team. No rule depends on it."""
+    note: Annotated[str, Field(max_length=REASON_CHARS_MAX), AfterValidator(_plain)] | None = None
+    """What the budget is for."""
     updated_at: InstantText
 
     @field_validator("scope")

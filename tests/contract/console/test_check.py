@@ -124,13 +124,36 @@ async def test_a_budget_that_only_warns_denies_nothing(console: LiveConsole, ser
     assert (await decision(service, estimate_usd="1000"))["allowed"]
 
 
-async def test_what_a_user_spent_is_not_taken_for_nothing_while_clickhouse_is_away(
-    console: LiveConsole, service: httpx.AsyncClient
+@pytest.mark.parametrize(("estimate", "known"), [("20", True), ("20.000000000001", False)])
+async def test_a_user_without_a_flag_is_below_every_threshold(
+    console: LiveConsole, service: httpx.AsyncClient, estimate: str, known: bool
 ) -> None:
     await console.budget("user/*", "100")
-    found = await decision(service, user="u-42", estimate_usd="1")
+    found = await decision(service, user="u-42", estimate_usd=estimate)
     assert found["allowed"]
-    assert found["message"] == "Decided by flags alone: what user/u-42 has spent is not known now."
+    # ClickHouse is away: what was spent is not taken for nothing.
+    by_flags = "Decided by flags alone: what user/u-42 has spent is not known now."
+    assert found["message"] == ("Within budget." if known else by_flags)
+
+
+@pytest.mark.parametrize(("estimate", "allowed"), [("9.5", True), ("9.51", False)])
+async def test_a_users_flag_that_warns_tells_what_they_spent(
+    console: LiveConsole, service: httpx.AsyncClient, estimate: str, allowed: bool
+) -> None:
+    budget = await console.budget("user/*", "100")
+    console.flag("user/u-42", "warning", budget=budget, spent="90.5", percent="90.50")
+    found = await decision(service, user="u-42", estimate_usd=estimate)
+    assert found["allowed"] is allowed
+    assert (found["spent"], found["limit"], found["budget"]) == ("90.5", "100", budget)
+    assert found["state"] == ("warning" if allowed else "blocked")
+
+
+async def test_a_sum_of_any_size_and_sign_is_compared(console: LiveConsole, service: httpx.AsyncClient) -> None:
+    await console.budget("agent/*", "99999999999999")
+    console.spent("agent/a", "-5.5", WindowKind.MONTH, now_ms())
+    console.spent("agent/b", "9" * 26 + ".999999999999", WindowKind.MONTH, now_ms())
+    assert (await decision(service, agent="a", estimate_usd="99999999999999"))["allowed"]
+    assert not (await decision(service, agent="b", estimate_usd="0"))["allowed"]
 
 
 async def test_nothing_is_known_before_the_topics_are_read() -> None:

@@ -64,3 +64,14 @@ VALUES
     ('2026-11-05 10:00:00', 'negative_usage', 'data.usage.images: must not be negative', 'tollgate.usage', 2, 7, 'u-2', '{}', 0),
     ('2026-11-06 10:00:00', 'negative_usage', 'data.usage.images: must not be negative', 'tollgate.usage', 2, 9, 'u-2', '{}', 1),
     ('2026-11-07 10:00:00', 'not_json', 'not JSON', 'tollgate.usage', 3, 1, 'u-5', 'hello', 2);
+
+INSERT INTO audit_records
+    (id, time, actor, action, key, kind, before, after, reason, version, source_offset)
+VALUES
+    ('1', '2026-11-01 09:00:00', 'cli:alice', 'set', 'budget/user/*:month:usd', 'budget', '', '{"limit": "4"}', 'launch', 1, 0),
+    ('2', '2026-11-02 08:30:00', 'bob', 'set', 'budget/user/*:month:usd', 'budget', '{"limit": "4"}', '{"limit": "5"}', 'holidays', 2, 2),
+    ('3', '2026-11-02 08:40:00', 'bob', 'set', 'budget/user/u-3:month:usd', 'budget', '{"limit": "6"}', '{"limit": "4"}', 'unpriced model', 2, 4),
+    ('4', '2026-11-03 10:00:00', 'cli:alice', 'set', 'token/0123456789abcdef', 'token', '', '{"role": "viewer"}', 'grafana', 1, 6),
+    ('5', '2026-11-09 10:00:00', 'cli:alice', 'remove', 'token/0123456789abcdef', 'token', '{"role": "viewer"}', '', 'leaked', 2, 8);
+
+INSERT INTO audit_records SELECT * FROM audit_records WHERE id = '2';

@@ -15,6 +15,7 @@ from tests.chaos.roles import RoleProcess
 from tests.support.usage import event
 from tests.support.worker import send, working
 
+from tollgate.control import ControlStore
 from tollgate.runtime.kafka import client_options, read_compacted, read_to_end
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics, delete_topics
@@ -151,6 +152,42 @@ async def test_a_row_too_many_and_a_row_too_few_in_clickhouse_are_found(worked: 
         sink.stop()
 
 
+async def test_a_change_that_the_audit_does_not_tell_is_found(worked: Settings, tmp_path: Path) -> None:
+    key = "budget/user/u9:month:usd"
+    store = ControlStore(worked)
+    await store.start()
+    changed = await store.change(key, {"scope": "user/u9", "limit": "5"}, actor="a", reason="r")
+    await store.change("budget/user/u8:month:usd", {"scope": "user/u8", "limit": "5"}, actor="a")
+    await store.change("budget/user/u8:month:usd", None, actor="a")
+    await store.stop()
+    report = await check(worked)
+    assert report.ok
+    assert (named(report, "audit").expected, named(report, "audit").note[:2]) == ("2 changes", "1 ")
+    topic, text = worked.topic(Topic.CONTROL), json.dumps(changed.after)
+    async with AIOKafkaProducer(**client_options(worked)) as producer:
+        for identity, value in ((changed.audit_id, text.replace('"5"', '"6"')), ("made-up", text)):
+            headers = [("audit", identity.encode())]
+            await producer.send_and_wait(topic, value.encode(), key=key.encode(), headers=headers)
+            assert wrong(await check(worked)) == {
+                "audit": f"{key}, change {identity}: expected as in the control topic, found another record"
+                if identity == changed.audit_id
+                else f"{key}: expected change {identity}, found none"
+            }
+        headers = [("audit", changed.audit_id.encode())]
+        await producer.send_and_wait(topic, text.encode(), key=key.encode(), headers=headers)
+    assert (await check(worked)).ok
+    await asyncio.to_thread(migrate, worked)
+    sink = RoleProcess("sinks.clickhouse", worked, tmp_path)
+    sink.start()
+    try:
+        assert named(await check(worked, clickhouse=True, wait_seconds=60), "ClickHouse audit").found == "3 changes"
+        client = await asyncio.to_thread(connect, worked)
+        await asyncio.to_thread(client.command, "TRUNCATE TABLE audit_records")
+        assert wrong(await check(worked, clickhouse=True))["ClickHouse audit"].endswith("found 0 changes")
+    finally:
+        sink.stop()
+
+
 async def test_a_window_nobody_spent_in_and_a_window_that_is_gone_are_found(worked: Settings) -> None:
     value = (await read_compacted(worked, worked.topic(Topic.SPEND)))[SPEND]
     await write(
@@ -175,6 +212,23 @@ async def test_a_flag_that_the_budgets_do_not_demand_is_found(worked: Settings) 
     async with replaced(worked, Topic.FLAGS, "user/u1", spent="0.041"):
         assert not (await check(worked)).ok
     assert (await check(worked)).ok
+
+
+async def test_a_stop_by_hand_that_flag_or_alert_does_not_tell_is_found(worked: Settings) -> None:
+    stop = {"name": "stop", "value": {"stopped": True}, "actor": "ada", "reason": "why"}
+    await write(worked, Topic.CONTROL, b"setting/stop", json.dumps(stop).encode())
+    assert (await check(worked, wait_seconds=10)).ok
+    async with replaced(worked, Topic.FLAGS, "global", note="eve stopped all spending"):
+        found = wrong(await check(worked))
+    assert found == {
+        "flags": "flag of global: expected stopped by hand: ada stopped all spending: why, "
+        "found stopped by hand: eve stopped all spending"
+    }
+    async with replaced(worked, Topic.ALERTS, "stop/global", level="resolved"):
+        assert set(wrong(await check(worked))) == {"stop by hand"}
+    assert (await check(worked)).ok
+    await write(worked, Topic.CONTROL, b"setting/stop", json.dumps(stop | {"value": {"stopped": False}}).encode())
+    assert (await check(worked, wait_seconds=10)).ok
 
 
 async def test_a_state_that_the_events_do_not_add_up_to_is_found(worked: Settings) -> None:

@@ -312,3 +312,32 @@ def test_names_in_a_digest_are_harmless_and_within_slacks_limits(name: str) -> N
     assert fault_of_message(body) is None
     assert markup_of_message(body) == markup_of_message(expected)
     assert "\u202e" not in json.dumps(body, ensure_ascii=False)
+
+
+def stop_record(level: str, revision: int) -> dict[str, Any]:
+    """The company-wide stop by hand, or its end."""
+    return {
+        "key": "stop/global", "kind": "stop", "level": level, "scope": "global", "revision": revision,
+        "reason": "ada stopped all spending", "peak_level": "emergency",
+        "since": "2026-11-21T12:29:00Z", "updated_at": "2026-11-21T12:30:00Z",
+    }  # fmt: skip
+
+
+def test_a_stop_in_a_storm_has_a_message_of_its_own_at_once() -> None:
+    channel = Channel()
+    channel.offer(*(budget_record("emergency", 1, f"user/{n}") for n in range(100)))
+    channel.offer(stop_record("emergency", 1))
+    channel.run(seconds=0)
+    assert [post.key for post in channel.posts] == ["stop/global"]
+    channel.run(seconds=60)
+    assert [isinstance(post, Digest) for post in channel.posts] == [False, True]
+
+
+def test_a_stop_that_fires_again_is_posted_again_and_its_end_is_an_edit() -> None:
+    channel = Channel()
+    for revision, level in enumerate(("emergency", "resolved", "emergency", "resolved"), 1):
+        channel.offer(stop_record(level, revision))
+        channel.run(seconds=30)
+        channel.restart()
+    assert [(post.key, post.level) for post in channel.posts] == [("stop/global", "emergency")] * 2
+    assert channel.records["stop/global"].level == "resolved"

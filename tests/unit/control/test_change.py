@@ -14,6 +14,13 @@ from tollgate.schemas.topics import Topic
 NOW_MS = 1_795_000_000_000
 NOW = "2026-11-18T11:06:40Z"
 KEY = "budget/global:month:usd"
+PRICE: dict[str, Any] = {
+    "id": "stop",
+    "provider": "p",
+    "model": "m",
+    "rates": [{"dimension": "images", "usd": "1"}],
+    "effective_from": "2026-01-01T00:00:00Z",
+}
 BUDGET: dict[str, Any] = {"scope": "global", "limit": "100"}
 
 
@@ -120,6 +127,16 @@ def test_a_key_without_a_record_cannot_be_removed() -> None:
         plan(State(), change(value=None), NOW_MS)
 
 
+def test_a_setting_is_changed_and_removed_and_leaves_a_price_of_its_name() -> None:
+    state = State()
+    made(state, change("price/stop", PRICE))
+    stopped = {"name": "stop", "value": {"stopped": True}}
+    after = made(state, change("setting/stop", stopped, reason="why")).changed.after
+    assert after == stopped | {"actor": "cli:alice", "reason": "why", "version": 1, "updated_at": NOW}
+    made(state, change("setting/stop", None))
+    assert list(state.prices) == ["stop"]
+
+
 def test_a_record_of_an_earlier_release_is_version_1() -> None:
     state = State()
     state.take(KEY, json.dumps(BUDGET | {"updated_at": NOW}).encode(), ())
@@ -146,6 +163,9 @@ def test_a_record_that_cannot_be_read_can_be_replaced_and_removed() -> None:
         ("budget", BUDGET),
         ("plan/free", {"id": "free"}),
         ("request/1", None),
+        ("setting/stop", {"name": "stop", "value": {"stopped": "no"}}),
+        ("setting/stop", {"name": "stop"}),
+        ("setting/stop", {"name": "other", "value": {"stopped": True}}),
     ],
 )
 def test_what_is_no_record_of_a_known_kind_is_refused(key: str, value: dict[str, Any] | None) -> None:

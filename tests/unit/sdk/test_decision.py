@@ -44,6 +44,15 @@ def test_a_company_wide_stop_answers_503_before_any_other() -> None:
     assert (decision.http_status, decision.error, decision.scope) == (503, "spending_stopped", "global")
 
 
+def test_a_stop_by_hand_has_no_end_and_keeps_its_note() -> None:
+    note = "ada stopped all spending: the provider bills twice"
+    company = flag("global", "stopped", reason="spending_stopped", action="stop", until=None, note=note)
+    decision = decide([flag(), company], UNTIL_MS * 2)
+    assert (decision.http_status, decision.error, decision.scope) == (503, "spending_stopped", "global")
+    assert decision.flag is not None
+    assert decision.flag.note == note
+
+
 @pytest.mark.parametrize(("now_ms", "allowed"), [(BEFORE_MS, False), (UNTIL_MS, True)])
 def test_a_flag_lapses_at_the_first_instant_of_the_next_window(now_ms: int, allowed: bool) -> None:
     assert decide([flag()], now_ms).allowed is allowed

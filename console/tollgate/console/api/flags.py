@@ -57,6 +57,8 @@ class FlagNow(BaseModel):
     percent: Percent | None = None
     since: Instant | None = None
     until: Instant | None = None
+    note: str | None = None
+    """Why the company was stopped by hand."""
     revision: int | None = None
 
     @classmethod

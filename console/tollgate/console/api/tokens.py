@@ -81,7 +81,7 @@ router = APIRouter(
 
 @router.get("/tokens", summary="List tokens")
 async def list_tokens(
-    _caller: Admin,
+    caller: Admin,
     parts: TheParts,
     kind: Annotated[TokenKind, Query(description="`session` for logins of people, `login` for unused links")] = (
         TokenKind.API
@@ -89,13 +89,8 @@ async def list_tokens(
     limit: Limit = 50,
     cursor: Cursor = "",
 ) -> Page[TokenShown]:
-    """Tokens that hold, without their secrets, by id."""
-    now_ms = _now_ms()
-    found = [
-        shown(record)
-        for held in parts.control.records(TOKEN_KEY_PREFIX)
-        if (record := _record(held.value)) is not None and record.kind is kind and record.holds_at(now_ms)
-    ]
+    """Tokens that hold, without their secrets, by id. An admin of an org sees those of the org."""
+    found = tokens_of(parts.control, caller, kind)
     return page_of(found, limit, cursor, f"tokens/{kind.value}", lambda token: token.id)
 
 
@@ -155,6 +150,19 @@ async def revoke_token(id: Annotated[str, Path(max_length=64)], caller: Admin, p
         raise _unknown() from None
 
 
+def tokens_of(control: ControlStore, caller: Caller, kind: TokenKind) -> list[TokenShown]:
+    """The tokens that hold and that an admin may see, in no order."""
+    now_ms = _now_ms()
+    return [
+        shown(record)
+        for held in control.records(TOKEN_KEY_PREFIX)
+        if (record := _record(held.value)) is not None
+        and record.kind is kind
+        and record.holds_at(now_ms)
+        and (not caller.org or record.org == caller.org)
+    ]
+
+
 def shown(record: TokenRecord) -> TokenShown:
     """What may be told of a token."""
     return TokenShown(
@@ -174,7 +182,11 @@ def shown(record: TokenRecord) -> TokenShown:
 def _may_revoke(control: ControlStore, caller: Caller, token_id: str) -> bool:
     held = control.get(TOKEN_KEY_PREFIX + token_id)
     record = _record(held.value) if held is not None else None
-    return record is not None and (not caller.org or record.org == caller.org)
+    return record is not None and _is_theirs(caller, record)
+
+
+def _is_theirs(caller: Caller, record: TokenRecord) -> bool:
+    return not caller.org or record.org == caller.org
 
 
 def _record(value: dict[str, object]) -> TokenRecord | None:

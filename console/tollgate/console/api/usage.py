@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.ingest import UnavailableError
 from tollgate.console.parts import TheParts
-from tollgate.console.problems import PROBLEM_JSON, Problem, ProblemBody
+from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
 from tollgate.console.usage_bodies import EVENTS_MAX, Event, NoJsonError, Refused, TooManyError, read_events
 from tollgate.schemas.instants import format_instant
@@ -67,19 +67,34 @@ class UsageEventBody(BaseModel):
     data: UsageData
 
 
-def _problem(description: str) -> dict[str, object]:
-    schema = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
-    return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
+_EVENT: Final = UsageEventBody.model_json_schema()
+_EVENT["properties"]["data"] = _EVENT.pop("$defs")["UsageData"]
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [_EVENT, {"type": "array", "items": _EVENT, "maxItems": EVENTS_MAX}],
+                    "examples": [_EXAMPLE, [_EXAMPLE]],
+                }
+            }
+        },
+    }
+}
 
 
 @router.post(
     "/usage",
     status_code=202,
     summary="Report usage",
+    openapi_extra=_BODY,
     responses={
-        400: _problem("The body is not JSON."),
-        422: _problem("None of the events is valid, or there are more than 1,000."),
-        503: _problem("Kafka did not acknowledge the events. Repeat the request."),
+        400: {"model": ProblemBody, "description": "The body is no JSON."},
+        401: {"model": ProblemBody, "description": "No valid token."},
+        403: {"model": ProblemBody, "description": "The role may not do this."},
+        422: {"model": ProblemBody, "description": "No event is valid, or there are more than 1,000."},
+        503: {"model": ProblemBody, "description": "Kafka did not acknowledge the events: repeat the request."},
     },
 )
 async def report_usage(

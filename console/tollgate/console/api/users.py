@@ -89,14 +89,14 @@ async def me(parts: TheParts, caller: Reader) -> MeAnswer:
 @router.get("/users/{id}", summary="Show a user")
 async def show_user(id: UserPath, parts: TheParts, caller: Reader) -> UserAnswer:  # noqa: A002 # the path's name
     """What a user has done and spent. A user that was never seen has spent nothing."""
-    return await user_answer(parts, _seen(caller, id), id)
+    return await user_answer(parts, seen(caller, id), id)
 
 
 @router.get("/users/{id}/usage", summary="Show a user's usage cards")
 async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: ThisMonth) -> UserUsage:  # noqa: A002
     """The four usage cards of a user for a range."""
     asked_ms = now_ms()
-    cards = await parts.numbers.cards(_seen(caller, id), id, within.from_ms, within.to_ms)
+    cards = await parts.numbers.cards(seen(caller, id), id, within.from_ms, within.to_ms)
     return UserUsage(
         user=id,
         from_=format_instant(within.from_ms),
@@ -144,7 +144,7 @@ async def _budgets(parts: Parts, scope: str, at_ms: int) -> list[StandingNow]:
     ]
 
 
-def _seen(caller: Caller, user: str) -> Restriction:
+def seen(caller: Caller, user: str) -> Restriction:
     """What the caller may see of a user. Raises Problem: 403 for a user who asks about another, 422 for no id."""
     restriction = restriction_of(caller)
     if restriction.user and restriction.user != user:

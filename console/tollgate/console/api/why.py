@@ -102,7 +102,8 @@ async def explain(
     check_scope(caller, scope)
     now_ms, sight = time.time_ns() // 1_000_000, Sight.of(caller)
     own, company = parts.live.flag(scope), parts.live.flag(GLOBAL_SCOPE)
-    flag = next((found for found in (own, company) if found is not None and _blocks(found, now_ms)), None)
+    # A stop of the whole company is what services answer with, whatever else blocks.
+    flag = next((found for found in (company, own) if found is not None and _blocks(found, now_ms)), None)
     if flag is None:
         now = FlagNow.of(own, now_ms) if own is not None else None
         now = now or FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)

@@ -78,6 +78,7 @@ class Follower:
         self._positions: dict[TopicPartition, int] = {}
         self._marks: dict[TopicPartition, Mark] = {}
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self.complete = asyncio.Event()
         """Set once every topic was read to its end."""
 
@@ -87,6 +88,7 @@ class Follower:
 
     async def stop(self) -> None:
         """Stop reading. What was taken in stays."""
+        self._stopped = True
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -100,7 +102,8 @@ class Follower:
 
     async def _run(self) -> None:
         problem = ""
-        while True:
+        # A cancellation that comes together with a refused connection is lost in aiokafka.
+        while not self._stopped:
             try:
                 await self._follow()
             except _MadeAnewError:
@@ -137,7 +140,7 @@ class Follower:
                 consumer.seek(tp, self._positions.get(tp, 0))
                 self._marks.setdefault(tp, Mark())
             look_at = time.monotonic() + _LOOK_SECONDS
-            while True:
+            while not self._stopped:
                 found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)
                 for tp, records in found.items():
                     self._take(tp, records)

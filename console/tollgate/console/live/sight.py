@@ -39,5 +39,5 @@ class Sight(NamedTuple):
             return flag
         if flag.scope != GLOBAL_SCOPE or not flag.blocked:
             return None
-        hidden = {"budget": None, "limit": None, "unit": None, "spent": None, "percent": None}
+        hidden = {"budget": None, "limit": None, "unit": None, "spent": None, "percent": None, "note": None}
         return flag.model_copy(update=hidden)

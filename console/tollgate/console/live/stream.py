@@ -12,6 +12,8 @@ from tollgate.console.live.sight import Sight
 from tollgate.schemas.instants import format_instant
 
 HEARTBEAT_SECONDS: Final = 10.0
+# Before the first change.
+_NOTHING: Final = -1
 _KINDS: Final = ("spend", "flag", "alert", "budget")
 
 
@@ -44,7 +46,7 @@ class Stream:
         self.open += 1
         try:
             seen, beat_at = self._changes.number, clock()
-            for made in self._snapshot(sight):
+            for made in self._since(_NOTHING, sight):
                 yield made
             while not self._ended:
                 if clock() >= beat_at:
@@ -62,13 +64,16 @@ class Stream:
             self.open -= 1
 
     def _since(self, number: int, sight: Sight) -> list[Frame]:
-        """What changed after this number. Made once for all streams that have seen the same."""
+        """What changed after this number; everything when `number` is `_NOTHING`, or is too long ago.
+
+        Made once for all streams that have seen the same.
+        """
         if self._made_at != self._changes.number:
             self._made.clear()
             self._made_at = self._changes.number
         made = self._made.get((number, sight))
         if made is None:
-            changes = self._changes.since(number)
+            changes = None if number == _NOTHING else self._changes.since(number)
             made = list(self._snapshot(sight) if changes is None else self._changed(changes, sight))
             self._made[number, sight] = made
         return made

@@ -8,6 +8,7 @@ from tollgate.console.numbers.numbers import Numbers
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey, file_name, report_keys
 from tollgate.console.numbers.restriction import EVERYTHING, Restriction
+from tollgate.console.numbers.spends import Near, SpendKey
 from tollgate.console.numbers.tables import ReportFormat
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "EventRow",
     "FlagRevision",
     "LetterRow",
+    "Near",
     "Numbers",
     "NumbersError",
     "Page",
@@ -30,6 +32,7 @@ __all__ = [
     "Series",
     "Share",
     "Shares",
+    "SpendKey",
     "Sum",
     "TooLargeError",
     "UnavailableError",

@@ -1,9 +1,9 @@
 """`Numbers`: what the console and the command line ask ClickHouse, in one object for a process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Sequence
 from typing import TypeVar
 
-from tollgate.console.numbers import events, history, projections, reports, sums, users
+from tollgate.console.numbers import events, history, projections, reports, spends, sums, users
 from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Shares, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
@@ -13,8 +13,10 @@ from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.reports import ReportKey
 from tollgate.console.numbers.restriction import EVERYTHING, Names, Restriction, narrowed
 from tollgate.console.numbers.sharing import SharedAnswers
+from tollgate.console.numbers.spends import Near, SpendKey
 from tollgate.console.numbers.tables import ReportFormat
 from tollgate.domain.forecast import Forecast
+from tollgate.domain.spend import Spend
 from tollgate.domain.windows import month_start
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import SpendRecord, WindowKind
@@ -49,6 +51,26 @@ class Numbers:
             return None
         key = ("spend_of", scope, kind, start_ms)
         return await self._share(key, lambda: sums.spend_of(self._questions, scope, kind, start_ms))
+
+    async def spends_of(self, keys: Collection[SpendKey], units: Collection[str] = ()) -> dict[SpendKey, Spend]:
+        """The worker's own sums of up to 20,000 scopes, with the usage of these units alone. What is missing spent
+        nothing. Not narrowed.
+        """
+        return await spends.spends(self._questions, keys, units)
+
+    async def near(
+        self,
+        prefix: str,
+        kind: WindowKind,
+        start_ms: int,
+        unit: str,
+        spans: Sequence[tuple[int, int | None]],
+        limit: int,
+    ) -> Near:
+        """The scopes that begin with `prefix` (`user/`) and whose sum is within one of the spans, which are in the unit
+        of a budget. Not narrowed.
+        """
+        return await spends.near(self._questions, prefix, kind, start_ms, unit, spans, limit)
 
     async def hourly(self, r: Restriction, from_ms: int, to_ms: int, scope: str = GLOBAL_SCOPE) -> Series:
         """The scope's sum of every hour that touches the range."""

@@ -77,11 +77,13 @@ def added_up(data: Dashboard) -> dict[str, Any] | None:
 
 
 def _to_the_end(data: Dashboard, total: Decimal) -> tuple[list[str], list[str], list[str]]:
-    """The projected sums of the days to come. The range widens with the root of the time, to that of the month's end."""
+    """The projected sums of the days to come. Their range widens with the root of the time, to the month's end."""
     ahead, end = data.projected or [], data.projection
     if not ahead or end is None:
         return [], [], []
-    line, low, high = [], [], []
+    line: list[str] = []
+    low: list[str] = []
+    high: list[str] = []
     whole = sum((Decimal(day.cost_usd) for day in ahead), Decimal(0)) or Decimal(1)
     rest, below, above = (
         Decimal(end.usd) - total,

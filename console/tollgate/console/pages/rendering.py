@@ -22,6 +22,8 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        # What is Markup already is exempt: so `{{ value|e }}` in a form's field keeps every character.
+        finalize=shown.seen,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

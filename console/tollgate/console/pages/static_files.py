@@ -1,4 +1,4 @@
-"""The files of the pages: style sheet, scripts, icons. Their address holds a hash, so a browser may keep them for good."""
+"""The files of the pages: style sheet, scripts, icons. Their addresses hold a hash, so a browser may keep them."""
 
 import gzip
 import hashlib
@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from tollgate.console.access.callers import ANYONE
 from tollgate.console.problems import Problem
+from tollgate.console.room import Room
 
 FOLDER: Final = Path(__file__).with_name("static")
 MEDIA_TYPES: Final = {
@@ -72,3 +73,6 @@ def send(request: Request, version: str, name: str) -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(file.body, media_type=file.media_type, headers=headers)
+
+
+ROOM: Final = Room("files", pages=router)

@@ -1,7 +1,7 @@
 """The files of others that the pages send, unchanged, and that stand in this repository with their licences.
 
-To update one: `npm pack NAME@VERSION`, copy the file and its licences into `static/vendor/` under the new version, write
-the new hash here, and change the name where a template or script loads it. A test compares the files with this list.
+To update one: `npm pack NAME@VERSION`, copy the file and its licences into `static/vendor/` under the new version,
+write the new hash here, and change the name where a template or script loads it. A test compares files and list.
 """
 
 from typing import Final, NamedTuple

@@ -79,6 +79,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.subject} · {self.window.kind} budget" if self.window else f"{self.subject} · budget"
 
     @property
+    def stands_alone(self) -> bool:
+        """Whether it has a message of its own each time it fires, also in a storm: it stops everybody, by hand."""
+        return self.kind == "stop"
+
+    @property
     def severity(self) -> int:
         """0 for resolved to 3 for emergency."""
         return SEVERITY[self.level]

@@ -86,6 +86,8 @@ def next_act(entry: Entry, alert: Alert, via: Via, can_edit: bool, now_ms: int, 
             # Worse than it was told: an edit of the digest would notify nobody.
             return Act.POST, now_ms
         return (Act.NOTE if new_level else Act.NOTHING), now_ms
+    if alert.stands_alone and told.level == "resolved" and new_level:
+        return Act.POST, now_ms
     if can_edit and told.state == "sent" and told.via == via and told.ts:
         edited_ms = min(parse_instant(told.edited_at), now_ms) if told.edited_at else 0
         return Act.EDIT, now_ms if new_level else edited_ms + policy.edit_interval_ms
@@ -182,7 +184,7 @@ class Board:
                 wake_ms = due_ms if wake_ms is None else min(wake_ms, due_ms)
                 continue
             ranked = _rank(act, entry, alert), Work(act, entry, alert)
-            if act is Act.POST and entry.members is None:
+            if act is Act.POST and entry.members is None and not alert.stands_alone:
                 first_posts.append(ranked)
             elif best is None or ranked[0] < best[0]:
                 best = ranked

@@ -2,6 +2,7 @@
 import { drawCharts, redrawCharts } from "./charts.js";
 import { startForms } from "./forms.js";
 import { startLive } from "./live.js";
+import { startOnce } from "./once.js";
 import { startTables, sortTables } from "./tables.js";
 import { startTabs } from "./tabs.js";
 import { startTimes, showTimes } from "./times.js";
@@ -45,6 +46,7 @@ startTimes();
 startTabs();
 startTables();
 startForms();
+startOnce();
 drawCharts(document);
 startLive();
 

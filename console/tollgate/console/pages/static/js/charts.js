@@ -31,6 +31,12 @@ function withAlpha(colour, alpha) {
   return `rgba(${red}, ${green}, ${blue}, ${alpha})`;
 }
 
+// Bright above, softer below.
+function fading(colour, from, to) {
+  const stops = [{ offset: 0, color: withAlpha(colour, from) }, { offset: 1, color: withAlpha(colour, to) }];
+  return { type: "linear", x: 0, y: 0, x2: 0, y2: 1, colorStops: stops };
+}
+
 // For drawing alone; what is read is the exact text.
 function numbers(values) {
   return values.map((value) => (value === null ? null : Number(value)));
@@ -74,7 +80,7 @@ function seriesOf(spec, colour, still) {
     if (one.role === "bar") {
       made.push({
         name: one.name, type: "bar", data, stack: spec.stacked ? "all" : undefined, barMaxWidth: 26, barCategoryGap: "28%",
-        itemStyle: { color: tone(one), borderRadius: spec.stacked ? 0 : [3, 3, 0, 0] }, emphasis: { focus: "none" },
+        itemStyle: { color: spec.stacked ? tone(one) : fading(tone(one), 1, 0.55), borderRadius: spec.stacked ? 0 : [3, 3, 0, 0] }, emphasis: { focus: "none" },
       });
     } else if (["line", "dashed", "limit"].includes(one.role)) {
       const limit = one.role === "limit";
@@ -82,7 +88,7 @@ function seriesOf(spec, colour, still) {
       made.push({
         name: one.name, type: "line", data, symbol: "circle", symbolSize: 6, showSymbol: false, connectNulls: false, z: 4, smooth: false,
         itemStyle: { color: ink }, lineStyle: { color: ink, width: limit ? 1.5 : 2.25, type: one.role === "line" ? "solid" : "dashed" },
-        areaStyle: one.role === "line" && spec.area ? { color: withAlpha(ink, 0.14) } : undefined,
+        areaStyle: one.role === "line" && spec.area ? { color: fading(ink, 0.28, 0.02) } : undefined,
       });
     }
   }

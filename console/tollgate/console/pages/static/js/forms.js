@@ -1,7 +1,7 @@
 // Dialogs, sliders with a preview, and forms that are sent to the API.
 //
-// <form data-api="PUT /api/v1/budgets/…" data-version="3"> is sent as JSON: a field `thresholds.warning.percent` becomes
-// a member of members, an empty field is left out. Nothing is written before somebody presses the button.
+// <form data-api="PUT /api/v1/budgets/{scope}" data-version="3" data-base="id"> is sent as JSON: a field
+// `thresholds.warning.percent` becomes a member of members. Nothing is written before somebody presses the button.
 import { money } from "./amounts.js";
 import { news } from "./live.js";
 
@@ -25,24 +25,49 @@ export function toast(text, level = "ok") {
   if (level === "ok") setTimeout(() => made.remove(), 6_000);
 }
 
+function drop(body, path) {
+  const names = path.split(".");
+  const last = names.pop();
+  const holder = names.reduce((at, name) => at?.[name], body);
+  if (holder) delete holder[last];
+}
+
+// The record in the script that `data-base` names, with what the fields hold. An empty field removes its member, or
+// what `data-drops` names.
 export function bodyOf(form) {
-  const body = {};
+  const base = form.dataset.base && document.getElementById(form.dataset.base);
+  const body = base ? JSON.parse(base.textContent) : {};
+  const drops = [];
   for (const field of form.elements) {
-    if (!field.name || field.disabled || field.type === "submit" || ("header" in field.dataset)) continue;
+    if (!field.name || field.disabled || field.type === "submit") continue;
     if (field.type === "radio" && !field.checked) continue;
-    const value = field.type === "checkbox" ? field.checked : field.value.trim();
-    if (value === "") continue;
-    const path = field.name.split(".");
-    const last = path.pop();
-    path.reduce((at, name) => (at[name] ??= {}), body)[last] = value;
+    const text = field.value.trim();
+    const value = field.type === "checkbox" ? field.checked : field.type === "number" && text ? Number(text) : text;
+    const names = field.name.split(".");
+    if (value === "") drops.push(field.dataset.drops ?? field.name);
+    else names.slice(0, -1).reduce((at, name) => (at[name] ??= {}), body)[names.at(-1)] = value;
   }
-  return body;
+  for (const path of drops) drop(body, path);
+  return listed(body);
+}
+
+// Members `0`, `1`, … are those of a list; one whose fields are empty is left out.
+function listed(value) {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  const members = Object.entries(value).map(([name, one]) => [name, listed(one)]);
+  if (!members.length || !members.every(([name]) => /^\d+$/.test(name))) return Object.fromEntries(members);
+  return members.map(([, one]) => one).filter((one) => Object.keys(one).length);
+}
+
+// `/api/v1/budgets/{scope}` with the members of the body in it.
+function filled(address, body) {
+  return address.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(body[name] ?? ""));
 }
 
 // What the API said, as one sentence.
 function sentence(status, problem) {
   if (status === 409 || status === 412) {
-    const who = problem.actor ? ` by ${problem.actor}` : "";
+    const who = problem.changed_by ? ` by ${problem.changed_by}` : "";
     return `Changed${who} meanwhile, so nothing was saved. Load the page again to see what holds now.`;
   }
   if (status === 401) return "You are logged out. Log in again; what you typed is still here.";
@@ -83,14 +108,16 @@ function showErrors(form, lines) {
 }
 
 async function submit(form) {
-  const [method, url] = form.dataset.api.split(" ");
+  const [method, address] = form.dataset.api.split(" ");
+  const body = bodyOf(form);
+  const url = filled(address, body);
   const key = (form.dataset.key ??= crypto.randomUUID?.() ?? String(Math.random()).slice(2));
   const headers = { "Idempotency-Key": key };
   if (form.dataset.version) headers["If-Match"] = `"${form.dataset.version}"`;
   const buttons = [...form.querySelectorAll("button[type=submit], button:not([type])")];
   buttons.forEach((button) => (button.disabled = true));
   try {
-    const [ok, status, answer] = await send(method, url, method === "DELETE" ? undefined : bodyOf(form), headers);
+    const [ok, status, answer] = await send(method, url, method === "DELETE" ? undefined : body, headers);
     showErrors(form, ok ? [] : [sentence(status, answer)]);
     // The same key with other content is refused, so a corrected form has a new one.
     delete form.dataset.key;
@@ -133,7 +160,7 @@ function startSlider(slider) {
   });
 }
 
-// Asks the API what the form would do: <form data-preview="/api/v1/budgets/…/preview"> with a [data-preview-text] in it.
+// Asks the API what the form would do: <form data-preview="/api/v1/budgets/{scope}/preview">.
 function startPreview(form) {
   const box = form.querySelector(".preview");
   let timer = 0;
@@ -142,7 +169,8 @@ function startPreview(form) {
     const mine = ++number;
     if (!form.checkValidity()) return;
     try {
-      const [ok, status, answer] = await send("POST", form.dataset.preview, bodyOf(form));
+      const body = bodyOf(form);
+      const [ok, status, answer] = await send("POST", filled(form.dataset.preview, body), body);
       if (mine !== number) return;
       box.dataset.level = ok ? (answer.level ?? "ok") : "over";
       box.querySelector("p").textContent = ok ? answer.sentence : sentence(status, answer);

@@ -1,4 +1,6 @@
-// One stream of server-sent events for the tab. It is closed while the tab is hidden, and begins with a snapshot.
+// One stream of server-sent events for all tabs of a browser: a visible one holds it and tells the others, because a
+// browser opens six connections to a host and a seventh tab would wait for ever. It is closed while all are hidden. Over
+// plain HTTP, where there are no locks between tabs, each visible tab has its own.
 //
 // A page uses it in three ways. An element with `data-live="global|month"` shows a value of that sum. A panel with
 // `data-feed="spend flags"` turns grey when the topics it lives from are 30 s behind. An element that listens for the
@@ -13,11 +15,18 @@ const SAY_MS = 5_000;
 const RETRY_MS = [1_000, 2_000, 5_000, 10_000, 30_000];
 
 let source = null;
+let channel = null;
+// Ends the hold of the lock, or the wait for it.
+let leave = null;
+let lastBeat = null;
 let failures = 0;
 let retry = 0;
 let heard = 0;
 let opened = Date.now();
-const asOf = {};
+let asOf = {};
+let stale = [];
+// How far the server's clock is ahead of this one.
+let ahead = 0;
 let newsAt = 0;
 let newsTimer = 0;
 let saidAt = 0;
@@ -85,13 +94,13 @@ function showMeter(element, hundredths) {
 }
 
 function holdsNow(window) {
-  const now = Date.now();
+  const now = Date.now() + ahead;
   return Date.parse(window.start) <= now && now < Date.parse(window.end) && (window.timezone ?? "UTC") === "UTC";
 }
 
 function takeSpend(items) {
   for (const item of items) {
-    if (parse(item.spent_usd) === null || !holdsNow(item.window)) continue;
+    if (item.gone || parse(item.spent_usd) === null || !holdsNow(item.window)) continue;
     const key = CSS.escape(`${item.scope}|${item.window.kind}`);
     for (const element of document.querySelectorAll(`[data-live="${key}"]`)) showSum(element, item);
   }
@@ -104,18 +113,19 @@ function takeFlags(items) {
   if (last) say(`${last.scope} ${STATE_WORDS[last.state] ?? "has changed"}`);
 }
 
-function take(kind, event) {
+function take(kind, text) {
   heard = Date.now();
-  failures = 0;
   show("live", "Live");
   let data;
   try {
-    data = JSON.parse(event.data);
+    data = JSON.parse(text);
   } catch {
     return;
   }
   if (kind === "heartbeat") {
-    Object.assign(asOf, data.as_of);
+    asOf = data.as_of ?? {};
+    stale = data.stale ?? [];
+    ahead = (Date.parse(data.now) || Date.now()) - Date.now();
     showAges();
     return;
   }
@@ -126,19 +136,19 @@ function take(kind, event) {
   if (!data.snapshot || Date.now() - opened > NEWS_MS) news();
 }
 
-// Greys the panels whose numbers are older than 30 s, and says since when.
+// Greys the panels whose numbers are older than 30 s, and says of when they are.
 function showAges() {
-  const now = Date.now();
+  const silent = Date.now() - (heard || opened) > STALE_MS;
   for (const panel of document.querySelectorAll(".panel[data-feed]")) {
-    const times = panel.dataset.feed.split(" ").map((name) => Date.parse(asOf[name] ?? "")).filter((time) => time > 0);
-    const oldest = times.length ? Math.min(...times) : 0;
-    const at = oldest || heard;
-    const stale = at ? now - at > STALE_MS : now - opened > STALE_MS;
-    panel.toggleAttribute("data-stale", stale);
+    const names = panel.dataset.feed.split(" ");
+    if (silent) panel.toggleAttribute("data-stale", true);
+    else if (names.some((name) => name in asOf)) panel.toggleAttribute("data-stale", names.some((name) => stale.includes(name)));
+    const oldest = Math.min(...names.map((name) => Date.parse(asOf[name] ?? "") || Infinity));
     const time = panel.querySelector(".as-of time");
-    if (time && oldest && oldest > Date.parse(time.dateTime)) {
+    if (time && Number.isFinite(oldest) && oldest > Date.parse(time.dateTime)) {
       time.dateTime = new Date(oldest).toISOString();
       time.textContent = timeText(time.dateTime, time.dataset.form);
+      time.removeAttribute("title");
     }
   }
 }
@@ -150,23 +160,29 @@ function look() {
   showAges();
 }
 
-function close() {
+function hear(kind, text) {
+  failures = 0;
+  if (kind === "heartbeat") lastBeat = text;
+  channel?.postMessage([kind, text]);
+  take(kind, text);
+}
+
+function closeSource() {
   clearTimeout(retry);
   source?.close();
   source = null;
 }
 
 function reopenLater(milliseconds) {
-  close();
-  if (!document.hidden) retry = setTimeout(open, milliseconds * (0.8 + 0.4 * Math.random()));
+  closeSource();
+  if (!document.hidden) retry = setTimeout(openSource, milliseconds * (0.8 + 0.4 * Math.random()));
 }
 
-function open() {
-  close();
-  opened = Date.now();
+function openSource() {
+  closeSource();
   source = new EventSource(STREAM);
   for (const kind of ["spend", "flag", "alert", "budget", "heartbeat"]) {
-    source.addEventListener(kind, (event) => take(kind, event));
+    source.addEventListener(kind, (event) => hear(kind, event.data));
   }
   // The server ends: another process may take over at once.
   source.addEventListener("bye", () => reopenLater(1_000));
@@ -177,19 +193,53 @@ function open() {
   });
 }
 
+function close() {
+  closeSource();
+  leave?.();
+  leave = null;
+}
+
+function open(name) {
+  close();
+  opened = Date.now();
+  if (!navigator.locks) {
+    openSource();
+    return;
+  }
+  const waiting = new AbortController();
+  leave = () => waiting.abort();
+  const hold = () =>
+    new Promise((release) => {
+      leave = release;
+      openSource();
+    });
+  navigator.locks.request(name, { signal: waiting.signal }, hold).catch(() => {
+    // The tab was hidden before its turn came.
+  });
+  channel.postMessage(["hello"]);
+}
+
 export function startLive() {
-  if (!document.getElementById("connection")) return;
+  const connection = document.getElementById("connection");
+  if (!connection) return;
+  // Tabs of one caller share; another who logs in meanwhile may see something else.
+  const name = `tollgate stream of ${connection.dataset.caller}`;
+  channel = new BroadcastChannel(name);
+  channel.addEventListener("message", ({ data: [kind, text] }) => {
+    if (kind !== "hello") take(kind, text);
+    else if (source && lastBeat) channel.postMessage(["heartbeat", lastBeat]);
+  });
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       close();
       show("off", "Paused");
     } else {
-      open();
+      open(name);
       news();
     }
   });
   addEventListener("pagehide", close);
-  addEventListener("pageshow", (event) => event.persisted && open());
+  addEventListener("pageshow", (event) => event.persisted && open(name));
   setInterval(look, 5_000);
-  if (!document.hidden) open();
+  if (!document.hidden) open(name);
 }

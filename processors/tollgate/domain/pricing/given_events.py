@@ -1,4 +1,4 @@
-"""Reads the events of `tollgate price explain`: whole usage events, or only what belongs under `data`."""
+"""Reads events whose price is to be explained: whole usage events, or less: only what belongs under `data`."""
 
 import json
 from collections.abc import Iterator
@@ -12,14 +12,19 @@ from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 def read_events(content: bytes, now_ms: int) -> Iterator[tuple[int, EventRecord | Refusal]]:
     """The events with their line numbers: the whole content as one JSON object, or else each line that is not blank.
 
-    What has no envelope gets one of the time `now_ms`.
+    What an envelope lacks is made up, as by `read_event`.
     """
     if isinstance(_parsed(content), dict):
-        yield 1, decode_usage_event(_enveloped(content, now_ms))
+        yield 1, read_event(content, now_ms)
         return
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
-            yield number, decode_usage_event(_enveloped(line, now_ms))
+            yield number, read_event(line, now_ms)
+
+
+def read_event(content: bytes, now_ms: int) -> EventRecord | Refusal:
+    """One event. What its envelope lacks is made up; then its time is `now_ms`, unless it says so."""
+    return decode_usage_event(_enveloped(content, now_ms))
 
 
 def _parsed(text: bytes) -> object:
@@ -33,7 +38,8 @@ def _parsed(text: bytes) -> object:
 
 def _enveloped(text: bytes, now_ms: int) -> bytes:
     given = _parsed(text)
-    if not isinstance(given, dict) or "data" in given or "specversion" in given:
+    if not isinstance(given, dict) or "specversion" in given:
         return text
     envelope = {"specversion": "1.0", "type": "tollgate.usage.v1", "source": "price-explain", "id": "1", "subject": "-"}
-    return json.dumps(envelope | {"time": format_instant(now_ms), "data": given}).encode()
+    event = given if "data" in given else {"data": given}
+    return json.dumps(envelope | {"time": format_instant(now_ms)} | event).encode()

@@ -1,0 +1,138 @@
+"""The worker's own sums of many scopes at a time, and which scopes have spent about so much."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from tollgate.console.numbers.questions import Questions
+from tollgate.console.numbers.sums import picousd
+from tollgate.domain.spend import Spend
+from tollgate.schemas.amounts import format_amount, format_usd
+from tollgate.schemas.outputs import WindowKind
+
+SCOPES_MAX: Final = 20_000
+"""More scopes are not asked about at a time."""
+
+# Parameters are in the address of the request. ClickHouse takes 1 MB of it.
+_ADDRESS_BYTES_MAX: Final = 200_000
+_SCOPES_AT_ONCE_MAX: Final = 4_000
+# Whole part and fraction of Decimal(38, 12) and of Decimal(38, 9).
+_DECIMAL_MAX: Final = 10**38 - 1
+
+
+class SpendKey(NamedTuple):
+    """A scope's sum in one window."""
+
+    scope: str
+    kind: WindowKind
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Scopes whose sum is within spans, those with the highest sums; `total` is how many there are in all."""
+
+    scopes: list[str]
+    total: int
+
+
+async def spends(questions: Questions, keys: Collection[SpendKey], units: Collection[str]) -> dict[SpendKey, Spend]:
+    """The sums of these scopes in these windows, with the usage of these units alone. What is missing spent nothing.
+
+    ValueError when there are more than 20,000 scopes.
+    """
+    windows = sorted({(key.kind, key.start_ms) for key in keys})
+    scopes = sorted({key.scope for key in keys})
+    if len(scopes) > SCOPES_MAX:
+        raise ValueError(f"at most {SCOPES_MAX} scopes at a time")
+    found: dict[SpendKey, Spend] = {}
+    for part in _parts(scopes):
+        for kind, start_ms in windows:
+            rows = await questions.rows(
+                """
+                SELECT scope, toString(spent_usd), toString(retail_usd), events, arrayMap(
+                    pair -> (toString(pair.1), toString(pair.2)),
+                    CAST(mapFilter((name, amount) -> has({units:Array(String)}, name), usage),
+                        'Array(Tuple(String, Decimal(38, 9)))')
+                )
+                FROM spend
+                WHERE window = {kind:String} AND window_start = fromUnixTimestamp64Milli({start:Int64}, 'UTC')
+                    AND scope IN {scopes:Array(String)} AND timezone = 'UTC'
+                """,
+                {"kind": kind.value, "start": start_ms, "scopes": part, "units": sorted(units)},
+            )
+            for scope, spent, retail, events, usage in rows:
+                amounts = {unit: nano(amount) for unit, amount in usage}
+                found[SpendKey(scope, kind, start_ms)] = Spend(picousd(spent), picousd(retail), events, amounts)
+    return found
+
+
+def _parts(scopes: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for scope in scopes:
+        length = len(quote(scope, safe="")) + 9
+        if part and (size + length > _ADDRESS_BYTES_MAX or len(part) >= _SCOPES_AT_ONCE_MAX):
+            yield part
+            part, size = [], 0
+        part.append(scope)
+        size += length
+    if part:
+        yield part
+
+
+async def near(
+    questions: Questions,
+    prefix: str,
+    kind: WindowKind,
+    start_ms: int,
+    unit: str,
+    spans: Sequence[tuple[int, int | None]],
+    limit: int,
+) -> Near:
+    """The scopes that begin with `prefix` (`user/`) and whose sum in the window is within one of the half-open spans.
+
+    `unit` and the spans are those of a budget: 10⁻¹² USD for `usd`, else 10⁻⁹ of the unit.
+    """
+    value, number, write = _VALUES.get(unit, _USAGE_VALUE)
+    parameters: dict[str, Any] = {
+        "prefix": prefix, "kind": kind.value, "start": start_ms, "unit": unit, "limit": limit
+    }  # fmt: skip
+    parts = []
+    for at, (low, high) in enumerate(spans):
+        if low > _DECIMAL_MAX:
+            continue
+        condition = f"{value} >= {{low_{at}:{number}}}"
+        parameters[f"low_{at}"] = write(low)
+        if high is not None and high <= _DECIMAL_MAX:
+            condition += f" AND {value} < {{high_{at}:{number}}}"
+            parameters[f"high_{at}"] = write(high)
+        parts.append(f"({condition})")
+    if not parts:
+        return Near([], 0)
+    rows = await questions.rows(
+        f"""
+        SELECT scope, count() OVER ()
+        FROM spend
+        WHERE window = {{kind:String}} AND window_start = fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
+            AND startsWith(scope, {{prefix:String}}) AND timezone = 'UTC' AND ({" OR ".join(parts)})
+        ORDER BY {value} DESC, scope
+        LIMIT {{limit:UInt32}}
+        """,  # noqa: S608 # our own text alone
+        parameters,
+    )
+    return Near([scope for scope, _ in rows], rows[0][1] if rows else 0)
+
+
+def nano(text: str) -> int:
+    """A decimal string of an amount, of any size and sign, as 10⁻⁹ of its unit."""
+    return picousd(text) // 1000
+
+
+# What a budget limits, as a column; the type of its bounds, and how they are written.
+_VALUES: Final = {
+    "usd": ("spent_usd", "Decimal(38, 12)", format_usd),
+    "events": ("toDecimal128(events, 9)", "Decimal(38, 9)", format_amount),
+}
+_USAGE_VALUE: Final = ("usage[{unit:String}]", "Decimal(38, 9)", format_amount)

@@ -1,0 +1,278 @@
+"""`python -m tests.bench.console`: the console with ten million events behind it and 2,000 events a second arriving.
+
+A whole stack runs: Kafka, ClickHouse, worker, sinks, console. ClickHouse is filled with two months of 100,000 users.
+Then one thing after another is measured while a second process publishes: first byte of the overview, reads of the API
+at 50 requests a second, `POST /usage` alone and in batches, `POST /check`, the time until a changed budget is in force,
+and the console's memory. One line of JSON per figure on stdout.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from tests.bench import queries
+from tests.bench.clickhouse import peak_mb
+from tests.bench.scene import Result
+from tests.bench.stack_clickhouse import StackClickHouse
+from tests.bench.throughput import say
+
+from tollgate.schemas.outputs import Flag
+from tollgate.sdk import FlagReader
+
+USERS = 100_000
+LIVE_PER_SECOND = 2_000
+READS_PER_SECOND = 50
+BATCHES_PER_SECOND = 50
+BATCH_EVENTS = 100
+CHANGES = 20
+IN_FORCE_SECONDS_MAX = 10
+# The bench is one caller; what it measures is not the limit on its rate.
+NO_LIMIT = "1000000"
+
+READS = (
+    "/api/v1/dashboard",
+    "/api/v1/spend?scope=global&window=month",
+    "/api/v1/spend?scope=user/u-42&window=month",
+    "/api/v1/summaries/daily?from=2026-11-01&to=2026-12-01",
+    "/api/v1/breakdown?by=service&from=2026-11-01&to=2026-12-01",
+    "/api/v1/breakdown?by=model&from=2026-11-01&to=2026-12-01",
+    "/api/v1/top?by=user&from=2026-11-01&to=2026-12-01&limit=10",
+    "/api/v1/trends?from=2026-11-01&to=2026-12-01",
+    "/api/v1/projections",
+    "/api/v1/events?user=u-42&limit=20",
+    "/api/v1/users/u-42",
+    "/api/v1/budgets/status",
+    "/api/v1/flags",
+    "/api/v1/alerts",
+)
+
+
+class Console:
+    """The stack, and tokens for its console."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._env = os.environ | {
+            "TOLLGATE_CONSOLE_REQUESTS_PER_MINUTE": NO_LIMIT,
+            "TOLLGATE_CONSOLE_SERVICE_REQUESTS_PER_MINUTE": NO_LIMIT,
+            "TOLLGATE_LOG_LEVEL": "warning",
+        }
+        ready = json.loads(self.tollgate("up", "--detach", "--json"))
+        self.base = f"http://127.0.0.1:{ready['ports']['console']}"
+        self.kafka = f"127.0.0.1:{ready['ports']['kafka']}"
+        self.clickhouse_port = ready["ports"]["clickhouse"]
+        self.pid = ready["pids"]["console"]
+
+    def tollgate(self, *words: str) -> str:
+        """What a command prints."""
+        command = [sys.executable, "-m", "tollgate.cli.main", *words, "--data-dir", str(self._directory)]
+        return subprocess.run(command, env=self._env, capture_output=True, text=True, check=True).stdout
+
+    def token(self, role: str) -> dict[str, str]:
+        """The header of a new token."""
+        made = json.loads(self.tollgate("token", "create", "--role", role, "--name", "bench", "--json"))
+        return {"Authorization": f"Bearer {made['token']}"}
+
+
+async def at_rate(per_second: float, seconds: float, call: Callable[[int], Awaitable[Any]]) -> list[float]:
+    """Milliseconds of each call, which begin at this rate whether or not those before have ended.
+
+    A call that fails is told, and has no time.
+    """
+    times: list[float] = []
+    failed: Counter[str] = Counter()
+
+    async def timed(number: int) -> None:
+        began = time.perf_counter()
+        try:
+            await call(number)
+        except httpx.HTTPError as error:
+            failed[str(error).partition("\n")[0]] += 1
+        else:
+            times.append((time.perf_counter() - began) * 1000)
+
+    started, tasks = time.perf_counter(), []
+    for number in range(int(per_second * seconds)):
+        await asyncio.sleep(max(0.0, started + number / per_second - time.perf_counter()))
+        tasks.append(asyncio.create_task(timed(number)))
+    await asyncio.gather(*tasks)
+    for what, count in failed.most_common():
+        say(f"  FAILED {count} times: {what}")
+    return sorted(times)
+
+
+def figure(name: str, times: list[float], share: float) -> Result:
+    """A percentile of the times, with its neighbours."""
+    percentiles = {f"p{int(p * 100)}": round(times[int(len(times) * p)], 1) for p in (0.5, 0.95, 0.99)}
+    result = Result(name, times[int(len(times) * share)], "ms", detail={"calls": len(times), **percentiles})
+    say(f"  {name}: {result.ours:.1f} ms {percentiles}")
+    return result
+
+
+def usage_event(number: int) -> dict[str, Any]:
+    """A call of one of 100,000 users."""
+    usage = {"input_tokens": 1200, "output_tokens": 300}
+    data = {"provider": "openai", "model": "gpt-4o", "service": "chat", "usage": usage}
+    return {"source": "bench", "subject": f"u-{number * 7919 % USERS}", "data": data}
+
+
+class Measures:
+    """What is measured, one after another."""
+
+    def __init__(self, console: Console, client: httpx.AsyncClient, seconds: float) -> None:
+        self._console = console
+        self._client = client
+        self._seconds = seconds
+        self._admin, self._service = console.token("admin"), console.token("service")
+
+    async def all(self) -> list[Result]:
+        """Every figure."""
+        results = [await self.overview(), await self.reads()]
+        results += [*await self.usage(), await self.check(), await self.in_force()]
+        memory = peak_mb(self._console.pid)
+        say(f"  the console's memory: {memory:.0f} MB at most")
+        return [*results, Result("console: memory at most", memory, "MB")]
+
+    async def overview(self) -> Result:
+        """The first byte of `/`."""
+
+        async def ask(_number: int) -> None:
+            async with self._client.stream("GET", "/", headers=self._admin) as answer:
+                answer.raise_for_status()
+                await anext(answer.aiter_raw())
+
+        return figure("console: first byte of the overview, p95", await at_rate(5, self._seconds, ask), 0.95)
+
+    async def reads(self) -> Result:
+        """The API's reads, all in turn."""
+
+        async def ask(number: int) -> None:
+            (await self._client.get(READS[number % len(READS)], headers=self._admin)).raise_for_status()
+
+        times = await at_rate(READS_PER_SECOND, self._seconds, ask)
+        return figure(f"console: API reads at {READS_PER_SECOND}/s, p95", times, 0.95)
+
+    async def usage(self) -> list[Result]:
+        """One event at a time, and batches."""
+
+        async def post(body: Any) -> None:
+            answer = await self._client.post("/api/v1/usage", headers=self._service, json=body)
+            assert answer.status_code == 202, answer.text
+            assert not answer.json()["refused"]
+
+        one = await at_rate(50, self._seconds, lambda number: post(usage_event(number)))
+        batches = [[usage_event(b * BATCH_EVENTS + i) for i in range(BATCH_EVENTS)] for b in range(50)]
+        started = time.perf_counter()
+        many = await at_rate(BATCHES_PER_SECOND, self._seconds, lambda number: post(batches[number % len(batches)]))
+        rate = len(many) * BATCH_EVENTS / (time.perf_counter() - started)
+        say(f"  {rate:,.0f} events/s in batches of {BATCH_EVENTS}")
+        return [
+            figure("console: POST /usage, one event at 50/s, p95", one, 0.95),
+            figure(f"console: POST /usage, batches of {BATCH_EVENTS} at {BATCHES_PER_SECOND}/s, p95", many, 0.95),
+            Result("console: events/s over HTTP", rate, "events/s"),
+        ]
+
+    async def check(self) -> Result:
+        """Decisions at 100 a second."""
+
+        async def ask(number: int) -> None:
+            body = {"user": f"u-{number}", "model": "gpt-4o", "service": "chat"}
+            (await self._client.post("/api/v1/check", headers=self._service, json=body)).raise_for_status()
+
+        return figure("console: POST /check at 100/s, p99", await at_rate(100, self._seconds, ask), 0.99)
+
+    async def in_force(self) -> Result:
+        """From the request that changes a budget to the flag that follows from it, at a reader of the flags."""
+        times = []
+        path = "/api/v1/budgets/service%2Fchat%3Amonth%3Ausd"
+        async with FlagReader(self._console.kafka) as flags:
+            version = 0
+            for number in range(CHANGES):
+                limit = "0.000001" if number % 2 == 0 else "100000000"
+                body = {"scope": "service/chat", "limit": limit, "window": "month", "reason": "bench"}
+                headers = self._admin | ({"If-Match": f'"{version}"'} if version else {})
+                news = asyncio.create_task(_flag_of(flags, "service/chat", blocked=number % 2 == 0))
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+                answer = await self._client.put(path, headers=headers, json=body)
+                answer.raise_for_status()
+                version = answer.json()["version"]
+                await asyncio.wait_for(news, IN_FORCE_SECONDS_MAX)
+                times.append((time.perf_counter() - began) * 1000)
+        return figure("console: a changed budget is in force after, worst of 20", sorted(times), 0.999)
+
+
+async def _flag_of(flags: FlagReader, scope: str, *, blocked: bool) -> Flag:
+    async for flag in flags.changes():
+        if flag.scope == scope and flag.blocked is blocked:
+            return flag
+    raise AssertionError("changes never end by themselves")
+
+
+def publish(address: str) -> None:
+    """Live traffic, until the process is ended."""
+    from tollgate.sdk import UsagePublisher
+
+    async def run() -> None:
+        async with UsagePublisher(address, source="live") as usage:
+            started = time.perf_counter()
+            for number in itertools.count(step=20):
+                await asyncio.sleep(max(0.0, started + number / LIVE_PER_SECOND - time.perf_counter()))
+                events = [usage_event(number + i) for i in range(20)]
+                await asyncio.gather(*(usage.record(user=e["subject"], **e["data"]) for e in events))
+
+    asyncio.run(run())
+
+
+async def measure(events: int, seconds: float) -> list[Result]:
+    """All figures."""
+    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
+    console = Console(directory)
+    live = None
+    try:
+        started = time.perf_counter()
+        queries.fill(StackClickHouse(console.clickhouse_port, directory), events, USERS)
+        say(f"  {events} events of {USERS} users in {time.perf_counter() - started:.0f} s")
+        live = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.console", "--publish", console.kafka
+        )
+        limits = httpx.Limits(max_connections=100)
+        async with httpx.AsyncClient(base_url=console.base, timeout=60, limits=limits) as client:
+            return await Measures(console, client, seconds).all()
+    finally:
+        if live is not None:
+            live.kill()
+        console.tollgate("down")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def main() -> None:
+    """These figures alone."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.console", description=__doc__)
+    parser.add_argument("--events", type=int, default=queries.EVENTS)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--publish", metavar="ADDRESS", help="only publish live traffic to this broker")
+    given = parser.parse_args()
+    if given.publish:
+        publish(given.publish)
+        return
+    say(f"load average {psutil.getloadavg()[0]:.1f}")
+    for result in asyncio.run(measure(given.events, given.seconds)):
+        print(result.line())
+
+
+if __name__ == "__main__":
+    main()
