@@ -67,16 +67,6 @@ TABLE = {
     "GET /api/v1/settings": VIEWERS,
     "GET /api/v1/settings/{name}": VIEWERS,
     "PUT /api/v1/settings/{name}": ADMINS,
-    "GET /api/v1/dead-letters": ANALYSTS,
-    "POST /api/v1/dead-letters/replay": ADMINS,
-    "GET /budgets": VIEWERS,
-    "GET /budgets/{id:path}": VIEWERS,
-    "GET /users": VIEWERS_AND_USERS,
-    "GET /users/{id:path}": VIEWERS_AND_USERS,
-    "GET /me": VIEWERS_AND_USERS,
-    "GET /prices": VIEWERS,
-    "GET /prices/explain": VIEWERS,
-    "GET /settings": VIEWERS,
     "GET /alerts": VIEWERS,
     "GET /campaigns": VIEWERS,
     "GET /agents": VIEWERS,
@@ -104,13 +94,9 @@ def test_the_routes_of_a_room_are_for_the_roles_of_the_table(room: Room) -> None
 CLOSED = [(path, rule) for room in ROOMS for path, rule in rules(room) if isinstance(rule, Allow)]
 
 
-@pytest.fixture(scope="module")
-def made() -> ConsoleUnderTest:
-    return ConsoleUnderTest(ROOMS, console_requests_per_minute=1_000_000)
-
-
 @pytest.mark.parametrize(("path", "rule"), CLOSED, ids=lambda value: value if isinstance(value, str) else "")
-async def test_other_roles_and_nobody_are_turned_away(path: str, rule: Allow, made: ConsoleUnderTest) -> None:
+async def test_other_roles_and_nobody_are_turned_away(path: str, rule: Allow) -> None:
+    made = ConsoleUnderTest(ROOMS)
     method, _, template = path.partition(" ")
     address = re.sub(r"\{[^}]*\}", "user/u-1", template) if ":path" in template else re.sub(r"\{.*?\}", "x", template)
     answer = await made.client().request(method, address)

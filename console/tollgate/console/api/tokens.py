@@ -159,7 +159,7 @@ def tokens_of(control: ControlStore, caller: Caller, kind: TokenKind) -> list[To
         if (record := _record(held.value)) is not None
         and record.kind is kind
         and record.holds_at(now_ms)
-        and _is_theirs(caller, record)
+        and (not caller.org or record.org == caller.org)
     ]
 
 

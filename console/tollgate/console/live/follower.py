@@ -20,8 +20,8 @@ _POLL_MS: Final = 200
 _RETRY_SECONDS: Final = 1.0
 # How often it is looked whether a topic has more partitions than before.
 _LOOK_SECONDS: Final = 30.0
-# A slice of the event loop's time, some 4 ms: requests are answered between two of them.
-_RECORDS_MAX: Final = 200
+# A slice of the event loop's time: other requests are answered between two of them.
+_RECORDS_MAX: Final = 500
 # The first reading takes large strides.
 _FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
