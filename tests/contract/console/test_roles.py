@@ -77,6 +77,19 @@ TABLE = {
     "GET /products": VIEWERS,
     "GET /orgs": VIEWERS,
     "GET /scopes/{scope:path}": VIEWERS,
+    "GET /budgets": VIEWERS,
+    "GET /budgets/{id:path}": VIEWERS,
+    "GET /users": VIEWERS_AND_USERS,
+    "GET /users/{id:path}": VIEWERS_AND_USERS,
+    "GET /me": VIEWERS_AND_USERS,
+    "GET /reports": ANALYSTS,
+    "GET /prices": VIEWERS,
+    "GET /prices/explain": VIEWERS,
+    "GET /settings": VIEWERS,
+    "GET /audit": ADMINS,
+    "GET /health": VIEWERS,
+    "GET /api/v1/dead-letters": ANALYSTS,
+    "POST /api/v1/dead-letters/replay": ADMINS,
 }
 
 
