@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
 from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.access.restriction import may_see
 from tollgate.console.api.asking import now_ms
 from tollgate.console.api.budget_bodies import BudgetId
 from tollgate.console.api.budget_status import BudgetStatus, StatusPage, status_page
+from tollgate.console.api.budgets import may_see_budget
 from tollgate.console.changes import unknown
 from tollgate.console.numbers import AuditRow, NumbersError
 from tollgate.console.pages.rendering import render
@@ -94,7 +94,7 @@ async def show_budget(
 ) -> HTMLResponse:
     """One budget."""
     held = parts.control.get(BUDGET_KEY_PREFIX + id)
-    if held is None or not may_see(caller, held.value["scope"]):
+    if held is None or not may_see_budget(caller, held.value["scope"]):
         raise unknown("budget")
     standing = await _standing(parts, caller, id, held)
     is_admin = caller.role is Role.ADMIN

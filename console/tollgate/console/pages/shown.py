@@ -59,6 +59,15 @@ def money(value: Any) -> str:
     return f"{sign}${text}"
 
 
+def price(value: Any) -> str:
+    """A price in US dollars with all its digits, at least two decimals: `$0.035`, `$0.10`."""
+    number = decimal(value)
+    if number is None:
+        return ""
+    whole, _, part = exact(abs(number)).partition(".")
+    return f"{MINUS if number < 0 else ''}${int(whole):,}.{part.ljust(2, '0')}"
+
+
 def count(value: Any) -> str:
     """A number with thousands separators, at most three decimals: `41,208`."""
     number = decimal(value)
@@ -166,13 +175,31 @@ def path_part(text: Any) -> str:
 
 
 def scope_href(scope: str) -> str:
-    """The page that explains a scope: a user's own page, else the budgets of the scope."""
+    """The page of a scope: a user has one of their own."""
     dimension, _, name = scope.partition("/")
-    return f"/users/{path_part(name)}" if dimension == "user" and name else f"/budgets?scope={quote(scope, safe='')}"
+    return f"/users/{path_part(name)}" if dimension == "user" and name else f"/scopes/{path_part(scope)}"
+
+
+def url_path(path: str) -> str:
+    """The path of a request, which is decoded, as an address again: what is no plain character is percent-encoded."""
+    return quote(path, safe="/")
+
+
+def highest(values: Any) -> str:
+    """The largest of several amounts."""
+    return exact(max((decimal(value) or Decimal(0) for value in values), default=Decimal(0)))
+
+
+def spark(values: Any) -> str:
+    """The points of a line through these amounts in a field of 100 by 28, the highest at 2 and zero at 26."""
+    amounts = [max(decimal(value) or Decimal(0), Decimal(0)) for value in values]
+    top = max(amounts, default=Decimal(0)) or Decimal(1)
+    step = Decimal(100) / max(len(amounts) - 1, 1)
+    return " ".join(f"{at * step:.1f},{26 - 24 * amount / top:.1f}" for at, amount in enumerate(amounts))
 
 
 FILTERS: Final = {
-    "exact": exact, "money": money, "count": count, "percent": percent, "level": level, "fill": fill,
+    "exact": exact, "money": money, "price": price, "count": count, "percent": percent, "level": level, "fill": fill,
     "rfc3339": rfc3339, "utc": utc, "data": data, "path_part": path_part, "share_of": share_of,
-    "scope_href": scope_href,
+    "scope_href": scope_href, "url_path": url_path, "highest": highest, "spark": spark,
 }  # fmt: skip
