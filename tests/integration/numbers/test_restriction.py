@@ -39,7 +39,7 @@ ASKED: dict[str, Callable[[Numbers, Restriction], Awaitable[Any]]] = {
     "user": lambda n, r: n.user(r, "eve", parse_instant(NOW)),
     "export": lambda n, r: _text(n.export(r, report_keys(["user", "org", "model"]), *YEAR, ReportFormat.JSON)),
 }  # fmt: skip
-NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "written_to"}
+NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "written_to", "spends_of", "near"}
 NOT_ASKING = {"start", "stop"}
 
 # What would show of eve: their org, what they spent, their events.
