@@ -1,11 +1,14 @@
 """Login, logout, users, the API reference and errors in a real browser."""
 
+from urllib.parse import urljoin
+
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.browser import examples
-from tests.browser.conftest import PHONE, Open, faults_of
+from tests.browser.conftest import DESKTOP, PHONE, Open, faults_of
 from tests.browser.previews import Preview
 
+from tollgate.console.rooms import ROOMS
 from tollgate.schemas.tokens import Role, TokenKind
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
@@ -14,8 +17,6 @@ PATHS = [
     "/preview/user",
     "/preview/user?data=away",
     "/preview/users",
-    "/users",
-    "/api/docs",
     "/preview/broken?status=503",
     "/no-such-page",
 ]
@@ -25,6 +26,19 @@ PATHS = [
 def test_each_page_is_accessible_and_asks_no_other_host(open_tab: Open, path: str) -> None:
     tab = open_tab(path, theme="dark")
     assert faults_of(tab.page) == []
+    assert tab.elsewhere == []
+    assert [one for one in tab.complaints if "Failed to load resource" not in one] == []
+
+
+def test_every_page_of_the_navigation_is_accessible_and_fits_also_while_clickhouse_is_away(open_tab: Open) -> None:
+    tab = open_tab("/users", theme="dark")
+    entries = [entry.path for room in ROOMS for entry in room.entries if Role.ADMIN in entry.roles]
+    found = {}
+    for path in entries:
+        tab.page.goto(urljoin(tab.page.url, path))
+        found[path] = faults_of(tab.page)
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == DESKTOP[0]
+    assert found == {path: [] for path in entries}
     assert tab.elsewhere == []
     assert [one for one in tab.complaints if "Failed to load resource" not in one] == []
 

@@ -86,10 +86,10 @@ def test_a_name_is_one_part_of_a_path(name: str, part: str) -> None:
     assert shown.path_part(name) == part
 
 
-def test_a_users_scope_leads_to_their_page_and_another_to_its_budgets() -> None:
+def test_a_users_scope_leads_to_their_page_and_another_to_its_own() -> None:
     assert shown.scope_href("user/a/b") == "/users/a%2Fb"
-    assert shown.scope_href("agent/SEO&x=1") == "/budgets?scope=agent%2FSEO%26x%3D1"
-    assert shown.scope_href("global") == "/budgets?scope=global"
+    assert shown.scope_href("agent/SEO&x=1") == "/scopes/agent%2FSEO%26x%3D1"
+    assert shown.scope_href("global") == "/scopes/global"
 
 
 def test_instants_are_written_in_utc() -> None:
