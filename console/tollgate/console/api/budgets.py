@@ -45,7 +45,7 @@ _CHANGES: Final[_Answers] = {
 }
 
 
-@router.get("/budgets", summary="List budgets")
+@router.get("/budgets", operation_id="list_budgets", summary="List budgets")
 async def list_budgets(
     caller: Reader,
     parts: TheParts,
@@ -68,7 +68,7 @@ async def list_budgets(
     return Page(items=[BudgetShown.of(held) for held in page.items], next_cursor=page.next_cursor)
 
 
-@router.get("/budgets/status", summary="Show where budgets stand")
+@router.get("/budgets/status", operation_id="list_budget_status", summary="Show where budgets stand")
 async def show_status(
     caller: Reader,
     parts: TheParts,
@@ -88,6 +88,7 @@ async def show_status(
 
 @router.get(
     "/budgets/{id:path}",
+    operation_id="get_budget",
     summary="Show a budget",
     response_model=BudgetShown,
     responses={**_UNKNOWN, 304: {"description": "You have the present version."}},
@@ -109,6 +110,7 @@ async def show_budget(
 
 @router.put(
     "/budgets/{id:path}",
+    operation_id="set_budget",
     summary="Set a budget",
     responses={
         **_CHANGES,
@@ -154,6 +156,7 @@ async def set_budget(
 
 @router.delete(
     "/budgets/{id:path}",
+    operation_id="remove_budget",
     status_code=204,
     summary="Remove a budget",
     responses={
@@ -178,7 +181,12 @@ async def remove_budget(
     )
 
 
-@router.post("/budgets/{id:path}/preview", summary="Preview a change of a budget")
+@router.post(
+    "/budgets/{id:path}/preview",
+    operation_id="preview_budget",
+    summary="Preview a change of a budget",
+    responses=_UNKNOWN,
+)
 async def preview_budget(
     id: BudgetId,  # noqa: A002 # the contract's name
     caller: Analyst,
