@@ -75,6 +75,7 @@ _WITH_PARAMETERS: Final[dict[str, str]] = {
     "414": "The path or the query is longer than 16 KiB.",
     "422": _INVALID,
 }
+_WITH_PATH_PARAMETERS: Final = {"404": "There is nothing at this address, or nothing that you may see."}
 _WITH_BODY: Final[dict[str, str]] = {
     "400": "The body is not JSON.",
     "413": "The body is too large.",
@@ -164,6 +165,7 @@ def _complete_answers(operation: dict[str, Any]) -> None:
     common = (
         _COMMON
         | (_WITH_PARAMETERS if operation.get("parameters") else {})
+        | (_WITH_PATH_PARAMETERS if any(one["in"] == "path" for one in operation.get("parameters", ())) else {})
         | (_WITH_BODY if "requestBody" in operation else {})
     )
     for status, text in common.items():

@@ -115,6 +115,7 @@ async def show_budget(
     responses={
         **_CHANGES,
         201: {"model": BudgetShown, "description": "The budget is new."},
+        405: {"model": ProblemBody, "description": "The id ends in `/preview`: a preview is asked for with POST."},
         412: {"model": ProblemBody, "description": "If-None-Match: there is one. If-Match *: there is none."},
         428: {"model": ProblemBody, "description": "There is one of this id: send If-Match to replace it."},
     },
@@ -185,7 +186,7 @@ async def remove_budget(
     "/budgets/{id:path}/preview",
     operation_id="preview_budget",
     summary="Preview a change of a budget",
-    responses=_UNKNOWN,
+    responses={**_UNKNOWN, 405: {"model": ProblemBody, "description": "The id ends in `/preview`."}},
 )
 async def preview_budget(
     id: BudgetId,  # noqa: A002 # the contract's name
