@@ -19,6 +19,7 @@ from tests.integration.numbers.story import NOW, STORY
 from tests.support.console_process import ConsoleProcess, console_process
 
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.shown_text import safe
 from tollgate.schemas.tokens import Role
 from tollgate.sinks.clickhouse import connect, migrate
 
@@ -123,3 +124,6 @@ def test_every_role_is_answered_as_documented(console: ConsoleProcess, tmp_path:
     for role in set(Role) - {Role.ADMIN}:
         search(console, role, tmp_path, "examples,fuzzing", max(2, EXAMPLES // 3))
     assert not [one for one in answered(console) if one[2] == "500"]
+    # What was sent is in the log in a form that no terminal acts on.
+    for line in console.log.read_text(encoding="utf-8").splitlines():
+        assert safe(line) == line
