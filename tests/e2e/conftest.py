@@ -73,6 +73,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "TOLLGATE_SLACK_BOT_TOKEN": TOKEN,
         "TOLLGATE_SLACK_CHANNEL": CHANNEL,
         "TOLLGATE_SLACK_API_URL": slack.api_url,
+        # A test that waits for an answer asks more often than a program.
+        "TOLLGATE_CONSOLE_REQUESTS_PER_MINUTE": "10000",
     }
     tollgate = Tollgate(variables, directory)
     try:

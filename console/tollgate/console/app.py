@@ -55,7 +55,8 @@ class Console(FastAPI):
                 for path, rule in rules(room)
                 if isinstance(rule, Allow)
             }
-            self.openapi_schema = completed(super().openapi(), found)
+            schemas = {name: schema for room in self.state.rooms for name, schema in room.schemas.items()}
+            self.openapi_schema = completed(super().openapi(), found, schemas)
         return self.openapi_schema
 
 

@@ -1,6 +1,7 @@
 """Errors: RFC 9457 `application/problem+json` from the API, a page from all else."""
 
 import html
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,10 +11,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from tollgate.console.addresses import is_api, login_path
+from tollgate.console.addresses import API, is_api, login_path
 from tollgate.console.numbers.errors import NumbersError, TooLargeError, UnavailableError
 from tollgate.control import UnreachableError
 
@@ -22,23 +23,28 @@ log = structlog.get_logger("tollgate.console")
 PROBLEM_JSON = "application/problem+json"
 _DETAILS: Final = {404: "There is nothing at this address.", 405: "This address does not take this method."}
 
+_PARAMETER: Final = re.compile(r"\{[^}]*\}")
+
 ErrorPage = Callable[[Request, "Problem"], Response]
 
 
 class ProblemBody(BaseModel):
     """What an error answer holds. Further members depend on `error`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
-    type: str = "about:blank"
-    title: str
+    type: str = Field("about:blank", examples=["about:blank"])
+    """What kind of problem it is: `about:blank` is the one that `status` names."""
+    title: str = Field(examples=["Not Found"])
     """The status in words."""
-    status: int
-    error: str
+    status: int = Field(examples=[404])
+    """The HTTP status."""
+    error: str = Field(examples=["not_found"])
     """What went wrong, for programs."""
-    detail: str
+    detail: str = Field(examples=["There is no budget of this id."])
     """One sentence for people: what went wrong and what to do."""
-    request_id: str = ""
+    request_id: str = Field("", examples=["5f0d8c1e2f"])
+    """The id of the request in the log."""
 
 
 class Problem(Exception):  # noqa: N818 # the RFC's word
@@ -111,7 +117,10 @@ def install(app: FastAPI, page: ErrorPage = plain_page) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         status = error.status_code
         name = HTTPStatus(status).phrase.lower().replace(" ", "_")
-        problem = Problem(status, name, _DETAILS.get(status, f"{error.detail}."), headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(allowed(app, request.url.path))
+        problem = Problem(status, name, _DETAILS.get(status, f"{error.detail}."), headers=headers)
         return answer_to(request, problem, page)
 
     @app.exception_handler(UnreachableError)
@@ -127,6 +136,21 @@ def install(app: FastAPI, page: ErrorPage = plain_page) -> None:
     @app.exception_handler(Exception)
     async def _fault(request: Request, _error: Exception) -> Response:
         return answer_to(request, internal_error(), page)
+
+
+def allowed(app: FastAPI, path: str) -> list[str]:
+    """The methods of an address. The route that spells out the most of it is the one that is meant.
+
+    Starlette tells those of the first route that fits alone.
+    """
+    inner = path.removeprefix(API)
+    found: dict[str, set[str]] = {}
+    for room in app.state.rooms:
+        for route in (room.pages if inner == path else room.api).routes:
+            if route.path_regex.match(inner):
+                found.setdefault(route.path, set()).update(route.methods)
+    meant = max(found, key=lambda template: len(_PARAMETER.sub("", template)), default="")
+    return sorted(found.get(meant, ()))
 
 
 def unanswered(error: NumbersError) -> Problem:

@@ -72,6 +72,8 @@ def _canonical_instant(text: str) -> str:
 
 
 Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX), AfterValidator(_plain)]
+# Empty: it follows from the record.
+OptionalId = Annotated[str, Field(max_length=ID_CHARS_MAX), AfterValidator(_plain)]
 Name = Annotated[str, Field(max_length=NAME_CHARS_MAX), AfterValidator(_plain)]
 UsdText = Annotated[str, AfterValidator(_canonical_usd), Field(description="US dollars ≥ 0, a decimal string")]
 AmountText = Annotated[str, AfterValidator(_canonical_amount), Field(description="an amount ≥ 0, a decimal string")]
@@ -160,7 +162,7 @@ class BudgetRecord(ControlRecord):
     and unit. `limit` is in dollars when `unit` is `usd`, else in the unit. An id that is not given is the default one.
     """
 
-    id: Id = ""
+    id: OptionalId = ""
     scope: str
     """`global`, `<dimension>/<name>`, or `<dimension>/*` for every name."""
     limit: str
@@ -245,7 +247,7 @@ class PriceRecord(ControlRecord):
     A price is never changed: another content is another id, and an id that is not given is made by `price_id`.
     """
 
-    id: Id = ""
+    id: OptionalId = ""
     provider: Name = ""
     model: Name = ""
     agent: Name = ""

@@ -21,6 +21,9 @@ from tollgate.schemas.usage_event import UsageEvent
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 GENERATED: Final = Path(__file__).parents[2] / "generated"
 
+# Written by `python -m tollgate.console.document`: the schemas do not know the console.
+OTHERS: Final = {"openapi.json"}
+
 MODELS: Final[dict[str, type[BaseModel]]] = {
     "usage-event": UsageEvent,
     "priced-event": PricedEvent,
@@ -58,15 +61,19 @@ def _json(document: dict[str, Any]) -> str:
 def stale_files(directory: Path = GENERATED) -> list[str]:
     """Names of files that are missing, differ from the code, or are no longer generated."""
     wanted = {name: text.encode() for name, text in generated_files().items()}
-    found = {path.name: path.read_bytes() for path in directory.iterdir()} if directory.is_dir() else {}
+    found = {path.name: path.read_bytes() for path in _present(directory)} if directory.is_dir() else {}
     return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+
+
+def _present(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if path.name not in OTHERS]
 
 
 def write_files(directory: Path = GENERATED) -> None:
     """Make the directory hold exactly the generated files."""
     wanted = generated_files()
     directory.mkdir(parents=True, exist_ok=True)
-    for path in directory.iterdir():
+    for path in _present(directory):
         if path.name not in wanted:
             path.unlink()
     for name, text in wanted.items():

@@ -31,7 +31,7 @@ class AlertPage(Page[Alert]):
     stale: bool = Field(description="whether that is over 30 s ago")
 
 
-@router.get("/alerts", summary="List the open alerts")
+@router.get("/alerts", operation_id="list_alerts", summary="List the open alerts")
 async def list_alerts(
     parts: TheParts, caller: Annotated[Caller, Depends(allow(Role.VIEWER))], limit: Limit = 50, cursor: Cursor = ""
 ) -> AlertPage:

@@ -36,11 +36,26 @@ ScopeQuery = Annotated[
         examples=["model/gpt-4o"],
     ),
 ]
-_Instant = Query(
-    max_length=64, description="a date (its first instant in UTC) or an instant, RFC 3339", examples=["2026-11-01"]
-)
-From = Annotated[str | None, Query(alias="from", **{k: getattr(_Instant, k) for k in ("description", "examples")})]
-To = Annotated[str | None, Query(alias="to", **{k: getattr(_Instant, k) for k in ("description", "examples")})]
+_INSTANT: Final = "a date (its first instant in UTC) or an instant, RFC 3339"
+_INSTANT_CHARS_MAX: Final = 64
+From = Annotated[
+    str | None,
+    Query(
+        alias="from",
+        max_length=_INSTANT_CHARS_MAX,
+        description=f"the first instant of the range: {_INSTANT}",
+        examples=["2026-11-01"],
+    ),
+]
+To = Annotated[
+    str | None,
+    Query(
+        alias="to",
+        max_length=_INSTANT_CHARS_MAX,
+        description=f"the first instant after the range: {_INSTANT}",
+        examples=["2026-12-01"],
+    ),
+]
 
 
 def now_ms() -> int:

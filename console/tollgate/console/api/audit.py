@@ -52,7 +52,7 @@ class AuditPage(Page[AuditEntry]):
     as_of: Instant
 
 
-@router.get("/audit", summary="List changes")
+@router.get("/audit", operation_id="list_audit", summary="List changes")
 async def list_changes(
     parts: TheParts,
     caller: Admin,

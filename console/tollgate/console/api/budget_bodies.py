@@ -1,9 +1,9 @@
 """Budgets in requests and answers."""
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from fastapi import Path
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from tollgate.console.problems import Problem
 from tollgate.control import Held
@@ -19,6 +19,7 @@ from tollgate.schemas.instants import format_instant
 from tollgate.schemas.text_rules import NAME_PATTERN
 
 # `GET /budgets/status` is another address, and browsers take dots out of addresses.
+PREVIEW: Final = "/preview"
 RESERVED_IDS: Final = frozenset({"status", ".", ".."})
 
 BudgetId = Annotated[
@@ -80,16 +81,28 @@ class BudgetBody(BudgetRecord):
     )
     updated_at: str = Field(default_factory=lambda: format_instant(0), max_length=64)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_an_empty_id(cls, given: Any) -> Any:
+        """Generated clients send the default of a field that is left out."""
+        if isinstance(given, dict) and given.get("id") == "":
+            return {name: value for name, value in given.items() if name != "id"}
+        return given
+
     @field_validator("updated_at")
     @classmethod
     def _any_instant(cls, _text: str) -> str:
         return format_instant(0)
 
     def record(self, budget_id: str) -> BudgetRecord:
-        """The record under this id. Raises Problem 422."""
+        """The record under this id. Raises Problem 422, and 405 for an id that ends as the address of a preview."""
+        if budget_id.endswith(PREVIEW):
+            # A preview that is sent with PUT must not become a budget.
+            detail = "This address is for previews, which are asked for with POST."
+            raise Problem(405, "method_not_allowed", detail, headers={"Allow": "POST"})
         if budget_id in RESERVED_IDS:
             raise Problem(422, "invalid_request", f"A budget cannot have the id {budget_id}. Choose another one.")
-        if "id" in self.model_fields_set and self.id not in ("", budget_id):
+        if "id" in self.model_fields_set and self.id != budget_id:
             raise Problem(422, "invalid_request", "id: it must be that of the address, or be left out.")
         # The model fills in a default id where none is given; here it is in the address.
         return BudgetRecord.model_validate(self.model_dump(mode="json") | {"id": budget_id})

@@ -46,7 +46,7 @@ _CHANGES: Final[_Answers] = {
 }
 
 
-@router.get("/budgets", summary="List budgets")
+@router.get("/budgets", operation_id="list_budgets", summary="List budgets")
 async def list_budgets(
     caller: Reader,
     parts: TheParts,
@@ -69,7 +69,7 @@ async def list_budgets(
     return Page(items=[BudgetShown.of(held) for held in page.items], next_cursor=page.next_cursor)
 
 
-@router.get("/budgets/status", summary="Show where budgets stand")
+@router.get("/budgets/status", operation_id="list_budget_status", summary="Show where budgets stand")
 async def show_status(
     caller: Reader,
     parts: TheParts,
@@ -89,6 +89,7 @@ async def show_status(
 
 @router.get(
     "/budgets/{id:path}",
+    operation_id="get_budget",
     summary="Show a budget",
     response_model=BudgetShown,
     responses={**_UNKNOWN, 304: {"description": "You have the present version."}},
@@ -110,10 +111,12 @@ async def show_budget(
 
 @router.put(
     "/budgets/{id:path}",
+    operation_id="set_budget",
     summary="Set a budget",
     responses={
         **_CHANGES,
         201: {"model": BudgetShown, "description": "The budget is new."},
+        405: {"model": ProblemBody, "description": "The id ends in `/preview`: a preview is asked for with POST."},
         412: {"model": ProblemBody, "description": "If-None-Match: there is one. If-Match *: there is none."},
         428: {"model": ProblemBody, "description": "There is one of this id: send If-Match to replace it."},
     },
@@ -155,6 +158,7 @@ async def set_budget(
 
 @router.delete(
     "/budgets/{id:path}",
+    operation_id="remove_budget",
     status_code=204,
     summary="Remove a budget",
     responses={
@@ -179,7 +183,12 @@ async def remove_budget(
     )
 
 
-@router.post("/budgets/{id:path}/preview", summary="Preview a change of a budget")
+@router.post(
+    "/budgets/{id:path}/preview",
+    operation_id="preview_budget",
+    summary="Preview a change of a budget",
+    responses={**_UNKNOWN, 405: {"model": ProblemBody, "description": "The id ends in `/preview`."}},
+)
 async def preview_budget(
     id: BudgetId,  # noqa: A002 # the contract's name
     caller: Analyst,

@@ -99,7 +99,7 @@ class _Obstacle(NamedTuple):
     threshold: Threshold
 
 
-@router.post("/check", summary="May this call go ahead?")
+@router.post("/check", operation_id="check_call", summary="May this call go ahead?")
 async def check(
     asked: CheckBody,
     parts: TheParts,

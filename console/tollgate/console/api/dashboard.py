@@ -19,7 +19,7 @@ pages = APIRouter()
 Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 
 
-@router.get("/dashboard", summary="Show the first page's numbers")
+@router.get("/dashboard", operation_id="get_dashboard", summary="Show the first page's numbers")
 async def show(parts: TheParts, caller: Viewer) -> Dashboard:
     """Everything that the first page shows, as of now. A part that is not known is null, and `unavailable` says why."""
     return await dashboard(parts, caller.org, now_ms())

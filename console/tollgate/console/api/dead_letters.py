@@ -87,7 +87,7 @@ class ReplayAnswer(Answer):
 _TOLD_MAX: Final = 100
 
 
-@router.get("/dead-letters", summary="List refused records")
+@router.get("/dead-letters", operation_id="list_dead_letters", summary="List refused records")
 async def list_letters(
     parts: TheParts,
     caller: Analyst,
@@ -108,6 +108,7 @@ async def list_letters(
 
 @router.post(
     "/dead-letters/replay",
+    operation_id="replay_dead_letters",
     summary="Send refused records again",
     responses={404: {"model": ProblemBody, "description": "There is no dead letter at this place."}},
 )

@@ -68,7 +68,7 @@ class EventPage(Page[CountedEvent]):
     as_of: Instant
 
 
-@router.get("/events", summary="List events")
+@router.get("/events", operation_id="list_events", summary="List events")
 async def list_events(  # one parameter for each filter
     parts: TheParts,
     caller: Annotated[Caller, Depends(allow(Role.USER, Role.ANALYST))],

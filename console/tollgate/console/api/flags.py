@@ -75,7 +75,7 @@ class FlagPage(Page[FlagNow]):
     stale: bool = Field(description="whether that is over 30 s ago")
 
 
-@router.get("/flags", summary="List the flags in force")
+@router.get("/flags", operation_id="list_flags", summary="List the flags in force")
 async def list_flags(parts: TheParts, caller: Reader, limit: Limit = 50, cursor: Cursor = "") -> FlagPage:
     """Every scope that is warned, blocked or stopped at this moment. No flag means ok.
 
@@ -101,7 +101,7 @@ async def list_flags(parts: TheParts, caller: Reader, limit: Limit = 50, cursor:
     )
 
 
-@router.get("/flags/{scope:path}", summary="Show the flag of a scope")
+@router.get("/flags/{scope:path}", operation_id="get_flag", summary="Show the flag of a scope")
 async def show_flag(scope: ScopePath, parts: TheParts, caller: Reader) -> FlagNow:
     """The scope's flag as last written; `ok` when there is none."""
     sight = Sight.of(caller)

@@ -156,7 +156,7 @@ class PriceFilter(NamedTuple):
     layer: Layer | None = None
 
 
-@router.get("/prices", summary="List prices")
+@router.get("/prices", operation_id="list_prices", summary="List prices")
 async def list_prices(
     _caller: Reader,
     parts: TheParts,
@@ -203,6 +203,7 @@ async def price_page(parts: Parts, wanted: PriceFilter, time_ms: int, limit: int
 
 @router.put(
     "/prices",
+    operation_id="set_price",
     summary="Set a price",
     responses={
         201: {"model": PriceShown, "description": "The price is new."},
@@ -253,6 +254,7 @@ async def set_price(
 
 @router.delete(
     "/prices/{id:path}",
+    operation_id="remove_price",
     status_code=204,
     summary="Remove a price",
     responses={
@@ -280,6 +282,7 @@ async def remove_price(
 
 @router.post(
     "/prices/explain",
+    operation_id="explain_price",
     summary="Explain how an event is priced",
     responses={
         400: {"model": ProblemBody, "description": "The body is not JSON."},

@@ -21,6 +21,7 @@ _KEYS: Final = ", ".join(ReportKey)
 
 @router.get(
     "/reports/export",
+    operation_id="export_report",
     summary="Export a report",
     response_class=StreamingResponse,
     responses={

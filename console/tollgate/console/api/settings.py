@@ -140,7 +140,7 @@ class Installation(BaseModel):
     versions: dict[str, str] = Field(description="of this process", examples=[{"tollgate": "0.5.0"}])
 
 
-@router.get("/settings", summary="Show the installation's settings")
+@router.get("/settings", operation_id="get_settings", summary="Show the installation's settings")
 async def list_settings(caller: Reader, parts: TheParts) -> Installation:
     """What the installation is set to. Secrets and addresses are left out."""
     _check_company(caller)
@@ -164,6 +164,7 @@ def installation(parts: Parts) -> Installation:
 
 @router.get(
     "/settings/{name}",
+    operation_id="get_setting",
     summary="Show a setting",
     response_model=SettingShown,
     responses={**_UNKNOWN, 304: {"description": "You have the present version."}},
@@ -179,6 +180,7 @@ async def show_setting(
 
 @router.put(
     "/settings/{name}",
+    operation_id="set_setting",
     summary="Change a setting",
     responses={
         **_UNKNOWN,

@@ -36,7 +36,7 @@ class SpendAnswer(Answer):
     """When the sum was known to be so."""
 
 
-@router.get("/spend", summary="Show what a scope has spent")
+@router.get("/spend", operation_id="get_spend", summary="Show what a scope has spent")
 async def spend(
     parts: TheParts,
     caller: Reader,

@@ -64,7 +64,7 @@ class Status(BaseModel):
     scopes_complete: bool = Field(description="false when there are more shared scopes than are kept in memory")
 
 
-@router.get("/status", summary="Show health and lag")
+@router.get("/status", operation_id="get_status", summary="Show health and lag")
 async def show_status(parts: TheParts, _caller: Annotated[Caller, Depends(allow(Role.VIEWER))]) -> Status:
     """Whether Kafka and ClickHouse answer, how far behind each consumer is, what is held up, and what runs here."""
     found, live = await parts.health.look(), parts.live

@@ -34,7 +34,13 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.get("/stream", summary="Follow what changes", response_class=StreamingResponse, responses=_EVENTS)
+@router.get(
+    "/stream",
+    operation_id="follow_stream",
+    summary="Follow what changes",
+    response_class=StreamingResponse,
+    responses=_EVENTS,
+)
 async def follow(
     request: Request, parts: TheParts, caller: Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER))]
 ) -> StreamingResponse:

@@ -163,13 +163,13 @@ ByDimension = Annotated[Dimension, Query(description="whose names are compared")
 SharesLimit = Annotated[int, Query(ge=1, le=SHARES_MAX, description="how many names at most")]
 
 
-@router.get("/summaries/daily", summary="Sum up by day", response_model_by_alias=True)
+@router.get("/summaries/daily", operation_id="get_daily_summary", summary="Sum up by day", response_model_by_alias=True)
 async def daily(parts: TheParts, caller: Reader, within: ThirtyDays, scope: ScopeQuery = GLOBAL_SCOPE) -> SeriesAnswer:
     """What a scope spent on each day of the range, in UTC."""
     return await _series(parts, caller, WindowKind.DAY, within, scope)
 
 
-@router.get("/summaries/monthly", summary="Sum up by month")
+@router.get("/summaries/monthly", operation_id="get_monthly_summary", summary="Sum up by month")
 async def monthly(
     parts: TheParts, caller: Reader, within: TwelveMonths, scope: ScopeQuery = GLOBAL_SCOPE
 ) -> SeriesAnswer:
@@ -177,7 +177,7 @@ async def monthly(
     return await _series(parts, caller, WindowKind.MONTH, within, scope)
 
 
-@router.get("/trends", summary="Compare with the time before")
+@router.get("/trends", operation_id="get_trend", summary="Compare with the time before")
 async def trends(
     parts: TheParts,
     caller: Reader,
@@ -198,7 +198,7 @@ async def trends(
     )
 
 
-@router.get("/breakdown", summary="Break costs down by name")
+@router.get("/breakdown", operation_id="get_breakdown", summary="Break costs down by name")
 async def breakdown(
     parts: TheParts,
     caller: Reader,
@@ -212,7 +212,7 @@ async def breakdown(
     return _shares(found, by, scope, within.from_ms, within.to_ms)
 
 
-@router.get("/top", summary="List the highest spenders")
+@router.get("/top", operation_id="get_top", summary="List the highest spenders")
 async def top(
     parts: TheParts, caller: Reader, within: ThisMonth, by: ByDimension = Dimension.USER, limit: SharesLimit = 10
 ) -> SharesAnswer:
@@ -221,7 +221,7 @@ async def top(
     return _shares(found, by, GLOBAL_SCOPE, within.from_ms, within.to_ms)
 
 
-@router.get("/projections", summary="Project spend to the window's end")
+@router.get("/projections", operation_id="get_projection", summary="Project spend to the window's end")
 async def projections(
     parts: TheParts, caller: Reader, scope: ScopeQuery = GLOBAL_SCOPE, window: WindowKind = WindowKind.MONTH
 ) -> ForecastAnswer:

@@ -79,7 +79,7 @@ router = APIRouter(
 )
 
 
-@router.get("/tokens", summary="List tokens")
+@router.get("/tokens", operation_id="list_tokens", summary="List tokens")
 async def list_tokens(
     caller: Admin,
     parts: TheParts,
@@ -94,7 +94,15 @@ async def list_tokens(
     return page_of(found, limit, cursor, f"tokens/{kind.value}", lambda token: token.id)
 
 
-@router.post("/tokens", status_code=201, summary="Make a token")
+@router.post(
+    "/tokens",
+    operation_id="create_token",
+    status_code=201,
+    summary="Make a token",
+    responses={
+        200: {"model": TokenMade, "description": "It was made by an earlier request with this Idempotency-Key."},
+    },
+)
 async def make_token(
     asked: TokenRequest,
     caller: Admin,
@@ -136,9 +144,10 @@ async def make_token(
 
 @router.delete(
     "/tokens/{id}",
+    operation_id="revoke_token",
     status_code=204,
     summary="Revoke a token",
-    responses={404: {"model": ProblemBody, "description": ""}},
+    responses={404: {"model": ProblemBody, "description": "There is no such token."}},
 )
 async def revoke_token(id: Annotated[str, Path(max_length=64)], caller: Admin, parts: TheParts) -> None:  # noqa: A002
     """Revoke a token or end a session, at once and in every process."""

@@ -2,7 +2,7 @@
 
 import time
 from hashlib import blake2b
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, Field
@@ -67,8 +67,8 @@ class UsageEventBody(BaseModel):
     data: UsageData
 
 
-_EVENT: Final = UsageEventBody.model_json_schema()
-_EVENT["properties"]["data"] = _EVENT.pop("$defs")["UsageData"]
+_REFERENCE: Final = "#/components/schemas/"
+_EVENT: Final = {"$ref": f"{_REFERENCE}UsageEvent"}
 _BODY: Final = {
     "requestBody": {
         "required": True,
@@ -84,8 +84,15 @@ _BODY: Final = {
 }
 
 
+def _schemas() -> dict[str, Any]:
+    """The schemas of the body, which the route reads by itself."""
+    event = UsageEventBody.model_json_schema(ref_template=_REFERENCE + "{model}")
+    return {**event.pop("$defs", {}), "UsageEvent": event}
+
+
 @router.post(
     "/usage",
+    operation_id="report_usage",
     status_code=202,
     summary="Report usage",
     openapi_extra=_BODY,
@@ -103,7 +110,11 @@ async def report_usage(
     caller: Annotated[Caller, Depends(allow(Role.SERVICE, Role.ADMIN))],
     idempotency_key: Annotated[
         str | None,
-        Header(max_length=256, description="ids that are made follow from it, so that a repeat is counted once"),
+        Header(
+            alias="Idempotency-Key",
+            max_length=256,
+            description="ids that are made follow from it, so that a repeat is counted once",
+        ),
     ] = None,
 ) -> UsageAnswer:
     """Take one usage event or a list of at most 1,000, and answer when Kafka has stored them.
@@ -155,4 +166,4 @@ def _answer(events: list[Event], refused: list[Refused]) -> UsageAnswer:
     )
 
 
-ROOM = Room("usage", api=router)
+ROOM = Room("usage", api=router, schemas=_schemas())

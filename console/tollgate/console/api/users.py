@@ -79,14 +79,14 @@ class MeAnswer(Answer):
     """Null for roles that are not of one user."""
 
 
-@router.get("/me", summary="Show who calls")
+@router.get("/me", operation_id="get_me", summary="Show who calls")
 async def me(parts: TheParts, caller: Reader) -> MeAnswer:
     """Who the caller is and, with the role `user`, what they have done and spent."""
     numbers = await user_answer(parts, restriction_of(caller), caller.user) if caller.user else None
     return MeAnswer(name=caller.name, role=caller.role, user=caller.user, org=caller.org, numbers=numbers)
 
 
-@router.get("/users/{id:path}/usage", summary="Show a user's usage cards")
+@router.get("/users/{id:path}/usage", operation_id="get_user_usage", summary="Show a user's usage cards")
 async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: ThisMonth) -> UserUsage:  # noqa: A002
     """The four usage cards of a user for a range."""
     asked_ms = now_ms()
@@ -100,7 +100,7 @@ async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: This
     )
 
 
-@router.get("/users/{id:path}", summary="Show a user")
+@router.get("/users/{id:path}", operation_id="get_user", summary="Show a user")
 async def show_user(id: UserPath, parts: TheParts, caller: Reader) -> UserAnswer:  # noqa: A002 # the path's name
     """What a user has done and spent. A user that was never seen has spent nothing."""
     return await user_answer(parts, seen(caller, id), id)

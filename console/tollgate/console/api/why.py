@@ -88,7 +88,7 @@ class WhyAnswer(BaseModel):
     """What a person can do."""
 
 
-@router.get("/why/{scope:path}", summary="Explain why calls are blocked")
+@router.get("/why/{scope:path}", operation_id="explain_scope", summary="Explain why calls are blocked")
 async def explain(
     scope: ScopePath,
     parts: TheParts,
