@@ -2,29 +2,19 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 from tests.browser.previews import Preview, serving
+from tests.browser.real_stack import RealStack, stack
+from tests.browser.visiting import DESKTOP, PHONE, TABLET, Tab, Visitor
 
 from tollgate.schemas.tokens import Role
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 AXE = Path(__file__).with_name("vendor") / "axe-4.14.1.min.js"
-DESKTOP, TABLET, PHONE = (1440, 900), (1024, 768), (390, 844)
-
-
-@dataclass
-class Tab:
-    """A page, and what it complained of."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-    """Requests to another host."""
 
 
 Open = Callable[..., Tab]
@@ -118,6 +108,14 @@ def open_tab(browser: Browser, address: str, session: Any) -> Iterator[Open]:
         context.close()
 
 
+@pytest.fixture
+def visitor(browser: Browser, stack: RealStack) -> Iterator[Visitor]:
+    """A person with a browser, at a console with a whole stack behind it."""
+    made = Visitor(browser, stack)
+    yield made
+    made.close()
+
+
 def faults_of(page: Page) -> list[str]:
     """What axe-core finds wrong with a page, one line for each element."""
     # By the debugger, because the page's own policy lets no such script in.
@@ -126,3 +124,6 @@ def faults_of(page: Page) -> list[str]:
     found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
     debugger.detach()
     return [f"{one['id']}: {' '.join(node['target'])}" for one in found for node in one["nodes"]]
+
+
+__all__ = ["AXE", "DESKTOP", "PHONE", "TABLET", "Open", "Tab", "faults_of", "stack"]

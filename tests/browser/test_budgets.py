@@ -101,23 +101,23 @@ def test_what_makes_no_sense_is_refused_in_words_and_stays_in_the_form(open_tab:
     expect(page.get_by_label("Warning: percent of the limit")).to_have_value("120")
 
 
-@pytest.mark.parametrize("scope", ["user/<img src=x onerror=alert(1)>", "user/a\"b'c", "user/../..", "user/x|y?z#w%"])
-def test_a_budget_of_any_name_can_be_set_seen_and_removed(open_tab: Open, preview: Preview, scope: str) -> None:
+def test_a_budget_of_any_name_can_be_set_seen_and_removed(open_tab: Open, preview: Preview) -> None:
     tab = open_tab("/budgets")
     page = tab.page
-    page.get_by_role("button", name="New budget").click()
-    page.get_by_label("Scope", exact=True).fill(scope)
-    page.get_by_label("Limit", exact=True).fill("250")
-    page.get_by_role("button", name="Set the budget").click()
-    page.get_by_role("link", name=scope).click()
-    expect(page.locator("h1")).to_contain_text(scope)
-    assert preview.console.control.get(f"budget/{scope}:month:usd") is not None
-    page.get_by_role("button", name="Remove…").click()
-    page.get_by_label("Reason for the removal").fill("no longer needed")
-    page.get_by_role("button", name="Remove", exact=True).click()
-    page.wait_for_url("**/budgets")
-    assert preview.console.control.get(f"budget/{scope}:month:usd") is None
-    assert [one for one in tab.complaints if "404" not in one] == []
+    for scope in ("user/<img src=x onerror=alert(1)>", "user/a\"b'c", "user/../..", "user/x|y?z#w%"):
+        page.get_by_role("button", name="New budget").click()
+        page.get_by_label("Scope", exact=True).fill(scope)
+        page.get_by_label("Limit", exact=True).fill("250")
+        page.get_by_role("button", name="Set the budget").click()
+        page.get_by_role("link", name=scope).click()
+        expect(page.locator("h1")).to_contain_text(scope)
+        assert preview.console.control.get(f"budget/{scope}:month:usd") is not None
+        page.get_by_role("button", name="Remove…").click()
+        page.get_by_label("Reason for the removal").fill("no longer needed")
+        page.get_by_role("button", name="Remove", exact=True).click()
+        expect(page.get_by_role("button", name="New budget")).to_be_visible()
+        assert preview.console.control.get(f"budget/{scope}:month:usd") is None
+    assert tab.complaints == []
 
 
 def test_a_viewer_sees_budgets_and_nothing_to_change_them(open_tab: Open, preview: Preview, address: str) -> None:

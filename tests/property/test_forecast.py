@@ -64,7 +64,9 @@ def test_a_longer_window_is_never_a_lower_projection(amounts: list[int], now_ms:
     history = History.of(_days(amounts))
     short = forecast(history, 0, now_ms + first, now_ms)
     longer = forecast(history, 0, now_ms + first + more, now_ms)
-    assert longer.projected_picousd >= short.projected_picousd
+    # Each day's expectation is rounded, at most twice by half a unit. With a first minute of history alone, the pace
+    # that is believed falls as the window grows, so that both are ten times what was seen.
+    assert longer.projected_picousd >= short.projected_picousd - len(short.days) - len(longer.days)
 
 
 @given(st.lists(_COSTS, min_size=1, max_size=40), _NOW, st.integers(1, 1000))

@@ -54,6 +54,8 @@ async def set_budget(
     emergency_action: Action | None = None,
     warning_action: Action = Action.ALERT,
     id: Annotated[str | None, Parameter(name="--id")] = None,  # noqa: A002 # the contract's name
+    owner: str | None = None,
+    note: str | None = None,
     reason: Reason = "",
     actor: Actor = None,
     expect_version: ExpectVersion = None,
@@ -91,6 +93,10 @@ async def set_budget(
         What happens at warning.
     id
         Name of the budget. Default: SCOPE:WINDOW:UNIT.
+    owner
+        Who looks after it: a person or a team. No rule depends on it.
+    note
+        What it is for.
     """
     levels = {
         "warning": (warning, warning_action),
@@ -105,6 +111,8 @@ async def set_budget(
             "unit": unit,
             "window": window,
             "timezone": timezone,
+            "owner": owner,
+            "note": note,
             "thresholds": {
                 level: {"percent": percent, "action": what}
                 for level, (percent, what) in levels.items()

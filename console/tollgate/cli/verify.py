@@ -1,11 +1,12 @@
 """`tollgate verify`: proof that every number of the system follows from the usage topic."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from tollgate.cli.changes import change
 from tollgate.cli.exits import Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir
 from tollgate.cli.output import print_json, say, say_error
@@ -13,9 +14,13 @@ from tollgate.cli.services import find_settings, reaching_kafka
 from tollgate.cli.verify_progress import showing
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.control import LAST_VERIFY_SETTING, SETTING_KEY_PREFIX, VerifyCheck, VerifyValue
 from tollgate.schemas.shown_text import safe
 from tollgate.verification import Report, SpaceError
 from tollgate.verification import verify as run_verification
+
+# Of a difference with two long values: enough to see what it is about; the command itself prints all of it.
+_RECORDED_CHARS_MAX: Final = 500
 
 
 def verify(
@@ -33,6 +38,10 @@ def verify(
             validator=Number(gte=1),
         ),
     ] = None,
+    record: Annotated[
+        bool,
+        Parameter(negative="", help="Keep what was found in the control topic: the console's health page shows it."),
+    ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
@@ -48,6 +57,8 @@ def verify(
     # The clients would log each attempt; the sentence at the end says it.
     configure_logs("error")
     report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse, processes=processes, quiet=as_json))
+    if record:
+        asyncio.run(_record(settings, report, clickhouse=clickhouse))
     if as_json:
         print_json(report.as_json())
     else:
@@ -61,6 +72,25 @@ def verify(
     for line in (*report.lines(), *report.several_users.lines()):
         say(line)
     return Exit.OK if report.ok else Exit.NO
+
+
+async def _record(settings: Settings, report: Report, *, clickhouse: bool) -> None:
+    """Keep the summary as the setting `last-verify`, under the name of whoever runs this."""
+    checks = [
+        VerifyCheck(
+            name=check.name,
+            ok=check.ok,
+            expected=check.expected[:_RECORDED_CHARS_MAX],
+            found=check.found[:_RECORDED_CHARS_MAX],
+            difference=check.difference[:_RECORDED_CHARS_MAX],
+        )
+        for check in report.checks
+    ]
+    value = VerifyValue(
+        ok=report.ok, events=report.events, cost_usd=report.cost_usd, clickhouse=clickhouse, checks=tuple(checks)
+    )
+    setting = {"name": LAST_VERIFY_SETTING, "value": value.model_dump(mode="json")}
+    await change(settings, f"{SETTING_KEY_PREFIX}{LAST_VERIFY_SETTING}", setting)
 
 
 async def _verify(

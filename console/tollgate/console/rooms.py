@@ -22,9 +22,13 @@ from tollgate.console.api import (
     users,
     why,
 )
-from tollgate.console.pages import api_reference, static_files
+from tollgate.console.pages import alerts as alerts_page
+from tollgate.console.pages import api_reference, scopes, static_files
+from tollgate.console.pages import audit as audit_page
 from tollgate.console.pages import budgets as budget_pages
+from tollgate.console.pages import health as health_page
 from tollgate.console.pages import prices as price_pages
+from tollgate.console.pages import reports as reports_page
 from tollgate.console.pages import settings as settings_page
 from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
@@ -37,21 +41,26 @@ ROOMS: tuple[Room, ...] = (
     budget_pages.ROOM,
     users.ROOM,
     user_pages.ROOM,
+    scopes.ROOM,
     spend.ROOM,
     sums.ROOM,
     events.ROOM,
     flags.ROOM,
     why.ROOM,
     alerts.ROOM,
+    alerts_page.ROOM,
     reports.ROOM,
+    reports_page.ROOM,
     prices.ROOM,
     price_pages.ROOM,
     settings.ROOM,
     settings_page.ROOM,
     tokens.ROOM,
     audit.ROOM,
+    audit_page.ROOM,
     dead_letters.ROOM,
     status.ROOM,
+    health_page.ROOM,
     stream.ROOM,
     usage.ROOM,
     check.ROOM,

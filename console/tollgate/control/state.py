@@ -8,6 +8,7 @@ from tollgate.schemas.control import (
     BUDGET_KEY_PREFIX,
     FIRST_VERSION,
     PRICE_KEY_PREFIX,
+    VERSION_MAX,
     BudgetRecord,
     ControlRecord,
     PriceRecord,
@@ -19,6 +20,8 @@ from tollgate.schemas.tokens import TOKEN_KEY_PREFIX, TokenKind
 # Headers of every record that a change writes: the change's id, and the version, which a removal has no value for.
 AUDIT_HEADER: Final = "audit"
 VERSION_HEADER: Final = "version"
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 REQUEST_MS: Final = 24 * 60 * 60 * 1000
 
@@ -36,7 +39,7 @@ class State:
         self.unreadable: set[str] = set()
         self._removed: dict[str, int] = {}
 
-    def take(self, key: str, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:
+    def take(self, key: str, value: bytes | None, headers: Headers) -> None:
         """One record of the topic. What is no record of a kind that is held is left out."""
         if key.startswith(REQUEST_KEY_PREFIX):
             self._take_request(key, value)
@@ -68,7 +71,8 @@ class State:
         """The version that a change makes. A key that is set again goes on counting after its removal, so that nobody
         takes the new record for the old one; Kafka remembers a removal for a day.
         """
-        return max(self.version(key), self._removed.get(key, 0)) + 1
+        # Another program may have written the largest one.
+        return min(max(self.version(key), self._removed.get(key, 0)) + 1, VERSION_MAX)
 
     def over(self, now_ms: int) -> list[str]:
         """Keys of what is of no use any more: requests older than a day, sessions and login links that expired."""
@@ -104,7 +108,7 @@ class State:
                 return
 
 
-def _version_header(headers: Sequence[tuple[str, bytes]]) -> int:
+def _version_header(headers: Headers) -> int:
     """0 when there is none: a program of another release removed the record."""
-    text = next((value for name, value in headers if name == VERSION_HEADER), b"")
+    text = next((value for name, value in headers if name == VERSION_HEADER), None) or b""
     return int(text) if text.isdigit() and len(text) <= 16 else 0

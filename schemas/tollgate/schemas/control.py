@@ -35,6 +35,9 @@ SETTING_KEY_PREFIX: Final = "setting/"
 # The setting that stops all spending by hand.
 STOP_SETTING: Final = "stop"
 
+# The setting under which `tollgate verify --record` keeps what it found.
+LAST_VERIFY_SETTING: Final = "last-verify"
+
 # The first version of a record, and that of a record of a release that had no versions.
 FIRST_VERSION: Final = 1
 # The largest whole number that every JSON reader keeps exact.
@@ -281,8 +284,33 @@ class StopValue(_Value):
     """Whether services must refuse every call, whatever is spent."""
 
 
+class VerifyCheck(_Value):
+    """One comparison of a verification."""
+
+    name: str
+    ok: bool = Field(strict=True)
+    expected: str = ""
+    found: str = ""
+    difference: str = ""
+    """The first thing that differs, with both values; empty when nothing does."""
+
+
+class VerifyValue(_Value):
+    """Value of the setting `last-verify`: what `tollgate verify --record` found."""
+
+    ok: bool = Field(strict=True)
+    """Whether everything is equal."""
+    events: int = Field(strict=True, ge=0)
+    """How many usage events were recounted."""
+    cost_usd: str
+    """What they cost, as a decimal string."""
+    clickhouse: bool = Field(strict=True)
+    """Whether ClickHouse was compared too."""
+    checks: tuple[VerifyCheck, ...] = Field(max_length=100)
+
+
 # What the value of a setting must be. A setting of a later release is not in here, and may have any value.
-_SETTING_VALUES: Final[dict[str, type[_Value]]] = {STOP_SETTING: StopValue}
+_SETTING_VALUES: Final[dict[str, type[_Value]]] = {STOP_SETTING: StopValue, LAST_VERIFY_SETTING: VerifyValue}
 
 
 class SettingRecord(ControlRecord):

@@ -253,7 +253,7 @@ async def test_an_id_of_dots_alone_is_refused() -> None:
 async def test_a_role_may_do_just_what_the_table_says(route: str) -> None:
     console = changing_console()
     method, path = route.split()
-    body = {} if method in ("PUT", "POST") else None
+    body: dict[str, Any] | None = {} if method in ("PUT", "POST") else None
     for role in Role:
         client = await client_of(console, role, user="u-1" if role is Role.USER else "")
         answer = await client.request(method, f"{API}{path}", json=body)
@@ -313,6 +313,23 @@ async def test_a_user_sees_their_own_budgets_alone() -> None:
         ("everyone", "user/u-1", "user/*"),
     }
     assert all(one["scopes"] is None for one in status)
+
+
+async def test_nobody_gets_hold_of_a_pattern_by_being_called_a_star() -> None:
+    console = changing_console()
+    company = await client_of(console)
+    await company.put(address("orgs"), json={"scope": "org/*", "limit": "10"})
+    await company.put(address("users"), json={"scope": "user/*", "limit": "10"})
+    org, user = await client_of(console, org="*"), await client_of(console, Role.USER, user="*")
+    for client, name in ((org, "orgs"), (user, "users")):
+        assert (await client.get(f"{API}/budgets")).json()["items"] == []
+        assert (await client.get(address(name))).status_code == 404
+        (status,) = (await client.get(f"{API}/budgets/status")).json()["items"]
+        assert (status["id"], status["scopes"]) == (name, None)
+    for budget_id in ("orgs", "new"):
+        answer = await org.put(address(budget_id), json={"scope": "org/*", "limit": "1"}, headers={"If-Match": "*"})
+        assert answer.status_code == 403
+    assert (await org.delete(address("orgs"), headers={"If-Match": "*"})).status_code == 403
 
 
 async def test_what_is_not_known_is_not_zero() -> None:

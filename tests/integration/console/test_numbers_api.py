@@ -46,7 +46,12 @@ def clock(console: LiveConsole, monkeypatch: pytest.MonkeyPatch) -> None:
     console.live._spend._set_oldest(NOW_MS)
 
 
-async def get(caller: AsyncClient, path: str, expected: int = 200, **query: str) -> Any:
+def between(begin: str, end: str) -> dict[str, Any]:
+    """The parameters of a range; one of them is a word of Python."""
+    return {"from": begin, "to": end}
+
+
+async def get(caller: AsyncClient, path: str, expected: int = 200, **query: Any) -> Any:
     """The answer's JSON."""
     answer = await caller.get(f"/api/v1{path}", params=query)
     assert answer.status_code == expected, answer.text
@@ -90,7 +95,7 @@ async def test_spend_is_the_value_of_the_topic(console: LiveConsole) -> None:
 
 async def test_summaries_by_day_and_month(console: LiveConsole) -> None:
     viewer = await console.as_role(Role.VIEWER)
-    days = await get(viewer, "/summaries/daily", **{"from": "2026-11-01", "to": "2026-11-03"})
+    days = await get(viewer, "/summaries/daily", **between("2026-11-01", "2026-11-03"))
     assert [(day["start"], day["cost_usd"], day["profit_usd"]) for day in days["items"]] == [
         ("2026-11-01T00:00:00Z", "4.5", "0.5"),
         ("2026-11-02T00:00:00Z", "0.25", "0.75"),
@@ -103,11 +108,11 @@ async def test_summaries_by_day_and_month(console: LiveConsole) -> None:
 
 async def test_trends_compare_with_the_time_before(console: LiveConsole) -> None:
     viewer = await console.as_role(Role.VIEWER)
-    found = await get(viewer, "/trends", **{"from": "2026-11-28", "to": "2026-11-29"})
+    found = await get(viewer, "/trends", **between("2026-11-28", "2026-11-29"))
     assert (found["total"]["cost_usd"], found["before"]["cost_usd"], found["change_percent"]) == ("24", "0", None)
-    found = await get(viewer, "/trends", **{"from": "2026-11-29", "to": "2026-11-30"})
+    found = await get(viewer, "/trends", **between("2026-11-29", "2026-11-30"))
     assert (found["before"]["cost_usd"], found["change_percent"]) == ("24", "33.75")
-    found = await get(viewer, "/trends", **{"from": "2026-11-02", "to": "2026-11-03"})
+    found = await get(viewer, "/trends", **between("2026-11-02", "2026-11-03"))
     assert (found["before"]["cost_usd"], found["change_percent"]) == ("4.5", "-94.44")
 
 
@@ -168,7 +173,7 @@ async def test_a_projection_says_how_it_was_made(console: LiveConsole) -> None:
     ],
     ids=str,
 )
-async def test_what_makes_no_sense_is_a_problem_422(console: LiveConsole, path: str, query: dict[str, str]) -> None:
+async def test_what_makes_no_sense_is_a_problem_422(console: LiveConsole, path: str, query: dict[str, Any]) -> None:
     admin = await console.as_role(Role.ADMIN)
     problem = await get(admin, path, 422, **query)
     assert problem["status"] == 422
@@ -183,7 +188,7 @@ async def test_events_page_by_page(console: LiveConsole) -> None:
     rest = await get(analyst, "/events", limit="100", cursor=first["next_cursor"])
     assert [event["event_id"] for event in rest["items"]] == ["b2", "b1", "a3", "a2", "a1"]
     assert rest["next_cursor"] is None
-    found = await get(analyst, "/events", model="gpt-4o", **{"from": "2026-11-01", "to": "2026-11-02"})
+    found = await get(analyst, "/events", model="gpt-4o", **between("2026-11-01", "2026-11-02"))
     assert [event["event_id"] for event in found["items"]] == ["a3"]
 
 
@@ -194,7 +199,7 @@ async def test_users(console: LiveConsole) -> None:
     assert [card["events"] for card in bob["cards"]] == [0, 1, 1, 0]
     assert [call["event_id"] for call in bob["last_calls"]] == ["b2", "b1"]
     assert bob["flag"]["state"] == "ok"
-    usage = await get(viewer, "/users/bob/usage", **{"from": "2026-11-28", "to": "2026-11-29"})
+    usage = await get(viewer, "/users/bob/usage", **between("2026-11-28", "2026-11-29"))
     assert [card["events"] for card in usage["cards"]] == [0, 0, 1, 0]
 
 
@@ -323,10 +328,7 @@ async def test_the_dashboard_has_what_the_first_page_shows(console: LiveConsole)
     assert html.status_code == 200
 
 
-async def test_what_is_not_known_is_null_with_the_reason_and_never_zero(
-    filled: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_is_not_known_is_null_with_the_reason_and_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     away = LiveConsole()
     clock(away, monkeypatch)
     viewer = await away.as_role(Role.VIEWER)

@@ -39,10 +39,10 @@ ASKED: dict[str, Callable[[Numbers, Restriction], Awaitable[Any]]] = {
     "user": lambda n, r: n.user(r, "eve", parse_instant(NOW)),
     "export": lambda n, r: _text(n.export(r, report_keys(["user", "org", "model"]), *YEAR, ReportFormat.JSON)),
 }  # fmt: skip
-NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "written_to"}
+NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "written_to", "spends_of", "near"}
 NOT_ASKING = {"start", "stop"}
 
-# What of eve's would show: her name, her org, what she spent, her events.
+# What would show of eve: their org, what they spent, their events.
 OF_EVE = ("globex", "48.1", "32.1", "'16'", "48100000000001", "e1", "e2", "e3")
 RESTRICTIONS = [
     Restriction(user="ann"),

@@ -92,7 +92,7 @@ def test_a_value_is_within_a_span_just_when_the_states_differ() -> None:
             percents.sort(key=float)
             levels = zip(("warning", "critical", "emergency"), percents, strict=True)
             thresholds = {level: (percent, chance.choice(actions)) for level, percent in levels}
-            pair.append(budget("user/*", f"0.{chance.randint(1, 10**6)}", **thresholds))
+            pair.append(budget("user/*", f"0.{chance.randint(1, 10**12 - 1):012d}", "", "month", **thresholds))
         spans = differing_spans(*pair)
         edges = {
             value for one in pair for t in one.thresholds for value in [t.percent_nano * one.limit // (100 * 10**9)]

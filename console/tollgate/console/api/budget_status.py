@@ -116,13 +116,13 @@ async def status_page(
         wanted = [Wanted(budget, budget.scope) for budget in book]
     if scope:
         wanted = [one for one in wanted if scope in (one.scope, one.budget.scope)]
-    single = [one for one in wanted if not _is_whole_pattern(one)]
+    # A user may be called `*`.
+    whole = [one for one in wanted if own is None and one.scope.endswith("/*")]
+    single = [one for one in wanted if own is not None or not one.scope.endswith("/*")]
     sums = await budget_sums(parts.live, parts.numbers, single, now_ms)
     found = [_single(one, sums) for one in single]
     flags = parts.live.flags_by_budget(now_ms)
-    found += [
-        _whole(parts, one.budget, flags.get(one.budget.id, BudgetFlags())) for one in wanted if _is_whole_pattern(one)
-    ]
+    found += [_whole(parts, one.budget, flags.get(one.budget.id, BudgetFlags())) for one in whole]
     counts = dict.fromkeys(FlagState, 0) | Counter(one.state for one in found)
     position = read_cursor(cursor, _LIST, int, int, str)
     found = [
@@ -140,10 +140,6 @@ async def status_page(
         stale=any(one.stale for one in fresh),
         counts=counts,
     )
-
-
-def _is_whole_pattern(one: Wanted) -> bool:
-    return one.scope == one.budget.scope and one.scope.endswith("/*")
 
 
 def _single(one: Wanted, sums: BudgetSums) -> _Standing:

@@ -12,6 +12,7 @@ from tollgate.console.api.budget_preview import Preview, preview
 from tollgate.console.api.budget_status import StatusPage, status_page
 from tollgate.console.changes import OnlyNew, Reason, put_record, remove_record, unknown
 from tollgate.console.idempotency import IdempotencyKey
+from tollgate.console.live.sight import Sight
 from tollgate.console.paging import Cursor, Limit, Page, page_of
 from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem, ProblemBody
@@ -61,7 +62,7 @@ async def list_budgets(
         for held in parts.control.records(BUDGET_KEY_PREFIX)
         if (not scope or held.value["scope"] == scope)
         and (not owner or held.value.get("owner") == owner)
-        and may_see(caller, held.value["scope"])
+        and may_see_budget(caller, held.value["scope"])
     ]
     # No scope holds a control character.
     page = page_of(found, limit, cursor, "budgets", lambda held: f"{held.value['scope']}\0{held.key}")
@@ -103,7 +104,7 @@ async def show_budget(
     """The budget as it is stored. Its version is the ETag."""
     restriction_of(caller)
     held = parts.control.get(BUDGET_KEY_PREFIX + id)
-    if held is None or not may_see(caller, held.value["scope"]):
+    if held is None or not may_see_budget(caller, held.value["scope"]):
         raise unknown(_NAME)
     return not_modified(response, tag(held.version), if_none_match) or BudgetShown.of(held)
 
@@ -209,8 +210,15 @@ async def preview_budget(
     return await preview(parts, id, Budget.from_record(record) if record is not None else None, _now_ms())
 
 
+def may_see_budget(caller: Caller, scope: str) -> bool:
+    """Whether the budget of this scope or pattern may be shown to the caller. A pattern is the whole company's, also to
+    somebody whose user or org is called `*`.
+    """
+    return may_see(caller, scope) and (not scope.endswith("/*") or Sight.of(caller).is_whole)
+
+
 def _check(caller: Caller, scope: str) -> None:
-    if not may_see(caller, scope):
+    if not may_see_budget(caller, scope):
         raise Problem(403, "not_allowed", f"You may change budgets of org/{caller.org} only.")
 
 

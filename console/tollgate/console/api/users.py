@@ -86,13 +86,7 @@ async def me(parts: TheParts, caller: Reader) -> MeAnswer:
     return MeAnswer(name=caller.name, role=caller.role, user=caller.user, org=caller.org, numbers=numbers)
 
 
-@router.get("/users/{id}", operation_id="get_user", summary="Show a user")
-async def show_user(id: UserPath, parts: TheParts, caller: Reader) -> UserAnswer:  # noqa: A002 # the path's name
-    """What a user has done and spent. A user that was never seen has spent nothing."""
-    return await user_answer(parts, seen(caller, id), id)
-
-
-@router.get("/users/{id}/usage", operation_id="get_user_usage", summary="Show a user's usage cards")
+@router.get("/users/{id:path}/usage", operation_id="get_user_usage", summary="Show a user's usage cards")
 async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: ThisMonth) -> UserUsage:  # noqa: A002
     """The four usage cards of a user for a range."""
     asked_ms = now_ms()
@@ -104,6 +98,12 @@ async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: This
         cards=[CardOf.model_validate(card._asdict()) for card in cards],
         as_of=format_instant(asked_ms),
     )
+
+
+@router.get("/users/{id:path}", operation_id="get_user", summary="Show a user")
+async def show_user(id: UserPath, parts: TheParts, caller: Reader) -> UserAnswer:  # noqa: A002 # the path's name
+    """What a user has done and spent. A user that was never seen has spent nothing."""
+    return await user_answer(parts, seen(caller, id), id)
 
 
 async def user_answer(parts: Parts, restriction: Restriction, user: str) -> UserAnswer:

@@ -115,7 +115,7 @@ async def explain(
     unknown: list[str] = []
     last: list[LastEvent] | None = None
     if sight.sees(flag.scope):
-        budgets, unknown = await _standings(parts, flag.scope, now_ms)
+        budgets, unknown = await standings_of(parts, flag.scope, now_ms)
         last = await _last_events(parts, caller, flag, now_ms, events) if events else []
     found = Why(scope, flag, budgets)
     return WhyAnswer(
@@ -140,7 +140,7 @@ def _blocks(flag: Flag, now_ms: int) -> bool:
     return flag.blocked and FlagNow.of(flag, now_ms).in_force
 
 
-async def _standings(parts: Parts, scope: str, now_ms: int) -> tuple[list[BudgetStanding], list[str]]:
+async def standings_of(parts: Parts, scope: str, now_ms: int) -> tuple[list[BudgetStanding], list[str]]:
     """The scope's budgets, the fullest first, and the ids of those whose spend is not known."""
     budgets = parts.live.book().for_scope(scope)
     starts = [window_start(budget.window, now_ms) for budget in budgets]

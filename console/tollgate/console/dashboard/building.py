@@ -8,14 +8,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from tollgate.console.api.asking import thirty_days
 from tollgate.console.api.sums import limit_of, live_picousd, profit
 from tollgate.console.dashboard import budgets
 from tollgate.console.live.in_words import sentence
 from tollgate.console.numbers import EventFilter, NumbersError, Restriction, Series, UnavailableError
 from tollgate.console.numbers import Share as NumbersShare
 from tollgate.console.numbers import Shares as NumbersShares
-from tollgate.console.numbers.projections import note
+from tollgate.console.numbers.projections import DAYS, HOUR_DAYS, note
 from tollgate.console.numbers.sums import percent, picousd, shares_of
 from tollgate.console.pages.overview_model import (
     Age,
@@ -59,6 +58,7 @@ class _Unknown(Exception):  # noqa: N818 # not an error: it says why a panel is 
 
 async def dashboard(parts: Parts, org: str, now_ms: int) -> Dashboard:
     """The first page as somebody of this org may see it; empty for the whole company."""
+    # Not shared like the questions to ClickHouse: whoever asks after a change must see it.
     return await _Builder(parts, org, now_ms).build()
 
 
@@ -160,14 +160,13 @@ class _Builder:
         memory = not self._live.freshness("spend").stale
         if memory and all(self._live.knows(self._scope, WindowKind.HOUR, start) for start in starts):
             return [_point(start, self._live.spend(self._scope, WindowKind.HOUR, start)) for start in starts]
-        found = await self._numbers.hourly(self._restriction, today, today + DAY_MS)
-        return _points(found)[: len(starts)]
+        # The forecast's own question, so that it is asked once.
+        found = await self._numbers.hourly(self._restriction, today - HOUR_DAYS * DAY_MS, today + DAY_MS)
+        return _points(found)[HOUR_DAYS * 24 :][: len(starts)]
 
     async def _days(self) -> list[Point]:
-        within = thirty_days(self._now)
-        found = await self._numbers.daily(self._restriction, within.from_ms - DAY_MS, within.to_ms)
-        days = _points(found)
         today = day_start(self._now)
+        days = _points(await self._numbers.daily(self._restriction, today - DAYS * DAY_MS, today + DAY_MS))
         if self._live.knows(self._scope, WindowKind.DAY, today) and not self._live.freshness("spend").stale:
             days[-1] = _point(today, self._live.spend(self._scope, WindowKind.DAY, today))
         return days

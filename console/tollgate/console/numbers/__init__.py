@@ -6,7 +6,7 @@ from tollgate.console.numbers.events import EventFilter
 from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
 from tollgate.console.numbers.numbers import Numbers
 from tollgate.console.numbers.ranges import Range
-from tollgate.console.numbers.reports import ReportKey, file_name, report_keys
+from tollgate.console.numbers.reports import ReportKey, ReportRow, ReportStart, file_name, report_keys
 from tollgate.console.numbers.restriction import EVERYTHING, Restriction
 from tollgate.console.numbers.spends import Near, SpendKey
 from tollgate.console.numbers.tables import ReportFormat
@@ -28,6 +28,8 @@ __all__ = [
     "Range",
     "ReportFormat",
     "ReportKey",
+    "ReportRow",
+    "ReportStart",
     "Restriction",
     "Series",
     "Share",

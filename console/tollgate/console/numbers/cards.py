@@ -1,7 +1,7 @@
 """The four usage cards of a user: content, images, videos, chats.
 
 An event is on the card that its `feature` names; an event without a feature is on the card of what it made: images,
-then seconds of video, then an agent's or other text for content, then tokens for chats. What is on no card (speech,
+then seconds of video, then content for what an agent did, then chats for tokens. What is on no card (speech,
 storage) is in the user's sums all the same.
 """
 
@@ -23,9 +23,7 @@ CARDS: Final = (
     CardRule("content", ("content", "text", "copy"), "agent != ''", "output_tokens"),
     CardRule("images", ("images", "image"), "images > 0", "images"),
     CardRule("videos", ("videos", "video"), "video_seconds > 0", "video_seconds"),
-    CardRule(
-        "chats", ("chats", "chat"), "output_tokens > 0 OR input_tokens > 0 OR usage['messages'] > 0", "output_tokens"
-    ),
+    CardRule("chats", ("chats", "chat"), "output_tokens > 0 OR input_tokens > 0", "output_tokens"),
 )
 
 # Which of the conditions is tried first for an event without a feature.

@@ -2,7 +2,7 @@
 
     NumbersError
     ├── UnavailableError   not now: ClickHouse is away or overloaded; the same question may be asked again
-    ├── TooLargeError      the answer would be larger, or take longer to compute, than a question may
+    ├── TooLargeError      the answer would be larger, or need more memory, than a question may
     └── BadQuestionError   what was asked for makes no sense: a range that ends before it begins
 
 No text of these errors holds what was asked for or what ClickHouse said of it.
@@ -24,18 +24,19 @@ class UnavailableError(NumbersError):
 
 
 class TooLargeError(NumbersError):
-    """The question goes over a bound on rows, memory or time. A shorter range may be answered."""
+    """The question goes over a bound on rows or memory. A shorter range may be answered."""
 
 
 class BadQuestionError(NumbersError):
     """The question itself is wrong."""
 
 
-# ClickHouse's codes for a question that went over one of its bounds.
+# ClickHouse's codes for a question that took too long: on a busy server any may.
+TOO_SLOW: Final = frozenset({159, 160})
+
+# ClickHouse's codes for a question that went over another of its bounds.
 TOO_LARGE: Final = {
     158: "reads too many rows",
-    159: "takes too long",
-    160: "would take too long",
     191: "needs too much memory",
     241: "needs too much memory",
     307: "reads too many bytes",

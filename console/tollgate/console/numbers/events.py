@@ -21,7 +21,7 @@ PAGE_MAX: Final = 1000
 # The newest events are looked for in stretches that grow, so that few days of ten million events are read.
 _STRETCHES_MS: Final = (HOUR_MS // 12, 6 * HOUR_MS, 2 * DAY_MS, 16 * DAY_MS, 62 * DAY_MS)
 # The table is sorted by user, so that theirs are found in many days at once.
-_STRETCHES_OF_A_USER_MS: Final = (62 * DAY_MS,)
+_STRETCHES_OF_A_USER_MS: Final = (8 * DAY_MS, 62 * DAY_MS)
 _CURSOR_CHARS_MAX: Final = 2000
 
 _COLUMNS: Final = """

@@ -163,10 +163,10 @@ async def flags(questions: Questions, scope: str, within: Range | None, limit: i
 
 
 async def alerts(
-    questions: Questions, scope: str, within: Range | None, limit: int, cursor: str
+    questions: Questions, scope: str, within: Range | None, limit: int, cursor: str, level: str = ""
 ) -> Page[AlertRevision]:
-    """Revisions of one scope's alerts, or of all alerts when it is empty."""
-    page, rows = await _page(questions, _ALERTS, {"scope": scope}, within, limit, cursor)
+    """Revisions of one scope's alerts, or of all alerts when it is empty; with a level those that have it."""
+    page, rows = await _page(questions, _ALERTS, {"scope": scope, "level": level}, within, limit, cursor)
     return Page([AlertRevision(*row) for row in rows], *page)
 
 

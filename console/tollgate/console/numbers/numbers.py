@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Sequence
 from typing import TypeVar
 
-from tollgate.console.numbers import events, history, projections, reports, spends, sums, users
+from tollgate.console.numbers import events, history, projections, reports, spends, sums, trends, users
 from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Shares, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
 from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
 from tollgate.console.numbers.questions import Questions, now_ms
 from tollgate.console.numbers.ranges import Range
-from tollgate.console.numbers.reports import ReportKey
+from tollgate.console.numbers.reports import ReportKey, ReportStart
 from tollgate.console.numbers.restriction import EVERYTHING, Names, Restriction, narrowed
 from tollgate.console.numbers.sharing import SharedAnswers
 from tollgate.console.numbers.spends import Near, SpendKey
@@ -98,6 +98,13 @@ class Numbers:
         """`breakdown` of everything that the caller may see."""
         return await self.breakdown(r, by, from_ms, to_ms, limit)
 
+    async def trends(
+        self, r: Restriction, by: Dimension, names: Sequence[str], from_ms: int, to_ms: int
+    ) -> dict[str, list[str]]:
+        """The cost of every day that touches the range, by name; of the first 200 names."""
+        within, key = Range(from_ms, to_ms), ("trends", r, by, tuple(names), from_ms, to_ms)
+        return await self._share(key, lambda: trends.trends(self._questions, narrowed(r), by, names, within))
+
     async def events(self, r: Restriction, wanted: EventFilter, limit: int, cursor: str = "") -> Page[EventRow]:
         """Single events, the newest first."""
         if limit > 100 or cursor or wanted != EventFilter():
@@ -109,6 +116,13 @@ class Numbers:
     ) -> AsyncIterator[bytes]:
         """A report as CSV or JSON in parts. An error in its midst is raised: never end a document after one."""
         return reports.report(self._questions, narrowed(r), by, Range(from_ms, to_ms), form)
+
+    async def report_start(
+        self, r: Restriction, by: Sequence[ReportKey], from_ms: int, to_ms: int, limit: int
+    ) -> ReportStart:
+        """The first rows of a grouped report, and the sums of all of it."""
+        within, key = Range(from_ms, to_ms), ("report", r, tuple(by), from_ms, to_ms, limit)
+        return await self._share(key, lambda: reports.report_start(self._questions, narrowed(r), by, within, limit))
 
     async def user(self, r: Restriction, user: str, at_ms: int) -> UserNumbers:
         """One user's month (that of the instant), lifetime, usage cards and last calls."""
@@ -128,10 +142,12 @@ class Numbers:
         return await history.flags(self._questions, scope, within, limit, cursor)
 
     async def alerts_history(
-        self, scope: str = "", within: Range | None = None, limit: int = 100, cursor: str = ""
+        self, scope: str = "", within: Range | None = None, limit: int = 100, cursor: str = "", level: str = ""
     ) -> Page[AlertRevision]:
-        """Revisions of one scope's alerts, or of all. Not narrowed: for those who may see everything."""
-        return await history.alerts(self._questions, scope, within, limit, cursor)
+        """Revisions of one scope's alerts, or of all, of one level or of any. Not narrowed: for those who may see
+        everything.
+        """
+        return await history.alerts(self._questions, scope, within, limit, cursor, level)
 
     async def audit(
         self,

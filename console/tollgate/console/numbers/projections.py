@@ -14,8 +14,11 @@ from tollgate.schemas.outputs import WindowKind
 if TYPE_CHECKING:
     from tollgate.console.numbers.numbers import Numbers
 
+# As many days as the first page shows, so that both are one question.
+DAYS: Final = 30
+assert DAYS >= HISTORY_DAYS_MAX
 # Hours are for the profile of a day; the worker holds those of two days before today.
-_HOUR_DAYS: Final = 2
+HOUR_DAYS: Final = 2
 
 _NOTES: Final = {
     Method.WEEKDAYS: "Each day as its weekday was in the last {weeks}; the range holds the outcome four times in five.",
@@ -40,8 +43,8 @@ async def project(
     today, start_ms = day_start(now_ms), window_start(kind, now_ms)
     end_ms = window_end(kind, start_ms)
     days, hours = await asyncio.gather(
-        numbers.daily(restriction, max(today - HISTORY_DAYS_MAX * DAY_MS, 0), today + DAY_MS, scope),
-        numbers.hourly(restriction, max(today - _HOUR_DAYS * DAY_MS, 0), today + DAY_MS, scope),
+        numbers.daily(restriction, max(today - DAYS * DAY_MS, 0), today + DAY_MS, scope),
+        numbers.hourly(restriction, max(today - HOUR_DAYS * DAY_MS, 0), today + DAY_MS, scope),
     )
     if spent_picousd is None:
         window = await numbers.series(restriction, kind, start_ms, end_ms, scope)

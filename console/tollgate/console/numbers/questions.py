@@ -14,7 +14,7 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import Error as DriverError
 
-from tollgate.console.numbers.errors import TOO_LARGE, TooLargeError, UnavailableError
+from tollgate.console.numbers.errors import TOO_LARGE, TOO_SLOW, TooLargeError, UnavailableError
 from tollgate.runtime.settings import Settings
 from tollgate.sinks.clickhouse import UnavailableError as SinkUnavailableError
 from tollgate.sinks.clickhouse.connection import connect_async, unavailable
@@ -125,6 +125,11 @@ class Questions:
             raise self._is_down(f"{error.reason}.") from error
         except DriverError as error:
             code = error.code
+            if code in TOO_SLOW:
+                self._down = ""
+                raise UnavailableError(
+                    "ClickHouse did not answer in time: try again later, or ask for a shorter range."
+                ) from error
             if code in TOO_LARGE:
                 self._down = ""
                 raise TooLargeError(f"This question {TOO_LARGE[code]}: ask for a shorter range.") from error

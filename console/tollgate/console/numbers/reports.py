@@ -89,6 +89,55 @@ async def report(
     yield head + writer.end()
 
 
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One row: its name by each key, and its sums."""
+
+    names: tuple[str, ...]
+    events: int
+    cost_usd: str
+    retail_usd: str
+    profit_usd: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStart:
+    """The first rows of a report, and the sums of all of them. `rows_total` is how many rows the report has."""
+
+    rows: list[ReportRow]
+    rows_total: int
+    total: ReportRow
+    as_of_ms: int
+
+
+async def report_start(
+    questions: Questions, names: Names, by: Sequence[ReportKey], within: Range, limit: int
+) -> ReportStart:
+    """What a page shows of a report: in the order of time where that comes first, else the highest costs first."""
+    asked_at = questions.now_ms()
+    where, parameters = conditions(names)
+    keys = ", ".join(f"toString({_TIMES.get(key, key.value)})" for key in by)
+    order = "names[1], cost DESC, names" if by[0] in _TIMES else "cost DESC, names"
+    found = await questions.rows(
+        f"""
+        SELECT names, calls, toString(cost), toString(retail), toString(retail - cost), count() OVER (),
+            sum(calls) OVER (), toString(sum(cost) OVER ()), toString(sum(retail) OVER ()),
+            toString(sum(retail - cost) OVER ())
+        FROM (
+            SELECT [{keys}] AS names, count() AS calls, sum(cost_usd) AS cost, sum(retail_usd) AS retail
+            FROM usage WHERE {_WHERE.replace("{where}", where)}
+            GROUP BY names
+        )
+        ORDER BY {order}
+        LIMIT {{limit:UInt32}}
+        """,  # noqa: S608 # our own text and columns of the enumeration
+        {"from_ms": within.from_ms, "to_ms": within.to_ms, "limit": limit, **parameters},
+    )
+    rows = [ReportRow(tuple(row[0]), *row[1:5]) for row in found]
+    total = ReportRow((), *found[0][6:10]) if found else ReportRow((), 0, "0", "0", "0")
+    return ReportStart(rows, found[0][5] if found else 0, total, asked_at)
+
+
 def _cells(row: Row, texts: int) -> list[Any]:
     return [
         *row[:texts],

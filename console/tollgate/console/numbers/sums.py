@@ -8,7 +8,7 @@ from tollgate.console.numbers.answers import Series, Share, Shares, Sum
 from tollgate.console.numbers.questions import Questions, Row
 from tollgate.console.numbers.ranges import Range, cover, held_from, starts
 from tollgate.console.numbers.restriction import Names
-from tollgate.domain.windows import window_end
+from tollgate.domain.windows import LIFETIME_END_MS, window_end
 from tollgate.schemas.amounts import PICO, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import SpendRecord, Window, WindowKind
@@ -77,6 +77,31 @@ async def spend_of(questions: Questions, scope: str, kind: WindowKind, start_ms:
     )
 
 
+async def month_and_lifetime(questions: Questions, names: Names, month: Range) -> tuple[Sum, Sum]:
+    """The sums of a month and of all time, in one question where the worker has both."""
+    start = month.from_ms
+    scope = None if names.impossible else names.scope
+    if scope is None or start < held_from(WindowKind.MONTH, questions.now_ms()):
+        months, all_time = await asyncio.gather(
+            series(questions, names, WindowKind.MONTH, month),
+            series(questions, names, WindowKind.LIFETIME, Range(0, LIFETIME_END_MS)),
+        )
+        return months.items[0], all_time.items[0]
+    rows = await questions.rows(
+        f"""
+        SELECT toString(window), toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd),
+            events, {_USAGE.format("usage")}
+        FROM spend
+        WHERE {_IN_WINDOWS} AND scope = {{scope:String}}
+        """,  # noqa: S608 # our own text alone
+        {"kinds": [WindowKind.MONTH.value, WindowKind.LIFETIME.value], "starts": [start, 0], "scope": scope},
+    )
+    found = {row[0]: Sum(*row[1:]) for row in rows}
+    nothing = Sum(0, "0", "0", 0, {})
+    of_month = found.get(WindowKind.MONTH.value, nothing._replace(start_ms=start))
+    return of_month, found.get(WindowKind.LIFETIME.value, nothing)
+
+
 async def series(questions: Questions, names: Names, kind: WindowKind, within: Range) -> Series:
     """The sum of each window that touches the range, of the part of it that is within the range."""
     asked_at = questions.now_ms()
@@ -104,9 +129,11 @@ async def _worker_series(questions: Questions, scope: str, kind: WindowKind, wan
         SELECT toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd), events,
             {_USAGE.format("usage")}
         FROM spend
-        WHERE {_IN_WINDOWS} AND scope = {{scope:String}}
+        WHERE window = {{kind:String}} AND timezone = 'UTC' AND scope = {{scope:String}}
+            AND window_start >= fromUnixTimestamp64Milli({{first:Int64}}, 'UTC')
+            AND window_start <= fromUnixTimestamp64Milli({{last:Int64}}, 'UTC')
         """,  # noqa: S608 # our own text alone
-        {"kinds": [kind.value] * len(wanted), "starts": wanted, "scope": scope},
+        {"kind": kind.value, "first": wanted[0], "last": wanted[-1], "scope": scope},
     )
 
 

@@ -4,13 +4,13 @@ import asyncio
 from typing import Final
 
 from tollgate.console.numbers import sums
-from tollgate.console.numbers.answers import Card, Sum, UserNumbers
+from tollgate.console.numbers.answers import Card, UserNumbers
 from tollgate.console.numbers.cards import CARDS, card_of
 from tollgate.console.numbers.events import EventFilter, events
 from tollgate.console.numbers.questions import Questions
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.restriction import Names, Restriction, narrowed
-from tollgate.domain.windows import LIFETIME_END_MS, month_start, window_end
+from tollgate.domain.windows import month_start, window_end
 from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension, scope_of
 
@@ -26,26 +26,20 @@ async def user_numbers(questions: Questions, restriction: Restriction, user: str
     month_ms = month_start(at_ms)
     month = Range(month_ms, window_end(WindowKind.MONTH, month_ms))
     asked_at = questions.now_ms()
-    this_month, lifetime, cards, calls = await asyncio.gather(
-        sums.series(questions, names, WindowKind.MONTH, month),
-        _lifetime(questions, names),
+    (this_month, lifetime), cards, calls = await asyncio.gather(
+        sums.month_and_lifetime(questions, names, month),
         user_cards(questions, names, month),
         events(questions, restriction, EventFilter({Dimension.USER: user}), LAST_CALLS),
     )
     return UserNumbers(
         user,
-        this_month.items[0],
+        this_month,
         lifetime,
         cards,
         calls.items,
         asked_at,
         sorted({call.org for call in calls.items if call.org}),
     )
-
-
-async def _lifetime(questions: Questions, names: Names) -> Sum:
-    found = await sums.series(questions, names, WindowKind.LIFETIME, Range(0, LIFETIME_END_MS))
-    return found.items[0]
 
 
 async def user_cards(questions: Questions, names: Names, within: Range) -> list[Card]:

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
 from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.access.restriction import may_see
 from tollgate.console.api.asking import now_ms
 from tollgate.console.api.budget_bodies import BudgetId
 from tollgate.console.api.budget_status import BudgetStatus, StatusPage, status_page
+from tollgate.console.api.budgets import may_see_budget
 from tollgate.console.changes import unknown
 from tollgate.console.numbers import AuditRow, NumbersError
 from tollgate.console.pages.rendering import render
@@ -26,6 +26,7 @@ _SHOWN: Final = 25
 _CHANGES: Final = 20
 # Of the change itself, not of what the budget says.
 _ABOUT_THE_CHANGE: Final = frozenset({"version", "updated_at", "actor", "reason"})
+_IN_THE_TITLE: Final = frozenset({"id", "scope", "window", "unit", "timezone"})
 # The slider of a monthly budget in dollars; small and large limits have one of their own.
 _SLIDER: Final = (100, 5_000, 50)
 
@@ -93,7 +94,7 @@ async def show_budget(
 ) -> HTMLResponse:
     """One budget."""
     held = parts.control.get(BUDGET_KEY_PREFIX + id)
-    if held is None or not may_see(caller, held.value["scope"]):
+    if held is None or not may_see_budget(caller, held.value["scope"]):
         raise unknown("budget")
     standing = await _standing(parts, caller, id, held)
     is_admin = caller.role is Role.ADMIN
@@ -142,7 +143,9 @@ def slider_of(limit: str) -> Slider:
 def change_of(row: AuditRow) -> Change:
     """What a person reads of an entry of the audit."""
     before, after = _flat(row.before), _flat(row.after)
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    # Of a new or removed budget only what makes it this one is left out.
+    known = frozenset[str]() if before and after else _IN_THE_TITLE
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name) and name not in known]
     values = [(name, before.get(name, ""), after.get(name, "")) for name in names]
     return Change(row.time_ms, row.actor, row.action, row.reason, row.version, values)
 

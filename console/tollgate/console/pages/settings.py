@@ -35,7 +35,6 @@ async def show_settings(request: Request, parts: TheParts, caller: Viewer) -> HT
         may_change=is_admin,
         tokens=tokens[:_TOKENS_SHOWN] if is_admin else None,
         more_tokens=len(tokens) - _TOKENS_SHOWN,
-        own_token=caller.token_id,
     )
 
 

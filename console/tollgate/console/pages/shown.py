@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +16,8 @@ WARN_PERCENT: Final = 80
 OVER_PERCENT: Final = 100
 MINUS: Final = "\u2212"
 GAP: Final = "\u00a0"
+# ClickHouse's sums have 38 digits and Python's usual context 28.
+_DIGITS: Final = Context(prec=60)
 _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 
 
@@ -50,11 +52,20 @@ def money(value: Any) -> str:
         return ""
     sign, size = (MINUS if number < 0 else ""), abs(number)
     places = 2 if size >= Decimal("0.01") or size == 0 else min(12, 1 - size.adjusted())
-    rounded = size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    rounded = size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, _DIGITS)
     text = f"{rounded:,f}"
     while places > 2 and text.endswith("0"):
         text, places = text[:-1], places - 1
     return f"{sign}${text}"
+
+
+def price(value: Any) -> str:
+    """A price in US dollars with all its digits, at least two decimals: `$0.035`, `$0.10`."""
+    number = decimal(value)
+    if number is None:
+        return ""
+    whole, _, part = exact(abs(number)).partition(".")
+    return f"{MINUS if number < 0 else ''}${int(whole):,}.{part.ljust(2, '0')}"
 
 
 def count(value: Any) -> str:
@@ -63,7 +74,7 @@ def count(value: Any) -> str:
     if number is None:
         return ""
     if number != number.to_integral_value():
-        number = number.quantize(Decimal("0.001"), ROUND_HALF_UP).normalize()
+        number = number.quantize(Decimal("0.001"), ROUND_HALF_UP, _DIGITS).normalize(_DIGITS)
     return f"{number:,f}".replace("-", MINUS)
 
 
@@ -87,7 +98,7 @@ def level(value: Any) -> str:
 
 def fill(value: Any, whole: Any = 100) -> str:
     """How much of a bar is filled, 0 to 100, at most two decimals. More than the whole stops at 100."""
-    number = (decimal(value) or Decimal(0)) * 100 / (decimal(whole) or Decimal(100))
+    number = _DIGITS.divide((decimal(value) or Decimal(0)) * 100, decimal(whole) or Decimal(100))
     return exact(min(max(number, Decimal(0)), Decimal(100)).quantize(Decimal("0.01")))
 
 
@@ -154,7 +165,7 @@ def share_of(part: Any, whole: Any) -> Decimal | None:
     one, all_of_it = decimal(part), decimal(whole)
     if one is None or not all_of_it:
         return None
-    return (one * 100 / all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR)
+    return _DIGITS.divide(one * 100, all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR, _DIGITS)
 
 
 def path_part(text: Any) -> str:
@@ -164,13 +175,31 @@ def path_part(text: Any) -> str:
 
 
 def scope_href(scope: str) -> str:
-    """The page that explains a scope: a user's own page, else the budgets of the scope."""
+    """The page of a scope: a user has one of their own."""
     dimension, _, name = scope.partition("/")
-    return f"/users/{path_part(name)}" if dimension == "user" and name else f"/budgets?scope={quote(scope, safe='')}"
+    return f"/users/{path_part(name)}" if dimension == "user" and name else f"/scopes/{path_part(scope)}"
+
+
+def url_path(path: str) -> str:
+    """The path of a request, which is decoded, as an address again: what is no plain character is percent-encoded."""
+    return quote(path, safe="/")
+
+
+def highest(values: Any) -> str:
+    """The largest of several amounts."""
+    return exact(max((decimal(value) or Decimal(0) for value in values), default=Decimal(0)))
+
+
+def spark(values: Any) -> str:
+    """The points of a line through these amounts in a field of 100 by 28, the highest at 2 and zero at 26."""
+    amounts = [max(decimal(value) or Decimal(0), Decimal(0)) for value in values]
+    top = max(amounts, default=Decimal(0)) or Decimal(1)
+    step = Decimal(100) / max(len(amounts) - 1, 1)
+    return " ".join(f"{at * step:.1f},{26 - 24 * amount / top:.1f}" for at, amount in enumerate(amounts))
 
 
 FILTERS: Final = {
-    "exact": exact, "money": money, "count": count, "percent": percent, "level": level, "fill": fill,
+    "exact": exact, "money": money, "price": price, "count": count, "percent": percent, "level": level, "fill": fill,
     "rfc3339": rfc3339, "utc": utc, "data": data, "path_part": path_part, "share_of": share_of,
-    "scope_href": scope_href,
+    "scope_href": scope_href, "url_path": url_path, "highest": highest, "spark": spark,
 }  # fmt: skip

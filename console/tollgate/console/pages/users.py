@@ -2,10 +2,10 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from tollgate.console.access.callers import Caller, Role
+from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import restriction_of
 from tollgate.console.api.asking import Reader, now_ms
 from tollgate.console.api.users import UserAnswer, UserPath, seen, user_answer
@@ -22,6 +22,8 @@ from tollgate.schemas.scopes import Dimension, scope_of
 # One screen of a person who looks for the most expensive.
 _SHOWN: Final = 50
 
+Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
+
 router = APIRouter()
 
 
@@ -29,7 +31,7 @@ router = APIRouter()
 async def show_users(
     request: Request,
     parts: TheParts,
-    caller: Reader,
+    caller: Viewer,
     id: Annotated[str, Query(max_length=256)] = "",  # noqa: A002
 ) -> Response:
     """The users with the highest cost this month; with an id, on to that user's page."""

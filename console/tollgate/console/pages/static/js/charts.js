@@ -84,9 +84,11 @@ function seriesOf(spec, colour, still) {
       });
     } else if (["line", "dashed", "limit"].includes(one.role)) {
       const limit = one.role === "limit";
+      // A line of one point would not be seen.
+      const few = !limit && data.filter((value) => value !== null).length < 3;
       const ink = limit ? colour["over-fill"] : tone(one);
       made.push({
-        name: one.name, type: "line", data, symbol: "circle", symbolSize: 6, showSymbol: false, connectNulls: false, z: 4, smooth: false,
+        name: one.name, type: "line", data, symbol: "circle", symbolSize: 7, showSymbol: few, connectNulls: false, z: 4, smooth: false,
         itemStyle: { color: ink }, lineStyle: { color: ink, width: limit ? 1.5 : 2.25, type: one.role === "line" ? "solid" : "dashed" },
         areaStyle: one.role === "line" && spec.area ? { color: fading(ink, 0.28, 0.02) } : undefined,
       });

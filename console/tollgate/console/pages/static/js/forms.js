@@ -200,7 +200,11 @@ export function startForms() {
   document.addEventListener("htmx:after:swap", () => prepare(document));
   document.addEventListener("click", (event) => {
     const opener = event.target.closest?.("[data-open]");
-    if (opener) document.getElementById(opener.dataset.open)?.showModal();
+    const dialog = opener && document.getElementById(opener.dataset.open);
+    if (dialog) {
+      dialog.showModal();
+      dialog.querySelector(".dialog-body input, .dialog-body select, .dialog-body textarea")?.focus();
+    }
     if (event.target.closest?.("[data-close]")) event.target.closest("dialog")?.close();
     // A click beside the dialog.
     if (event.target.matches?.("dialog.dialog")) event.target.close();

@@ -29,6 +29,7 @@ let stale = [];
 let ahead = 0;
 let newsAt = 0;
 let newsTimer = 0;
+let again = false;
 let saidAt = 0;
 let toSay = "";
 let sayTimer = 0;
@@ -54,12 +55,18 @@ function say(text) {
 }
 
 // At most one each 5 s, and the last one is never lost.
-export function news() {
+// `fresh`: what a stream has just said is in ClickHouse a moment later, so that the page is asked for once more.
+export function news(fresh = false) {
+  again ||= fresh;
   if (newsTimer) return;
   newsTimer = setTimeout(() => {
     newsTimer = 0;
     newsAt = Date.now();
     if (!document.hidden) document.body.dispatchEvent(new CustomEvent("news"));
+    if (again) {
+      again = false;
+      news();
+    }
   }, Math.max(0, newsAt + NEWS_MS - Date.now()));
 }
 
@@ -133,7 +140,7 @@ function take(kind, text) {
   if (kind === "spend") takeSpend(items);
   if (kind === "flag" && !data.snapshot) takeFlags(items);
   document.dispatchEvent(new CustomEvent(`live:${kind}`, { detail: data }));
-  if (!data.snapshot || Date.now() - opened > NEWS_MS) news();
+  if (!data.snapshot || Date.now() - opened > NEWS_MS) news(true);
 }
 
 // Greys the panels whose numbers are older than 30 s, and says of when they are.
