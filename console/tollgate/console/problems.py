@@ -25,6 +25,10 @@ _DETAILS: Final = {404: "There is nothing at this address.", 405: "This address 
 
 _PARAMETER: Final = re.compile(r"\{[^}]*\}")
 
+# What an answer repeats of a request is enough to find it again.
+_TEXT_CHARS_MAX: Final = 500
+_FAULTS_MAX: Final = 20
+
 ErrorPage = Callable[[Request, "Problem"], Response]
 
 
@@ -64,7 +68,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
         title=HTTPStatus(problem.status).phrase,
         status=problem.status,
         error=problem.error,
-        detail=problem.detail,
+        detail=_cut(problem.detail),
         request_id=getattr(request.state, "request_id", ""),
         **problem.more,
     )
@@ -108,10 +112,13 @@ def install(app: FastAPI, page: ErrorPage = plain_page) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        faults = [{"at": [str(part) for part in fault["loc"]], "message": fault["msg"]} for fault in error.errors()]
+        faults = [
+            {"at": [_cut(str(part)) for part in fault["loc"]], "message": _cut(fault["msg"])}
+            for fault in error.errors()[:_FAULTS_MAX]
+        ]
         first = faults[0]
         detail = f"{'.'.join(first['at'])}: {first['message']}"
-        return answer_to(request, Problem(422, "invalid_request", detail, faults=faults[:20]), page)
+        return answer_to(request, Problem(422, "invalid_request", detail, faults=faults), page)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -151,6 +158,10 @@ def allowed(app: FastAPI, path: str) -> list[str]:
                 found.setdefault(route.path, set()).update(route.methods)
     meant = max(found, key=lambda template: len(_PARAMETER.sub("", template)), default="")
     return sorted(found.get(meant, ()))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_CHARS_MAX else f"{text[:_TEXT_CHARS_MAX]}…"
 
 
 def unanswered(error: NumbersError) -> Problem:

@@ -16,7 +16,7 @@ _PRICE: Final = "openai/gpt-4o@2026-11-21#1f2e3d4c"
 MEANINGS: Final[dict[str, Meaning]] = {
     "above": Meaning("An event with more input tokens than this.", 128000),
     "action": Meaning("What a reached threshold asks for; null when none is."),
-    "actor": Meaning("Who made the change: `token:` and a name, `jwt:` and a user id, or `cli:` and a system user.", "token:ops"),
+    "actor": Meaning("Who made the change: `token:`, `jwt:` or `cli:`, and a name.", "token:ops"),
     "after": Meaning("How it would be after the change."),
     "agent": Meaning("The agent of the call; empty when none was named.", "SEO"),
     "alerts_total": Meaning("How many alerts are open in all.", 3),

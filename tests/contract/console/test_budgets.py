@@ -24,7 +24,6 @@ HOSTILE = (
     "a\"b'c\\",
     "user/x|y?z#w&v;u",
     "preview",
-    "x/preview",
     "🤖" * 10,
     "x" * 600,
     " ",
@@ -82,12 +81,21 @@ async def test_an_id_may_hold_anything(budget_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget_id", "status"), [("x" * 601, 422), ("a\nb", 404), ("a\x9fb", 422), ("a\0b", 400), ("status", 422)]
+    ("budget_id", "status"),
+    [("x" * 601, 422), ("a\nb", 404), ("a\x9fb", 422), ("a\0b", 400), ("status", 422), ("x/preview", 405)],
 )
 async def test_an_id_that_cannot_be_is_refused(budget_id: str, status: int) -> None:
     admin = await client_of(changing_console())
     answer = await admin.put(address(budget_id), json=BODY)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+async def test_a_preview_that_is_sent_with_put_becomes_no_budget() -> None:
+    console = changing_console()
+    admin = await client_of(console)
+    answer = await admin.put(address(ID, "/preview"), json=BODY)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert console.control.records("budget/") == []
 
 
 @pytest.mark.parametrize(

@@ -33,26 +33,10 @@ STREAM: Final = "/api/v1/stream"
 # What takes a scope is asked about a user of that name.
 SCOPES: Final = ("scope",)
 # Those that take one of a few words, a number, an instant or a cursor have a table of their own in other tests.
-NAMES: Final = frozenset(
-    [
-        "user",
-        "org",
-        "service",
-        "provider",
-        "model",
-        "agent",
-        "campaign",
-        "feature",
-        "product",
-        "source",
-        "event_id",
-        "owner",
-        "q",
-        "key",
-        "actor",
-        "dimension",
-    ]
-)
+NAMES: Final = {
+    *("user", "org", "service", "provider", "model", "agent", "campaign", "feature", "product"),
+    *("source", "event_id", "owner", "q", "key", "actor", "dimension"),
+}
 
 
 def reads() -> Iterator[tuple[str, list[dict[str, Any]]]]:
