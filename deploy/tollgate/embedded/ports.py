@@ -2,6 +2,8 @@
 
 import socket
 
+import psutil
+
 HOST = "127.0.0.1"
 
 
@@ -35,3 +37,12 @@ def accepts_connections(port: int, timeout_seconds: float = 1.0) -> bool:
             return True
     except OSError:
         return False
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this very process listens on the port. A process that has ended does not."""
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in connections)

@@ -14,6 +14,7 @@ import structlog
 
 from tollgate.embedded.children import die_with_parent
 from tollgate.embedded.errors import NotReadyError
+from tollgate.embedded.ports import listens
 from tollgate.embedded.role_logs import last_words, log_path, open_log
 from tollgate.embedded.stack import Role, Stack
 from tollgate.embedded.stack_state import ProcessId, RoleState, StackState, end_leftovers, lock_data_dir
@@ -206,11 +207,16 @@ class Supervisor:
     async def _probe(self, role: Role, state: RoleState) -> None:
         if role.probe is None:
             await asyncio.sleep(self._deadlines.settle_seconds)
-        while role.probe is not None and not await role.probe():  # noqa: ASYNC110 # it happens in another process
+        while role.probe is not None and not (await role.probe() and self._listens(role, state)):  # noqa: ASYNC110 # elsewhere
             await asyncio.sleep(0.1)
         state.state = "running"
         self._ready[role.name].set()
         self._write()
+
+    def _listens(self, role: Role, state: RoleState) -> bool:
+        """Whether the role's own process answers: a stack that starts at the same time may have taken the port."""
+        port = self.state.ports.get(role.name)
+        return port is None or state.pid is None or listens(state.pid, port)
 
     def _give_up(self, role: Role, status: int) -> None:
         if self._gave_up is not None and not self._gave_up.done():

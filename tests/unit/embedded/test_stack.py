@@ -1,5 +1,6 @@
 """The stack's plan: ports, environment, roles, restarts."""
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from tollgate.embedded.errors import PortTakenError
 from tollgate.embedded.launch import StackPlan
-from tollgate.embedded.ports import HOST, accepts_connections, free_ports, is_free
+from tollgate.embedded.ports import HOST, accepts_connections, free_ports, is_free, listens
 from tollgate.embedded.stack import PortPlan, environment, overrides, port_names, tollgate_stack
 from tollgate.embedded.stack_state import StackState
 from tollgate.embedded.supervisor import RestartPolicy
@@ -49,6 +50,13 @@ def test_a_port_in_use_is_seen() -> None:
     with listening() as port:
         assert not is_free(port)
         assert accepts_connections(port)
+
+
+def test_a_process_listens_on_its_own_ports_alone() -> None:
+    with listening() as port:
+        assert listens(os.getpid(), port)
+        assert not listens(os.getppid(), port)
+    assert not listens(os.getpid(), port)
 
 
 def test_a_port_that_is_asked_for_is_taken_and_the_last_ones_stay() -> None:
