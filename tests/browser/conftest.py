@@ -116,12 +116,13 @@ def visitor(browser: Browser, stack: RealStack) -> Iterator[Visitor]:
     made.close()
 
 
-def faults_of(page: Page) -> list[str]:
-    """What axe-core finds wrong with a page, one line for each element."""
+def faults_of(page: Page, *rules: str) -> list[str]:
+    """What axe-core finds wrong with a page, by these rules or by all, one line for each element."""
     # By the debugger, because the page's own policy lets no such script in.
     debugger = page.context.new_cdp_session(page)
     debugger.send("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
-    found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+    run = "async (more) => (await axe.run(document, {resultTypes: ['violations'], ...more})).violations"
+    found = page.evaluate(run, {"runOnly": list(rules)} if rules else {})
     debugger.detach()
     return [f"{one['id']}: {' '.join(node['target'])}" for one in found for node in one["nodes"]]
 

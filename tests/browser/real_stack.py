@@ -68,8 +68,8 @@ class RealStack:
         return int(self.api("/breakdown", by="service")["total"]["events"])
 
 
-def event(cost: str, user: str, *, retail: str = "0", **names: str) -> dict[str, Any]:
-    """A usage event of now with its own cost."""
+def event(cost: str, user: str, *, retail_tokens: str = "0", **names: str) -> dict[str, Any]:
+    """A usage event of now with its own cost. A user pays half a cent for a product token."""
     return {
         "specversion": "1.0",
         "type": "tollgate.usage.v1",
@@ -83,7 +83,7 @@ def event(cost: str, user: str, *, retail: str = "0", **names: str) -> dict[str,
             **names,
             "usage": {"input_tokens": 1200, "output_tokens": 300},
             "cost_usd": cost,
-            "retail_usd": retail,
+            "retail_tokens": retail_tokens,
         },
     }
 
@@ -92,13 +92,13 @@ def history() -> list[dict[str, Any]]:
     """What was spent just now: the tests run at any time of a month, and its sums must be the same."""
     made = [event(str(CENT), name, org=name, service=name, agent=name, campaign=name) for name in HOSTILE]
     rows = (
-        ("42.5", "u-1", "60", {"campaign": "spring-launch", "agent": "SEO", "feature": "content"}),
-        ("17.25", "u-2", "20", {"campaign": "holiday-2026", "model": "claude-sonnet-4", "provider": "anthropic"}),
-        ("8", "u-3", "12", {"campaign": "holiday-2026", "service": "image-studio", "model": "dall-e-3"}),
-        ("3.125", "u-4", "5", {"agent": "CONTENT", "service": "content-agents"}),
+        ("42.5", "u-1", "12000", {"campaign": "spring-launch", "agent": "SEO", "feature": "content"}),
+        ("17.25", "u-2", "4000", {"campaign": "holiday-2026", "model": "claude-sonnet-4", "provider": "anthropic"}),
+        ("8", "u-3", "2400", {"campaign": "holiday-2026", "service": "image-studio", "model": "dall-e-3"}),
+        ("3.125", "u-4", "1000", {"agent": "CONTENT", "service": "content-agents"}),
         ("1.000000000001", "u-5", "0", {"service": "video-agent", "model": "gen-3-alpha-turbo", "provider": "runway"}),
     )
-    made += [event(cost, user, retail=retail, **names) for cost, user, retail, names in rows]
+    made += [event(cost, user, retail_tokens=sold, **names) for cost, user, sold, names in rows]
     return made
 
 
