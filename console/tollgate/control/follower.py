@@ -62,10 +62,10 @@ class Follower:
 
     async def stop(self) -> None:
         """Close the connections, whether it started or not."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
         for consumer in (self._consumer, self._latest):
             if consumer is not None:
                 with suppress(TimeoutError):
@@ -107,7 +107,9 @@ class Follower:
         self._arrived.discard(change)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
+        this = asyncio.current_task()
+        # Not for ever: aiokafka loses a cancellation that arrives together with a refused connection.
+        while self._task is this:
             try:
                 fetched = await consumer.getmany(self._tp, timeout_ms=_POLL_MS)
                 position: int = await consumer.position(self._tp)

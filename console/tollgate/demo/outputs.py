@@ -75,9 +75,10 @@ class Outputs:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
         await self._consumer.stop()
 
     def spent(self, scope: str, window: str, start: str = "1970-01-01T00:00:00Z") -> Total:
@@ -100,7 +101,9 @@ class Outputs:
         return max(found, key=lambda alert: alert.updated_at, default=None)
 
     async def _follow(self) -> None:
-        while True:
+        this = asyncio.current_task()
+        # Not for ever: aiokafka loses a cancellation that arrives together with a refused connection.
+        while self._following is this:
             try:
                 await self._read_some()
             except KafkaError:

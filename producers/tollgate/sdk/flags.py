@@ -88,11 +88,11 @@ class FlagReader:
 
     async def stop(self) -> None:
         """Stop following and close the connection. What was read stays readable."""
+        consumer, self._consumer = self._consumer, None
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
             await asyncio.wait([following])
-        consumer, self._consumer = self._consumer, None
         if consumer is not None:
             # While Kafka is away aiokafka's own fetch ends its stop by a cancellation, with the connections still open.
             stopping = asyncio.create_task(consumer.stop())
@@ -146,7 +146,8 @@ class FlagReader:
             self._watchers.discard(queue)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
+        # Not for ever: aiokafka loses a cancellation that arrives together with a refused connection.
+        while self._consumer is consumer:
             try:
                 await self._read_some(consumer)
             except KafkaError as error:

@@ -1,7 +1,9 @@
 """The flag reader's memory, without Kafka: records are handed to it as they arrive."""
 
+import asyncio
+import contextlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -72,3 +74,30 @@ def test_in_force_lists_what_warns_or_blocks_now(flags: FlagReader) -> None:
 def test_an_unknown_dimension_is_a_mistake_in_the_program(flags: FlagReader) -> None:
     with pytest.raises(TypeError, match="'usr' is no dimension"):
         flags.check(usr="u1")
+
+
+class LosesCancellation:
+    """A consumer that behaves as aiokafka's does when a cancellation arrives together with a refused connection."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    async def getmany(self, timeout_ms: int) -> dict[object, object]:
+        """Nothing, and the first cancellation is lost."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(timeout_ms / 1000)
+        return {}
+
+    async def stop(self) -> None:
+        """Note that it happened."""
+        self.stopped = True
+
+
+async def test_a_reader_stops_though_the_library_loses_its_cancellation() -> None:
+    reader, consumer = FlagReader("127.0.0.1:1"), cast("Any", LosesCancellation())
+    reader._consumer = consumer
+    reader._following = asyncio.create_task(reader._follow(consumer))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await reader.stop()
+    assert consumer.stopped
