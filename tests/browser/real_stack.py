@@ -43,6 +43,8 @@ class RealStack:
     settings: Settings
     port: int
     tokens: dict[str, str] = field(default_factory=dict)
+    added: Decimal = Decimal(0)
+    """What tests have published beside the history, all of it of the service chat-api."""
 
     @property
     def address(self) -> str:
@@ -62,6 +64,7 @@ class RealStack:
         text = "".join(json.dumps(event) + "\n" for event in events)
         self.tollgate.ok("publish", "-", stdin=text)
         wait_until(lambda: self.counted() == before + len(events), 60, "the events in ClickHouse")
+        self.added += sum(Decimal(event["data"]["cost_usd"]) for event in events)
 
     def counted(self) -> int:
         """How many events ClickHouse has this month."""
@@ -134,6 +137,7 @@ def _fill(stack: RealStack) -> None:
         stack.tollgate.ok("budget", "set", scope, "--limit", limit, "--reason", reason)
     stack.tollgate.ok("budget", "set", "global", "--limit", "90", "--reason", "less than planned")
     stack.publish(*history())
+    stack.added = Decimal(0)
     stack.tollgate.run("publish", "-", stdin="no event\n")
     stack.tollgate.ok("verify", "--record", "--json")
     wait_until(lambda: {"user/u-1", "agent/CONTENT"} <= {one["scope"] for one in stack.api("/flags")["items"]}, 30)

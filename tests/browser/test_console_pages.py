@@ -42,8 +42,10 @@ PAGES = {
 }
 # Of these the first screen says enough: their lists are long.
 LONG = {"api", "audit", "prices"}
-TOTAL = "71.965000000001"
-"""42.5 + 17.25 + 8 + 3.125 + 1.000000000001, and nine cents."""
+# 42.5 + 17.25 + 8 + 3.125 + 1.000000000001, and nine cents.
+HISTORY = Decimal("71.965000000001")
+# 42.5 + 17.25
+HISTORY_OF_CHAT = Decimal("59.75")
 
 
 def drawn(page: Page) -> None:
@@ -89,14 +91,15 @@ def test_every_entry_of_the_navigation_leads_to_a_page(visitor: Visitor) -> None
 
 
 def test_the_numbers_of_the_pages_are_those_of_the_command_line(visitor: Visitor, stack: RealStack) -> None:
+    total = str(HISTORY + stack.added)
     told = stack.tollgate.ok("spend", "global", "--json").json()
-    assert told["spent_usd"] == stack.api("/spend", scope="global")["spent_usd"] == TOTAL
+    assert told["spent_usd"] == stack.api("/spend", scope="global")["spent_usd"] == total
     page = visitor.open("/").page
-    assert page.locator("#figures data[data-live='global|month']").first.get_attribute("value") == TOTAL
+    assert page.locator("#figures data[data-live='global|month']").first.get_attribute("value") == total
     page.goto("/scopes/global")
-    expect(page.locator("#sums data[data-live='global|month']").first).to_have_attribute("value", TOTAL)
+    expect(page.locator("#sums data[data-live='global|month']").first).to_have_attribute("value", total)
     page.goto("/reports")
-    assert page.locator("#total data").first.get_attribute("value") == TOTAL
+    assert page.locator("#total data").first.get_attribute("value") == total
     # 17,000 + 2,400 product tokens for half a cent each
     assert page.locator("#total data").nth(1).get_attribute("value") == told["retail_usd"] == "97"
     page.goto("/campaigns")
@@ -140,10 +143,11 @@ def test_a_download_of_hostile_names_starts_no_formula(stack: RealStack) -> None
     answer = httpx.get(f"{stack.address}/api/v1/reports/export", params=query, headers=headers)
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert "'=cmd|'/c calc'!A1" in {row["campaign"] for row in rows}
-    assert sum(Decimal(row["cost_usd"]) for row in rows) == Decimal(TOTAL)
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == HISTORY + stack.added
 
 
-def test_a_report_is_chosen_downloaded_and_drawn(visitor: Visitor) -> None:
+def test_a_report_is_chosen_downloaded_and_drawn(visitor: Visitor, stack: RealStack) -> None:
+    chat = HISTORY_OF_CHAT + stack.added
     page = visitor.open("/reports", "analyst").page
     page.get_by_label("Group by").select_option("service")
     page.get_by_role("button", name="Show the report").click()
@@ -151,12 +155,11 @@ def test_a_report_is_chosen_downloaded_and_drawn(visitor: Visitor) -> None:
     drawn(page)
     first = page.locator("#rows tbody tr").first
     expect(first).to_contain_text("chat-api")
-    # 42.5 and 17.25
-    assert first.locator("data").first.get_attribute("value") == "59.75"
+    assert Decimal(first.locator("data").first.get_attribute("value") or "") == chat
     with page.expect_download() as downloading:
         page.get_by_role("link", name="JSON").first.click()
     rows = json.loads(downloading.value.path().read_text(encoding="utf-8"))
-    assert {row["service"]: row["cost_usd"] for row in rows}["chat-api"] == "59.75"
+    assert {row["service"]: Decimal(row["cost_usd"]) for row in rows}["chat-api"] == chat
 
 
 def test_the_audit_says_what_became_of_a_limit(visitor: Visitor) -> None:
@@ -177,9 +180,10 @@ def test_health_knows_the_last_verification(visitor: Visitor) -> None:
     expect(page.locator("#processes tbody tr")).to_have_count(6)
 
 
-def test_without_scripts_every_page_can_be_read(visitor: Visitor) -> None:
+def test_without_scripts_every_page_can_be_read(visitor: Visitor, stack: RealStack) -> None:
+    total = f"${HISTORY + stack.added:,.2f}"
     context = visitor.context(java_script_enabled=False)
-    words = {"/campaigns": "spring-launch", "/alerts": "agent/CONTENT", "/reports": "$71.97", "/audit": "$90.00"}
+    words = {"/campaigns": "spring-launch", "/alerts": "agent/CONTENT", "/reports": total, "/audit": "$90.00"}
     for path, word in words.items():
         tab = visitor.open(path, context=context)
         expect(tab.page.locator("main")).to_contain_text(word)
