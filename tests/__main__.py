@@ -17,8 +17,18 @@ BUILD: Final = ROOT / "build"
 
 # The longest first. What needs no service fills the rest of the time.
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
-    "integration": ("integration",),
-    "processes": ("browser", "chaos", "contract", "e2e"),
+    "ledger": ("integration/embedded", "integration/ledger", "integration/security", "integration/verify"),
+    "processes": ("chaos", "contract", "e2e"),
+    "readers": (
+        "browser",
+        "integration/alerts",
+        "integration/cli",
+        "integration/clickhouse",
+        "integration/console",
+        "integration/control",
+        "integration/numbers",
+        "integration/pricing",
+    ),
     "rules": ("property", "simulation", "tidy", "unit"),
 }
 AT_A_TIME: Final = 2
