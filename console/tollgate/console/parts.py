@@ -35,7 +35,8 @@ class Parts:
     prices: "PriceBooks"
 
 
-def _parts(request: Request) -> Parts:
+# Not a plain function: FastAPI would call that in a thread, and a busy machine is slow to switch to it and back.
+async def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 

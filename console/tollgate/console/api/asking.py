@@ -1,7 +1,7 @@
 """What questions about numbers have in common: who may ask, scopes, and ranges of time."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query
@@ -71,8 +71,8 @@ def instant_of(name: str, text: str) -> int:
         raise Problem(422, "invalid_request", f"{name}: {error}.") from None
 
 
-def _between(default: Callable[[int], Range]) -> Callable[[str | None, str | None], Range]:
-    def between(from_: From = None, to: To = None) -> Range:
+def _between(default: Callable[[int], Range]) -> Callable[[str | None, str | None], Awaitable[Range]]:
+    async def between(from_: From = None, to: To = None) -> Range:
         usual = default(now_ms())
         begin = usual.from_ms if from_ is None else instant_of("from", from_)
         end = max(usual.to_ms, begin + DAY_MS) if to is None else instant_of("to", to)
@@ -105,11 +105,11 @@ ThirtyDays = Annotated[Range, Depends(_between(thirty_days))]
 TwelveMonths = Annotated[Range, Depends(_between(twelve_months))]
 
 
-def optional_range(from_: From = None, to: To = None) -> Range | None:
+async def optional_range(from_: From = None, to: To = None) -> Range | None:
     """The range that is asked for; None for all of time."""
     if from_ is None and to is None:
         return None
-    return _between(lambda at_ms: Range(0, day_start(at_ms) + 2 * DAY_MS))(from_, to)
+    return await _between(lambda at_ms: Range(0, day_start(at_ms) + 2 * DAY_MS))(from_, to)
 
 
 MaybeRange = Annotated[Range | None, Depends(optional_range)]

@@ -64,7 +64,7 @@ router = APIRouter()
 
 
 @router.get("/static/{version}/{name:path}", dependencies=[Depends(ANYONE)])
-def send(request: Request, version: str, name: str) -> Response:
+async def send(request: Request, version: str, name: str) -> Response:
     """A file. Under another version's hash the present file is sent, but not to be kept."""
     file = files().get(name)
     if file is None:
