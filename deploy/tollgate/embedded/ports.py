@@ -1,10 +1,15 @@
 """Free TCP ports on 127.0.0.1."""
 
+import secrets
 import socket
 
 import psutil
 
 HOST = "127.0.0.1"
+
+# Above the ports of well-known programs, and below 32768, from where Linux gives ports to outgoing connections (macOS
+# from 49152).
+_SERVER_PORTS = range(20_000, 32_768)
 
 
 def is_free(port: int) -> bool:
@@ -19,15 +24,16 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports that nobody uses at this moment; another program may take one before the caller binds it."""
-    probes = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Distinct ports that nobody uses at this moment; another program may take one before the caller binds it.
+
+    They are below those that outgoing connections take, which would be the likeliest to do so.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = secrets.choice(_SERVER_PORTS)
+        if port not in found and is_free(port):
+            found.append(port)
+    return found
 
 
 def accepts_connections(port: int, timeout_seconds: float = 1.0) -> bool:

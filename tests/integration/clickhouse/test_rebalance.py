@@ -16,7 +16,7 @@ from tollgate.sinks.clickhouse.batch import BatchPolicy
 
 pytestmark = pytest.mark.integration
 
-ALL_PARTITIONS = 27
+ALL_PARTITIONS = 28
 OFTEN = BatchPolicy(rows_max=1000, linger_seconds=0.01, interval_seconds=0)
 
 

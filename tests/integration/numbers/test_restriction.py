@@ -37,6 +37,8 @@ ASKED: dict[str, Callable[[Numbers, Restriction], Awaitable[Any]]] = {
     "cards": lambda n, r: n.cards(r, "eve", *YEAR),
     "events": lambda n, r: n.events(r, EventFilter({Dimension.USER: "eve"}), 100),
     "user": lambda n, r: n.user(r, "eve", parse_instant(NOW)),
+    "trends": lambda n, r: n.trends(r, Dimension.USER, ["eve"], *YEAR),
+    "report_start": lambda n, r: n.report_start(r, report_keys(["user", "org", "model"]), *YEAR, 100),
     "export": lambda n, r: _text(n.export(r, report_keys(["user", "org", "model"]), *YEAR, ReportFormat.JSON)),
 }  # fmt: skip
 NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "written_to", "spends_of", "near"}
