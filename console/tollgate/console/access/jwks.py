@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from http.client import HTTPMessage
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import structlog
@@ -36,16 +35,9 @@ class KeysUnknownError(Exception):
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: Request,  # noqa: ARG002 # urllib's signature
-        fp: IO[bytes],  # noqa: ARG002
-        code: int,
-        msg: str,  # noqa: ARG002
-        headers: HTTPMessage,  # noqa: ARG002
-        newurl: str,  # noqa: ARG002
-    ) -> None:
-        raise OSError(f"the address redirects (status {code})")
+    def redirect_request(self, *given: Any, **_named: Any) -> None:
+        _request, _body, status, *_rest = given
+        raise OSError(f"the address redirects (status {status})")
 
 
 class ProviderKeys:
