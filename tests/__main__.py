@@ -6,6 +6,7 @@ real processes wait most of the time.
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,9 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "rules": ("property", "simulation", "tidy", "unit"),
 }
 AT_A_TIME: Final = 2
+# The longest group takes 16 minutes on two processors.
+GROUP_SECONDS_MAX: Final = 1_500
+ABORT_SECONDS_MAX: Final = 10
 # pytest's own status for a selection in which there is no test.
 NO_TESTS: Final = 5
 
@@ -43,18 +47,34 @@ def main() -> int:
     runpy.run_path(str(ROOT / "native" / "build.py"))["build"]()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         statuses = list(pool.map(_run, GROUPS))
-    return max(0 if status == NO_TESTS else status for status in statuses)
+    return max(0 if status == NO_TESTS else abs(status) for status in statuses)
 
 
 def _run(group: str) -> int:
     paths = [str(Path("tests") / name) for name in GROUPS[group]]
-    report = BUILD / f"test-report-{group}.xml"
+    report, written = BUILD / f"test-report-{group}.xml", BUILD / f"test-output-{group}.log"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *sys.argv[1:]]
     environment = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(BUILD)}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    print(f"{group}: {', '.join(GROUPS[group])}\n{ended.stdout}{ended.stderr}", flush=True)
-    return ended.returncode
+    # A file, because a pipe is read until every process that inherited it has ended, also one that a test left over.
+    with written.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            status = process.wait(GROUP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            status = _abort(process)
+    print(f"{group}: {', '.join(GROUPS[group])}\n{written.read_text(errors='replace')}", flush=True)
+    return status
+
+
+def _abort(process: "subprocess.Popen[bytes]") -> int:
+    """End a group that hangs. pytest prints the stack of each of its threads when it is told to abort."""
+    process.send_signal(signal.SIGABRT)
+    try:
+        return process.wait(ABORT_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tollgate.embedded.children import stop_child
 from tollgate.embedded.errors import AlreadyRunningError, EmbeddedError, NotReadyError
+from tollgate.embedded.ports import PortClaims, is_free
 from tollgate.embedded.role_logs import last_words, log_path, open_log
 from tollgate.embedded.stack import (
     CLICKHOUSE,
@@ -60,11 +61,11 @@ class StackPlan:
         given = load_settings().clickhouse_password.get_secret_value()
         return given or (before.clickhouse_password if before else "") or secrets.token_urlsafe(_PASSWORD_BYTES)
 
-    def choose_ports(self) -> dict[str, int]:
+    def choose_ports(self, may_take: Callable[[int], bool] = is_free) -> dict[str, int]:
         """Ports for every role; the last start's are kept while they are free. Raises PortTakenError."""
         before = read_state(self.data_dir)
         asked = {KAFKA: self.kafka_port, CLICKHOUSE: self.clickhouse_port, CONSOLE: self.console_port}
-        return PortPlan(asked, before.ports if before else {}).choose(port_names(self.workers))
+        return PortPlan(asked, before.ports if before else {}).choose(port_names(self.workers), may_take)
 
 
 async def run_stack(plan: StackPlan, on_ready: Callable[[StackState], None] = lambda _state: None) -> None:
@@ -73,22 +74,24 @@ async def run_stack(plan: StackPlan, on_ready: Callable[[StackState], None] = la
     Raises AlreadyRunningError, PortTakenError, MissingPartError, or NotReadyError; nothing is left running then.
     """
     _refuse_second(plan.data_dir)
-    ports = plan.choose_ports()
-    password = plan.choose_password()
-    found = overrides(plan.data_dir, ports, password)
-    settings = load_settings(**found)
+    with PortClaims() as claims:
+        ports = plan.choose_ports(claims.claim)
+        password = plan.choose_password()
+        found = overrides(plan.data_dir, ports, password)
+        settings = load_settings(**found)
 
-    async def prepare() -> None:
-        await _prepare(settings, plan.data_dir, found)
+        async def prepare() -> None:
+            await _prepare(settings, plan.data_dir, found)
 
-    stack = tollgate_stack(plan.data_dir, ports, plan.workers, password, prepare)
-    supervisor = Supervisor(stack, plan.data_dir, ports, workers=plan.workers, clickhouse_password=password)
-    await supervisor.run(on_ready)
+        stack = tollgate_stack(plan.data_dir, ports, plan.workers, password, prepare)
+        supervisor = Supervisor(stack, plan.data_dir, ports, workers=plan.workers, clickhouse_password=password)
+        await supervisor.run(on_ready)
 
 
 def start_detached(plan: StackPlan) -> StackState:
     """Start the stack in the background and return when it is ready. Raises like `run_stack`."""
     _refuse_second(plan.data_dir)
+    # Says at once that a port which was asked for is taken. The background process makes the choice that counts.
     plan.choose_ports()
     argv = [sys.executable, "-m", "tollgate.embedded", "stack", "--data-dir", str(plan.data_dir)]
     argv += ["--kafka-port", str(plan.kafka_port), "--clickhouse-port", str(plan.clickhouse_port)]

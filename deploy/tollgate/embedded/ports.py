@@ -2,6 +2,10 @@
 
 import secrets
 import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
 import psutil
 
@@ -23,7 +27,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, may_take: Callable[[int], bool] = is_free) -> list[int]:
     """Distinct ports that nobody uses at this moment; another program may take one before the caller binds it.
 
     They are below those that outgoing connections take, which would be the likeliest to do so.
@@ -31,9 +35,43 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         port = secrets.choice(_SERVER_PORTS)
-        if port not in found and is_free(port):
+        if port not in found and may_take(port):
             found.append(port)
     return found
+
+
+class PortClaims:
+    """The ports of one stack, which no other stack on this machine may choose until this object is closed.
+
+    A chosen port stays unbound for the seconds that its role needs to start, and again whenever the role restarts. A
+    stack that starts in these seconds finds the port free and takes it. So a claim holds the UDP port of the same
+    number: nobody needs that one, only one process can have it, and the kernel releases it when the process ends.
+    """
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def claim(self, port: int) -> bool:
+        """Whether the port was free and unclaimed; it is claimed now."""
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind((HOST, port))
+        except OSError:
+            claim.close()
+            return False
+        if not is_free(port):
+            claim.close()
+            return False
+        self._held.enter_context(claim)
+        return True
 
 
 def accepts_connections(port: int, timeout_seconds: float = 1.0) -> bool:

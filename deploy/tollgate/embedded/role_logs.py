@@ -1,11 +1,17 @@
 """The log files of the roles: `<data-dir>/logs/<role>.log`, bounded at every start of a role."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 LOG_BYTES_MAX = 10 * 1024 * 1024
 OLD_LOGS_KEPT = 2
+
+# The end of a log in which the reason is looked for: an exception of Java with its stack, and the lines of a shutdown.
+_LAST_BYTES = 8_000
+_LAST_WORDS_CHARACTERS = 400
+_EXCEPTION = re.compile(r"\w(?:Exception|Error): ")
 
 
 def log_path(data_dir: Path, role: str) -> Path:
@@ -25,13 +31,17 @@ def open_log(data_dir: Path, role: str) -> BinaryIO:
     return path.open("ab")
 
 
-def last_words(data_dir: Path, role: str, characters_max: int = 400) -> str:
-    """The last line of the role's log, for an error's text; `nothing` when there is none."""
+def last_words(data_dir: Path, role: str) -> str:
+    """Why the role ended, for an error's text: the last line of its log that names an exception, else the last line.
+
+    A role of Java goes on to log its shutdown after the exception that ended it. `nothing` when the log is empty.
+    """
     try:
         with log_path(data_dir, role).open("rb") as log:
             log.seek(0, 2)
-            log.seek(max(0, log.tell() - characters_max))
-            lines = log.read().decode("utf-8", "replace").split("\n")
+            log.seek(max(0, log.tell() - _LAST_BYTES))
+            lines = [line.strip() for line in log.read().decode("utf-8", "replace").split("\n") if line.strip()]
     except OSError:
         return "nothing"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    named = [line for line in lines if _EXCEPTION.search(line)]
+    return (named or lines or ["nothing"])[-1][:_LAST_WORDS_CHARACTERS]

@@ -63,27 +63,28 @@ class PortPlan:
     asked: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, int] = field(default_factory=dict)
 
-    def choose(self, names: list[str]) -> dict[str, int]:
-        """A free port for each name: the one asked for, else the last start's, else a preferred one, else any.
+    def choose(self, names: list[str], may_take: Callable[[int], bool] = is_free) -> dict[str, int]:
+        """A port for each name that `may_take` grants: the one asked for, else the last start's, else a preferred one,
+        else any.
 
         Raises PortTakenError when one that was asked for is in use.
         """
         chosen: dict[str, int] = {}
         for name in names:
             asked = self.asked.get(name, 0)
-            if asked and (not is_free(asked) or asked in chosen.values()):
+            if asked and (asked in chosen.values() or not may_take(asked)):
                 raise PortTakenError(f"Port {asked} for {name} is in use: choose another, or leave the choice open.")
             if asked:
                 chosen[name] = asked
         for name in names:
             candidates = (self.before.get(name, 0), _PREFERRED_PORTS.get(name, 0))
             for port in candidates if name not in chosen else ():
-                if port and port not in chosen.values() and is_free(port):
+                if port and port not in chosen.values() and may_take(port):
                     chosen[name] = port
                     break
         left = [name for name in names if name not in chosen]
         # Free ports are asked for all at once, so that they differ from each other.
-        return chosen | dict(zip(left, free_ports(len(left)), strict=True))
+        return chosen | dict(zip(left, free_ports(len(left), may_take), strict=True))
 
 
 def port_names(workers: int) -> list[str]:

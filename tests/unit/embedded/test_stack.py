@@ -11,7 +11,7 @@ import pytest
 
 from tollgate.embedded.errors import PortTakenError
 from tollgate.embedded.launch import StackPlan
-from tollgate.embedded.ports import HOST, accepts_connections, free_ports, is_free, listens
+from tollgate.embedded.ports import HOST, PortClaims, accepts_connections, free_ports, is_free, listens
 from tollgate.embedded.stack import PortPlan, environment, overrides, port_names, tollgate_stack
 from tollgate.embedded.stack_state import StackState
 from tollgate.embedded.supervisor import RestartPolicy
@@ -80,6 +80,27 @@ def test_the_same_port_cannot_be_asked_for_twice() -> None:
     (port,) = free_ports(1)
     with pytest.raises(PortTakenError):
         PortPlan({"kafka": port, "clickhouse": port}).choose(["kafka", "clickhouse"])
+
+
+def test_stacks_that_start_at_the_same_time_choose_different_ports() -> None:
+    names = port_names(2)
+    (asked,) = free_ports(1)
+    with PortClaims() as first, PortClaims() as second:
+        chosen = PortPlan({"kafka": asked}).choose(names, first.claim)
+        # Nothing listens on any of them yet, and the last start of the second stack had the same ones.
+        assert chosen["kafka"] == asked
+        assert all(is_free(port) for port in chosen.values())
+        others = PortPlan({}, chosen).choose(names, second.claim)
+        assert not set(chosen.values()) & set(others.values())
+        with pytest.raises(PortTakenError, match=str(asked)):
+            PortPlan({"kafka": asked}).choose(names, second.claim)
+    with PortClaims() as third:
+        assert third.claim(asked)
+
+
+def test_a_claim_is_refused_where_a_server_listens() -> None:
+    with listening() as port, PortClaims() as claims:
+        assert not claims.claim(port)
 
 
 def test_every_role_has_its_own_port() -> None:

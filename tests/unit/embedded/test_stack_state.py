@@ -130,8 +130,22 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
             log.write(content)
     assert log_path(tmp_path, "kafka").read_bytes() == b"one\ntwo\n"
     assert last_words(tmp_path, "kafka") == "two"
-    assert last_words(tmp_path, "kafka", 3) == "wo"
     assert last_words(tmp_path, "nobody") == "nothing"
+
+
+def test_the_last_words_are_the_exception_and_not_the_shutdown_after_it(tmp_path: Path) -> None:
+    lines = [
+        "ERROR Fatal error during broker startup. Prepare to shutdown",
+        "org.apache.kafka.common.KafkaException: Socket server failed to bind to 127.0.0.1:9092: Address in use",
+        "\tat kafka.network.DataPlaneAcceptor.openServerSocket(SocketServer.scala:675)",
+        "WARN NetworkClient - Attempting to close NetworkClient that has already been closed.",
+    ]
+    with open_log(tmp_path, "kafka") as log:
+        log.write("\n".join(lines).encode() + b"\n")
+    assert last_words(tmp_path, "kafka") == lines[1]
+    with open_log(tmp_path, "worker-0") as log:
+        log.write(b"ValueError: " + b"x" * 10_000 + b"\n")
+    assert last_words(tmp_path, "worker-0") == "x" * 400
 
 
 def test_the_file_is_the_users_alone_and_a_state_of_an_earlier_release_has_no_password(tmp_path: Path) -> None:
