@@ -1,9 +1,10 @@
 """`python -m tests.bench.console`: the console with ten million events behind it and 2,000 events a second arriving.
 
 A whole stack runs: Kafka, ClickHouse, worker, sinks, console. ClickHouse is filled with two months of 100,000 users.
-Then one thing after another is measured while a second process publishes: first byte of the overview, reads of the API
-at 50 requests a second, `POST /usage` alone and in batches, `POST /check`, the time until a changed budget is in force,
-and the console's memory. One line of JSON per figure on stdout.
+Then one thing after another is measured while a second process publishes: first byte of the overview, the overview in
+a real browser, reads of the API at 50 requests a second, `POST /usage` alone and in batches, `POST /check`, the time
+until a changed budget is in force, and the console's memory. One line of JSON per figure on stdout; progress, and how
+much of a core each process takes meanwhile, on stderr.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 
 import httpx
 import psutil
-from tests.bench import queries
+from tests.bench import browser, queries
 from tests.bench.clickhouse import peak_mb
 from tests.bench.scene import Result
 from tests.bench.stack_clickhouse import StackClickHouse
@@ -74,17 +75,35 @@ class Console:
         self.base = f"http://127.0.0.1:{ready['ports']['console']}"
         self.kafka = f"127.0.0.1:{ready['ports']['kafka']}"
         self.clickhouse_port = ready["ports"]["clickhouse"]
-        self.pid = ready["pids"]["console"]
+        self.pids: dict[str, int] = ready["pids"]
+        self.pid = self.pids["console"]
 
     def tollgate(self, *words: str) -> str:
         """What a command prints."""
         command = [sys.executable, "-m", "tollgate.cli.main", *words, "--data-dir", str(self._directory)]
         return subprocess.run(command, env=self._env, capture_output=True, text=True, check=True).stdout
 
-    def token(self, role: str) -> dict[str, str]:
-        """The header of a new token."""
-        made = json.loads(self.tollgate("token", "create", "--role", role, "--name", "bench", "--json"))
-        return {"Authorization": f"Bearer {made['token']}"}
+    def token(self, role: str) -> str:
+        """A new token."""
+        return str(json.loads(self.tollgate("token", "create", "--role", role, "--name", "bench", "--json"))["token"])
+
+
+class Cores:
+    """How much of a core each process of the stack takes from `with` on; told at its end."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._processes = {role: psutil.Process(pid) for role, pid in (pids | {"bench": os.getpid()}).items()}
+
+    def __enter__(self) -> None:
+        self._began, self._before = time.monotonic(), self._seconds()
+
+    def __exit__(self, *_error: object) -> None:
+        took, now = time.monotonic() - self._began, self._seconds()
+        shares = {role: (now[role] - self._before[role]) / took for role in now}
+        say("  cores: " + ", ".join(f"{role} {share:.2f}" for role, share in shares.items()))
+
+    def _seconds(self) -> dict[str, float]:
+        return {role: sum(process.cpu_times()[:2]) for role, process in self._processes.items()}
 
 
 async def at_rate(per_second: float, seconds: float, call: Callable[[int], Awaitable[Any]]) -> list[float]:
@@ -136,15 +155,22 @@ class Measures:
         self._console = console
         self._client = client
         self._seconds = seconds
-        self._admin, self._service = console.token("admin"), console.token("service")
+        self._token = console.token("admin")
+        self._admin, self._service = (
+            {"Authorization": f"Bearer {token}"} for token in (self._token, console.token("service"))
+        )
 
     async def all(self) -> list[Result]:
         """Every figure."""
-        results = [await self.overview(), await self.reads()]
+        results = [await self.overview(), *await browser.overview(self._console.base, self._token), await self.reads()]
         results += [*await self.usage(), await self.check(), await self.in_force()]
         memory = peak_mb(self._console.pid)
         say(f"  the console's memory: {memory:.0f} MB at most")
         return [*results, Result("console: memory at most", memory, "MB")]
+
+    async def _at_rate(self, per_second: float, call: Callable[[int], Awaitable[Any]]) -> list[float]:
+        with Cores(self._console.pids):
+            return await at_rate(per_second, self._seconds, call)
 
     async def overview(self) -> Result:
         """The first byte of `/`."""
@@ -154,15 +180,20 @@ class Measures:
                 answer.raise_for_status()
                 await anext(answer.aiter_raw())
 
-        return figure("console: first byte of the overview, p95", await at_rate(5, self._seconds, ask), 0.95)
+        return figure("console: first byte of the overview, p95", await self._at_rate(5, ask), 0.95)
 
     async def reads(self) -> Result:
         """The API's reads, all in turn."""
 
-        async def ask(number: int) -> None:
-            (await self._client.get(READS[number % len(READS)], headers=self._admin)).raise_for_status()
+        slowest: dict[str, float] = dict.fromkeys(READS, 0.0)
 
-        times = await at_rate(READS_PER_SECOND, self._seconds, ask)
+        async def ask(number: int) -> None:
+            path, began = READS[number % len(READS)], time.perf_counter()
+            (await self._client.get(path, headers=self._admin)).raise_for_status()
+            slowest[path] = max(slowest[path], (time.perf_counter() - began) * 1000)
+
+        times = await self._at_rate(READS_PER_SECOND, ask)
+        say("  the slowest of each: " + ", ".join(f"{path} {worst:.0f}" for path, worst in slowest.items()))
         return figure(f"console: API reads at {READS_PER_SECOND}/s, p95", times, 0.95)
 
     async def usage(self) -> list[Result]:
@@ -173,10 +204,10 @@ class Measures:
             assert answer.status_code == 202, answer.text
             assert not answer.json()["refused"]
 
-        one = await at_rate(50, self._seconds, lambda number: post(usage_event(number)))
+        one = await self._at_rate(50, lambda number: post(usage_event(number)))
         batches = [[usage_event(b * BATCH_EVENTS + i) for i in range(BATCH_EVENTS)] for b in range(50)]
         started = time.perf_counter()
-        many = await at_rate(BATCHES_PER_SECOND, self._seconds, lambda number: post(batches[number % len(batches)]))
+        many = await self._at_rate(BATCHES_PER_SECOND, lambda number: post(batches[number % len(batches)]))
         rate = len(many) * BATCH_EVENTS / (time.perf_counter() - started)
         say(f"  {rate:,.0f} events/s in batches of {BATCH_EVENTS}")
         return [
@@ -192,7 +223,7 @@ class Measures:
             body = {"user": f"u-{number}", "model": "gpt-4o", "service": "chat"}
             (await self._client.post("/api/v1/check", headers=self._service, json=body)).raise_for_status()
 
-        return figure("console: POST /check at 100/s, p99", await at_rate(100, self._seconds, ask), 0.99)
+        return figure("console: POST /check at 100/s, p99", await self._at_rate(100, ask), 0.99)
 
     async def in_force(self) -> Result:
         """From the request that changes a budget to the flag that follows from it, at a reader of the flags."""
@@ -249,6 +280,7 @@ async def measure(events: int, seconds: float) -> list[Result]:
         live = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.console", "--publish", console.kafka
         )
+        console.pids["publisher"] = live.pid
         limits = httpx.Limits(max_connections=100)
         async with httpx.AsyncClient(base_url=console.base, timeout=60, limits=limits) as client:
             return await Measures(console, client, seconds).all()
