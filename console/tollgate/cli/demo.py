@@ -1,6 +1,5 @@
 """`tollgate demo`: the whole stack on this machine, a month of history and live traffic, or a trace of your own."""
 
-import asyncio
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from tollgate.cli.services import reaching_kafka
 from tollgate.cli.stack import data_directory, download_progress, embedded_errors, stack_settings_or_environment
 from tollgate.demo import Screen
 from tollgate.embedded import StackPlan, ensure_jars, running_state, start_detached, stop_stack
+from tollgate.runtime.interrupts import run
 from tollgate.runtime.logs import configure_logs
 from tollgate.schemas.shown_text import safe
 
@@ -54,7 +54,7 @@ def demo(
     screen.gap()
     with _interruptible(), _running_stack(where, screen):
         stage = Stage(screen, stack_settings_or_environment(where), *_command(data_dir))
-        asyncio.run(_on_stage(stage, trace, seconds, rate))
+        run(_on_stage(stage, trace, seconds, rate))
     return Exit.OK
 
 

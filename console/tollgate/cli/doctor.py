@@ -16,6 +16,7 @@ from tollgate.cli.exits import Exit
 from tollgate.cli.options import AsJson, DataDir
 from tollgate.cli.output import print_json, print_line
 from tollgate.cli.stack import data_directory, stack_settings_or_environment
+from tollgate.runtime.interrupts import run
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.open_transactions import OWN_SECONDS_MAX, open_transactions
@@ -155,19 +156,19 @@ def _broker(settings: Settings) -> Check:
 
     def look() -> Check:
         # The list of topics needs the same security settings as every other request.
-        asyncio.run(asyncio.wait_for(apply_topics(settings, dry_run=True), TIMEOUT_SECONDS))
+        run(asyncio.wait_for(apply_topics(settings, dry_run=True), TIMEOUT_SECONDS))
         return Check("kafka", True, f"answers at {address}")
 
     fix = "start it with `tollgate up`, or set TOLLGATE_KAFKA_BOOTSTRAP_SERVERS and the security settings"
     checked = _or_failed("kafka", f"no answer at {address}", fix, look)
-    if not checked.ok and settings.kafka_security_protocol == "PLAINTEXT" and asyncio.run(kafka_is_ready(address)):
+    if not checked.ok and settings.kafka_security_protocol == "PLAINTEXT" and run(kafka_is_ready(address)):
         return Check("kafka", False, f"{address} answers but refuses the request", "check the broker's access rules")
     return checked
 
 
 def _topics(settings: Settings) -> Iterator[Check]:
     try:
-        report = asyncio.run(asyncio.wait_for(apply_topics(settings, dry_run=True), TIMEOUT_SECONDS))
+        report = run(asyncio.wait_for(apply_topics(settings, dry_run=True), TIMEOUT_SECONDS))
     except (KafkaError, OSError, TimeoutError) as error:
         yield Check("topics", False, f"cannot be read ({type(error).__name__})", "check the broker's access rules")
         return
@@ -196,7 +197,7 @@ def _topics_check(report: TopicsReport) -> Check:
 
 def _lag(settings: Settings) -> Check:
     def look() -> Check:
-        lag = asyncio.run(asyncio.wait_for(consumer_lag(settings), TIMEOUT_SECONDS))
+        lag = run(asyncio.wait_for(consumer_lag(settings), TIMEOUT_SECONDS))
         worst, records = max(((group, sum(topics.values())) for group, topics in lag.items()), key=lambda item: item[1])
         detail = f"{worst} is behind by {records} records" if records else "no reader is behind"
         if records <= LAG_RECORDS_MAX:
@@ -208,7 +209,7 @@ def _lag(settings: Settings) -> Check:
 
 def _transactions(settings: Settings) -> Iterator[Check]:
     try:
-        found = asyncio.run(asyncio.wait_for(open_transactions(settings), TIMEOUT_SECONDS))
+        found = run(asyncio.wait_for(open_transactions(settings), TIMEOUT_SECONDS))
     except (KafkaError, OSError, TimeoutError) as error:
         detail = f"cannot be looked for ({type(error).__name__})"
         yield Check("waiting", False, detail, "check the broker's access rules")

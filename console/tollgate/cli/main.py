@@ -1,5 +1,6 @@
 """The command `tollgate`: mounts every command, and turns what they raise into one sentence and an exit status."""
 
+import inspect
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tollgate.cli.exits import CommandError, Exit
 from tollgate.cli.output import say_error
 from tollgate.runtime.errors import KafkaUnreachableError
+from tollgate.runtime.interrupts import run
 from tollgate.schemas.shown_text import safe
 
 if TYPE_CHECKING:
@@ -169,7 +171,10 @@ def _run(given: list[str]) -> int:
         say_error(f"{command!r} is no command{f'; did you mean {near[0]!r}' if near else ''}? See `tollgate --help`.")
         return Exit.USAGE
     try:
-        result = build_app(command)(given, exit_on_error=False, print_error=False, result_action="return_value")
+        called, bound, _ = build_app(command).parse_args(given, exit_on_error=False, print_error=False)
+        result = called(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(result):
+            result = run(result)
         return int(result) if isinstance(result, int) else Exit.OK
     except CycloptsError as error:
         say_error(f"{_sentence(str(error))} See `tollgate {command}{' ' if command else ''}--help`.")

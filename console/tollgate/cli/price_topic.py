@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tollgate.cli.services import reaching_kafka
+from tollgate.runtime.interrupts import run
 from tollgate.runtime.kafka import read_compacted
 from tollgate.runtime.reaching import REACH_SECONDS_MAX
 from tollgate.runtime.settings import Settings
@@ -46,4 +47,4 @@ def _run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
         async with reaching_kafka(settings), asyncio.timeout(REACH_SECONDS_MAX):
             return await work
 
-    return asyncio.run(bounded())
+    return run(bounded())

@@ -15,6 +15,7 @@ from rich.console import Console
 from tollgate.cli.exits import AnswerIsNoError, Exit, UnreachableError, UsageError
 from tollgate.cli.options import AsJson, DataDir
 from tollgate.cli.output import print_json, print_line, print_table
+from tollgate.runtime.interrupts import run
 from tollgate.runtime.lag import consumer_lag
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.open_transactions import OpenTransaction, open_transactions
@@ -100,7 +101,7 @@ def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> Exit:
     held_up: list[OpenTransaction] = []
     topics: list[TopicOutcome] = []
     try:
-        lag, held_up, topics = asyncio.run(asyncio.wait_for(_ask_kafka(settings), timeout=25))
+        lag, held_up, topics = run(asyncio.wait_for(_ask_kafka(settings), timeout=25))
     except (KafkaError, OSError, TimeoutError) as error:
         log = where / "logs" / "kafka.log"
         problem = f"Kafka cannot be reached, so lag is unknown ({type(error).__name__}): read {log}."

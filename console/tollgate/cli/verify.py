@@ -1,6 +1,5 @@
 """`tollgate verify`: proof that every number of the system follows from the usage topic."""
 
-import asyncio
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -12,6 +11,7 @@ from tollgate.cli.options import AsJson, DataDir
 from tollgate.cli.output import print_json, say, say_error
 from tollgate.cli.services import find_settings, reaching_kafka
 from tollgate.cli.verify_progress import showing
+from tollgate.runtime.interrupts import run
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import LAST_VERIFY_SETTING, SETTING_KEY_PREFIX, VerifyCheck, VerifyValue
@@ -56,9 +56,9 @@ def verify(
     settings = find_settings(data_dir)
     # The clients would log each attempt; the sentence at the end says it.
     configure_logs("error")
-    report = asyncio.run(_verify(settings, wait, clickhouse=clickhouse, processes=processes, quiet=as_json))
+    report = run(_verify(settings, wait, clickhouse=clickhouse, processes=processes, quiet=as_json))
     if record:
-        asyncio.run(_record(settings, report, clickhouse=clickhouse))
+        run(_record(settings, report, clickhouse=clickhouse))
     if as_json:
         print_json(report.as_json())
     else:
