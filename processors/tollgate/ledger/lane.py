@@ -114,6 +114,9 @@ class Lane:
         """
         while not self._parked and any(max(s.committed_offset, 0) < s.next_offset for s in self.sources):
             self.checkpoint()
+            if self._commit is None:
+                # A defect of ours. Waiting for it would keep the whole process busy for ever.
+                raise RuntimeError(f"{self.id} has counted what it neither has committed nor is going to write")
             await self.settle()
 
     def checkpoint(self) -> None:
