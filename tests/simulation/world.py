@@ -1,5 +1,6 @@
 """A whole installation in one thread: workers, broker, group, producers and faults, moved by seeded choices."""
 
+import asyncio
 from asyncio import Future
 from collections.abc import Callable
 from random import Random
@@ -59,6 +60,11 @@ class Wire:
         return future
 
 
+def _in_its_turn(_seconds: float, call: Callable[[], None]) -> None:
+    """The simulation decides when each callback runs, and with it how much time has passed."""
+    asyncio.get_running_loop().call_soon(call)
+
+
 class World:
     """One run. The same seed makes the same run. `make_link` lets a test build engines with a defect.
 
@@ -105,7 +111,7 @@ class World:
         return self._make_link(
             log=log, topic_name=lambda topic: topic.value, application="sim", now_ms=lambda: self.now_ms,
             usage_partitions=PARTITIONS, delta_partitions=DELTA_PARTITIONS, lanes=self._lanes, core=self._core,
-            fatal=fatal, endings=self._endings,
+            fatal=fatal, endings=self._endings, later=_in_its_turn,
         )  # fmt: skip
 
     @property

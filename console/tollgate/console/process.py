@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator
 
@@ -55,11 +56,22 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _collect_less() -> None:
+    """Keep the garbage collector away from what stays for as long as the process: 150,000 objects of routes and models.
+
+    A full collection of them took 80 ms, in which nobody was answered.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
 async def _serve(settings: Settings) -> int:
     await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
     async with _started(settings) as parts:
         app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
+        _collect_less()
         try:
             await server.serve()
         except SystemExit:

@@ -1,5 +1,6 @@
 """What the ledger is connected to (log, topics, clock, lanes), and how a process ends after an error."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ log = structlog.get_logger("tollgate.ledger")
 
 FATAL_EXIT: Final = 70
 
+Later = Callable[[float, Callable[[], None]], object]
 Fatal = Callable[[str, BaseException | None], NoReturn]
 
 
@@ -27,6 +29,14 @@ def fatal(why: str, error: BaseException | None = None) -> NoReturn:
     """
     log.critical("the worker stops and will recover from the log", why=why, error=repr(error) if error else None)
     os._exit(FATAL_EXIT)
+
+
+def later(seconds: float, call: Callable[[], None]) -> None:
+    """Have something called by the running loop; at once when the time is past."""
+    if seconds > 0:
+        asyncio.get_running_loop().call_later(seconds, call)
+    else:
+        call()
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Link:
     core: Core | None = None
     endings: Endings = field(default_factory=MemoryEndings)
     reached: Reached = nothing_happens
+    later: Later = later
     fatal: Fatal = fatal
 
     def counted_partitions(self, topic: Topic) -> int:
