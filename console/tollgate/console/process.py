@@ -15,7 +15,7 @@ from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers
-from tollgate.console.pages import error_pages
+from tollgate.console.pages import error_pages, rendering
 from tollgate.console.parts import Parts
 from tollgate.console.price_books import PriceBooks
 from tollgate.console.rooms import ROOMS
@@ -71,6 +71,7 @@ async def _serve(settings: Settings) -> int:
     async with _started(settings) as parts:
         app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
+        rendering.compile_all()
         _collect_less()
         try:
             await server.serve()

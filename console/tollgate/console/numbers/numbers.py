@@ -29,7 +29,7 @@ class Numbers:
     """Sums, shares, events and history, narrowed down to what a caller may see.
 
     Ranges are half-open. Every method may raise UnavailableError (ClickHouse is away), TooLargeError and
-    BadQuestionError. Equal questions within a second and a half share one answer.
+    BadQuestionError. Equal questions within a few seconds share one answer: see `sharing`.
     """
 
     def __init__(self, settings: Settings, now_ms: Callable[[], int] = now_ms) -> None:
@@ -41,6 +41,7 @@ class Numbers:
 
     async def stop(self) -> None:
         """Close the connections."""
+        await self._shared.stop()
         await self._questions.stop()
 
     async def spend_of(

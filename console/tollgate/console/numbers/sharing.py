@@ -1,4 +1,4 @@
-"""One answer for all who ask the same at the same time, and for a second or two after."""
+"""One answer for all who ask the same at the same time, and for a few seconds after."""
 
 import asyncio
 import time
@@ -11,6 +11,9 @@ Answer = TypeVar("Answer")
 
 # A dashboard asks again every few seconds, in every tab. Changes show sooner by the stream than by asking.
 FRESH_SECONDS: Final = 1.5
+# Until this age an answer is given at once while a newer one is asked for, so that somebody who looks every few seconds
+# never waits for ClickHouse. Every answer says when it was asked.
+GIVEN_SECONDS_MAX: Final = 4.0
 ANSWERS_MAX: Final = 500
 
 
@@ -19,6 +22,7 @@ class _Asked:
     task: asyncio.Task[Any]
     waiting: int = 0
     answered_at: float = 0.0
+    newer: asyncio.Task[Any] | None = None
 
 
 class SharedAnswers:
@@ -26,19 +30,20 @@ class SharedAnswers:
     those who wait, and kept for nobody.
     """
 
-    def __init__(self, fresh_seconds: float = FRESH_SECONDS) -> None:
-        self._fresh_seconds = fresh_seconds
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._asked: OrderedDict[Hashable, _Asked] = OrderedDict()
 
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer to `ask`, or the fresh one of somebody who asked with the same key."""
+        """The answer to `ask`, or that of somebody who asked with the same key up to four seconds ago."""
         asked = self._asked.get(key)
-        if asked is None or (asked.answered_at and time.monotonic() - asked.answered_at > self._fresh_seconds):
-            asked = _Asked(asyncio.ensure_future(_run(ask)))
-            self._asked[key] = asked
-            asked.task.add_done_callback(lambda task: self._done(key, task))
-            while len(self._asked) > ANSWERS_MAX:
-                self._asked.popitem(last=False)
+        if asked is None or (asked.answered_at and self._clock() - asked.answered_at > GIVEN_SECONDS_MAX):
+            asked = self._ask(key, ask)
+        elif asked.answered_at:
+            if self._clock() - asked.answered_at > FRESH_SECONDS and asked.newer is None:
+                asked.newer = self._renew(key, asked, ask)
+            known: Answer = asked.task.result()
+            return known
         asked.waiting += 1
         try:
             answer: Answer = await asyncio.shield(asked.task)
@@ -47,21 +52,46 @@ class SharedAnswers:
             asked.waiting -= 1
             if asked.waiting == 0 and not asked.task.done():
                 asked.task.cancel()
-                self._forget(key, asked.task)
+                self._forget(key, asked)
 
-    def _done(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        asked = self._asked.get(key)
-        if asked is None or asked.task is not task:
-            return
+    async def stop(self) -> None:
+        """Cancel the questions that are asked ahead of need."""
+        newer = [asked.newer for asked in self._asked.values() if asked.newer is not None]
+        self._asked.clear()
+        for task in newer:
+            task.cancel()
+        await asyncio.gather(*newer, return_exceptions=True)
+
+    def _ask(self, key: Hashable, ask: Callable[[], Awaitable[Any]]) -> _Asked:
+        asked = self._asked[key] = _Asked(asyncio.ensure_future(_run(ask)))
+        asked.task.add_done_callback(lambda _task: self._done(key, asked))
+        while len(self._asked) > ANSWERS_MAX:
+            _, oldest = self._asked.popitem(last=False)
+            if oldest.newer is not None:
+                oldest.newer.cancel()
+        return asked
+
+    def _renew(self, key: Hashable, old: _Asked, ask: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
+        """Ask for a newer answer, which takes the old one's place when it is there."""
+        newer = _Asked(asyncio.ensure_future(_run(ask)))
+
+        def done(_task: object) -> None:
+            if self._asked.get(key) is old:
+                self._asked[key] = newer
+            self._done(key, newer)
+
+        newer.task.add_done_callback(done)
+        return newer.task
+
+    def _done(self, key: Hashable, asked: _Asked) -> None:
         # Taking the exception also keeps asyncio from logging that nobody did.
-        if task.cancelled() or task.exception() is not None:
-            self._forget(key, task)
+        if asked.task.cancelled() or asked.task.exception() is not None:
+            self._forget(key, asked)
         else:
-            asked.answered_at = time.monotonic()
+            asked.answered_at = self._clock()
 
-    def _forget(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        asked = self._asked.get(key)
-        if asked is not None and asked.task is task:
+    def _forget(self, key: Hashable, asked: _Asked) -> None:
+        if self._asked.get(key) is asked:
             del self._asked[key]
 
 

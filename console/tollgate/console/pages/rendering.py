@@ -33,6 +33,12 @@ def environment() -> Environment:
     return made
 
 
+def compile_all() -> None:
+    """Compile every template now, so that nobody's first page waits for it."""
+    for name in environment().list_templates():
+        environment().get_template(name)
+
+
 def entries_for(request: Request, caller: Caller | None) -> list[Entry]:
     """The navigation of a caller: the rooms' entries that their role may see."""
     if caller is None:
