@@ -10,7 +10,6 @@ lost connection, a fenced producer or `kill -9` says nothing about a record.
 """
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -74,11 +73,13 @@ class FileEndings:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._notes: dict[str, Ending] = {}
-        with suppress(FileNotFoundError):
-            try:
-                self._notes = msgspec.json.decode(path.read_bytes(), type=dict[str, Ending])
-            except (ValueError, RecursionError, OSError) as error:
-                log.warning("notes of earlier endings cannot be read and are left out", error=type(error).__name__)
+        try:
+            self._notes = msgspec.json.decode(path.read_bytes(), type=dict[str, Ending])
+        except FileNotFoundError:
+            # As at every first start.
+            pass
+        except (ValueError, RecursionError, OSError) as error:
+            log.warning("notes of earlier endings cannot be read and are left out", error=type(error).__name__)
 
     def of(self, tp: TopicPartition) -> Ending | None:
         return self._notes.get(_name(tp))
