@@ -60,7 +60,7 @@ class Wire:
         return future
 
 
-def _in_its_turn(_seconds: float, call: Callable[[], None]) -> None:
+def _in_its_turn(_nanoseconds: int, call: Callable[[], None]) -> None:
     """The simulation decides when each callback runs, and with it how much time has passed."""
     asyncio.get_running_loop().call_soon(call)
 

@@ -18,7 +18,7 @@ log = structlog.get_logger("tollgate.ledger")
 
 FATAL_EXIT: Final = 70
 
-Later = Callable[[float, Callable[[], None]], object]
+Later = Callable[[int, Callable[[], None]], object]
 Fatal = Callable[[str, BaseException | None], NoReturn]
 
 
@@ -31,10 +31,10 @@ def fatal(why: str, error: BaseException | None = None) -> NoReturn:
     os._exit(FATAL_EXIT)
 
 
-def later(seconds: float, call: Callable[[], None]) -> None:
+def later(nanoseconds: int, call: Callable[[], None]) -> None:
     """Have something called by the running loop; at once when the time is past."""
-    if seconds > 0:
-        asyncio.get_running_loop().call_later(seconds, call)
+    if nanoseconds > 0:
+        asyncio.get_running_loop().call_later(nanoseconds / 10**9, call)
     else:
         call()
 
