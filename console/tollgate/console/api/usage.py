@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, Field
 
 from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.restriction import restriction_of
 from tollgate.console.ingest import UnavailableError
 from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
-from tollgate.console.usage_bodies import EVENTS_MAX, Event, NoJsonError, Refused, TooManyError, read_events
+from tollgate.console.usage_bodies import EVENTS_MAX, Event, NoJsonError, Reason, Refused, TooManyError, read_events
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.refusals import RefusalReason
 from tollgate.schemas.usage_event import UsageData
 from tollgate.sdk.publisher import new_id
 
@@ -29,10 +29,10 @@ _EXAMPLE: Final = {
 
 
 class RefusedEvent(BaseModel):
-    """An event that was not taken, because the worker would refuse it."""
+    """An event that was not taken: the worker would refuse it, or it is of another org than the token."""
 
     index: int = Field(description="its place in the list, from 0", examples=[3])
-    reason: RefusalReason = Field(description="as in a dead letter, for programs")
+    reason: Reason = Field(description="as in a dead letter, or `not_allowed`; for programs")
     error: str = Field(
         description="the field and what is wrong with it, for people",
         examples=["data.usage.input_tokens: must not be negative"],
@@ -119,7 +119,8 @@ async def report_usage(
 ) -> UsageAnswer:
     """Take one usage event or a list of at most 1,000, and answer when Kafka has stored them.
 
-    Events that the worker would refuse are left out and told by their index; the others are counted. After a 503
+    Events that the worker would refuse are left out and told by their index; the others are counted. A token of an org
+    reports usage of this org alone: events without `org` get it, and those of another org are refused. After a 503
     some events may be stored: send the same request again, with the ids that the answer tells or with the same
     `Idempotency-Key`, and each is counted once.
     """
@@ -133,7 +134,7 @@ async def report_usage(
 
     now = format_instant(time.time_ns() // 1_000_000)
     try:
-        read = list(read_events(await request.body(), now, made_id))
+        read = list(read_events(await request.body(), now, made_id, restriction_of(caller).org))
     except NoJsonError:
         raise Problem(400, "not_json", "The body must be a JSON object or a list of them.") from None
     except TooManyError:
@@ -161,7 +162,7 @@ def derived_id(who: str, key: str, index: int) -> str:
 def _answer(events: list[Event], refused: list[Refused]) -> UsageAnswer:
     return UsageAnswer(
         accepted=len(events),
-        refused=[RefusedEvent(index=r.place, reason=r.refusal.reason, error=r.refusal.error) for r in refused],
+        refused=[RefusedEvent(index=r.place, reason=r.reason, error=r.error) for r in refused],
         made=[MadeEvent(index=event.place, id=event.id, time=event.time) for event in events if event.made],
     )
 
