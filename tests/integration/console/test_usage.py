@@ -97,7 +97,7 @@ async def test_a_token_of_an_org_reports_usage_of_this_org_alone(settings: Setti
         "made": [],
     }
     alone = await client.post(USAGE, json=other)
-    assert (alone.status_code, alone.json()["detail"]) == (422, f"No event was taken. Event 0: {error}.")
+    assert (alone.status_code, alone.json()["detail"]) == (422, f"The event was not taken: {error}.")
     values = [json.loads(record.value) for record in await in_topic(settings)]
     assert {(value["id"], value["data"]["org"]) for value in values} == {("bare", "acme"), ("own", "acme")}
 

@@ -2,7 +2,7 @@
 
 import time
 from hashlib import blake2b
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, Field
@@ -55,6 +55,20 @@ class UsageAnswer(BaseModel):
     made: list[MadeEvent] = Field(description="ids and times that were made here")
 
 
+class NoneTaken(ProblemBody):
+    """No event was taken: the answer's `error` is `all_refused`, and `detail` names the first field that is wrong."""
+
+    accepted: Literal[0] = Field(0, description="none")
+    refused: list[RefusedEvent] = Field(description="every event, with what is wrong with it")
+    made: list[MadeEvent] = Field(description="always empty")
+
+
+class NotStored(ProblemBody):
+    """Kafka did not acknowledge every event: `error` is `kafka_unavailable`. Some may be stored."""
+
+    made: list[MadeEvent] = Field(description="repeat the events under these ids and times")
+
+
 class UsageEventBody(BaseModel):
     """A CloudEvent as in the usage topic. `specversion`, `type`, `id` and `time` may be left out."""
 
@@ -100,8 +114,14 @@ def _schemas() -> dict[str, Any]:
         400: {"model": ProblemBody, "description": "The body is no JSON."},
         401: {"model": ProblemBody, "description": "No valid token."},
         403: {"model": ProblemBody, "description": "The role may not do this."},
-        422: {"model": ProblemBody, "description": "No event is valid, or there are more than 1,000."},
-        503: {"model": ProblemBody, "description": "Kafka did not acknowledge the events: repeat the request."},
+        422: {
+            "model": NoneTaken | ProblemBody,
+            "description": "Every event was refused, as `refused` tells; or there are more than 1,000.",
+        },
+        503: {
+            "model": NotStored | ProblemBody,
+            "description": "Kafka did not acknowledge the events: repeat the request.",
+        },
     },
 )
 async def report_usage(
@@ -120,7 +140,8 @@ async def report_usage(
     """Take one usage event or a list of at most 1,000, and answer when Kafka has stored them.
 
     Events that the worker would refuse are left out and told by their index; the others are counted. A token of an org
-    reports usage of this org alone: events without `org` get it, and those of another org are refused. After a 503
+    reports usage of this org alone: events without `org` get it, and those of another org are refused. When not one
+    event is left, the answer is 422 with the same `accepted` and `refused`. After a 503
     some events may be stored: send the same request again, with the ids that the answer tells or with the same
     `Idempotency-Key`, and each is counted once.
     """
@@ -142,8 +163,8 @@ async def report_usage(
     answer = _answer([found for found in read if isinstance(found, Event)], [r for r in read if isinstance(r, Refused)])
     if answer.refused and not answer.accepted:
         first = answer.refused[0]
-        more = answer.model_dump(mode="json")
-        raise Problem(422, "all_refused", f"No event was taken. Event {first.index}: {first.error}.", **more)
+        told = "The event was not taken" if len(read) == 1 else f"No event was taken; event {first.index}"
+        raise Problem(422, "all_refused", f"{told}: {first.error}.", **answer.model_dump(mode="json"))
     try:
         await parts.ingest.publish((found.user, found.value) for found in read if isinstance(found, Event))
     except UnavailableError as error:
