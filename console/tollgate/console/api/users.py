@@ -113,18 +113,25 @@ async def user_answer(parts: Parts, restriction: Restriction, user: str) -> User
     scope = scope_of(Dimension.USER, user)
     # An org's people see what a user spent in the org; the user's flag and budgets are about all that they spent.
     is_whole = not restriction.org
-    flag = parts.live.flag(scope) if is_whole else None
-    ok = FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
     return UserAnswer(
         user=user,
         month=SumOf.of(found.month),
         lifetime=SumOf.of(found.lifetime),
         cards=[CardOf.model_validate(Card._asdict(card)) for card in found.cards],
         last_calls=[CountedEvent.of(call) for call in found.last_calls],
-        flag=FlagNow.of(flag, at_ms) if flag is not None else ok,
+        flag=flag_of(parts, restriction, user, at_ms),
         budgets=await _budgets(parts, scope, at_ms) if is_whole else [],
         as_of=format_instant(found.as_of_ms),
     )
+
+
+def flag_of(parts: Parts, restriction: Restriction, user: str, at_ms: int) -> FlagNow:
+    """The user's flag, which is known from Kafka alone; `ok` for people of an org."""
+    scope = scope_of(Dimension.USER, user)
+    flag = parts.live.flag(scope) if not restriction.org else None
+    if flag is None:
+        return FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
+    return FlagNow.of(flag, at_ms)
 
 
 async def _budgets(parts: Parts, scope: str, at_ms: int) -> list[StandingNow]:
