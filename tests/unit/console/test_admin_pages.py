@@ -9,7 +9,8 @@ from tests.support.console import now_ms
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.live_console import LiveConsole
 
-from tollgate.console.pages.shown import path_part, price, spark
+from tollgate.console.amounts import price
+from tollgate.console.pages.shown import path_part, spark
 from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
 
