@@ -13,7 +13,7 @@ from tollgate.console.access.restriction import restriction_of
 from tollgate.console.live.in_words import sentence
 from tollgate.console.live.sight import Sight
 from tollgate.console.parts import Parts, TheParts
-from tollgate.console.problems import Problem, ProblemBody
+from tollgate.console.problems import Problem
 from tollgate.console.room import Room
 from tollgate.domain.budgets import Budget, Threshold
 from tollgate.domain.standings import (
@@ -32,12 +32,7 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.usage_values import UsdAmount
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 
 Name = Annotated[str, Field(max_length=NAME_CHARS_MAX, pattern=NAME_PATTERN)]
 

@@ -112,8 +112,6 @@ def _schemas() -> dict[str, Any]:
     openapi_extra=_BODY,
     responses={
         400: {"model": ProblemBody, "description": "The body is no JSON."},
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
         422: {
             "model": NoneTaken | ProblemBody,
             "description": "Every event was refused, as `refused` tells; or there are more than 1,000.",

@@ -8,11 +8,11 @@ from pydantic import ConfigDict, Field
 from tollgate.console.access.callers import Caller, Role
 from tollgate.console.access.restriction import restriction_of
 from tollgate.console.api.asking import ANSWERS, Reader, ThisMonth, now_ms
-from tollgate.console.api.events import CountedEvent
 from tollgate.console.api.flags import FlagNow
-from tollgate.console.api.sums import Answer, SignedUsd, SumOf
+from tollgate.console.api.sums import Answer, SumOf
 from tollgate.console.api.why import StandingNow
-from tollgate.console.numbers import Card, Restriction
+from tollgate.console.numbers import Card, CountedEvent, Restriction
+from tollgate.console.numbers.answers import SignedUsd
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem
 from tollgate.console.room import Room
@@ -118,7 +118,7 @@ async def user_answer(parts: Parts, restriction: Restriction, user: str) -> User
         month=SumOf.of(found.month),
         lifetime=SumOf.of(found.lifetime),
         cards=[CardOf.model_validate(Card._asdict(card)) for card in found.cards],
-        last_calls=[CountedEvent.of(call) for call in found.last_calls],
+        last_calls=found.last_calls,
         flag=flag_of(parts, restriction, user, at_ms),
         budgets=await _budgets(parts, scope, at_ms) if is_whole else [],
         as_of=format_instant(found.as_of_ms),

@@ -13,21 +13,15 @@ from tollgate.console.api.flags import FlagNow, ScopePath
 from tollgate.console.live.sight import Sight
 from tollgate.console.numbers import EventFilter, NumbersError, Range, UnavailableError
 from tollgate.console.parts import Parts, TheParts
-from tollgate.console.problems import ProblemBody
 from tollgate.console.room import Room
 from tollgate.domain.standings import BudgetStanding, standing
 from tollgate.domain.why import Why
 from tollgate.domain.windows import window_start
-from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import Action, AlertLevel, Flag, FlagState, Instant, Measure, Percent, Usd, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_scope
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "This caller may not see it."},
-    }
-)
+router = APIRouter()
 
 # A flag tells for itself; the events are worth a short wait.
 _EVENTS_SECONDS_MAX: Final = 3.0
@@ -178,20 +172,7 @@ async def _last_events(parts: Parts, caller: Caller, flag: Flag, now_ms: int, li
             page = await parts.numbers.events(restriction_of(caller), wanted, limit)
     except TimeoutError:
         raise UnavailableError("ClickHouse did not answer in time.") from None
-    return [
-        LastEvent(
-            time=format_instant(row.time_ms),
-            event_id=row.event_id,
-            source=row.source,
-            user=row.user,
-            provider=row.provider,
-            model=row.model,
-            agent=row.agent,
-            cost_usd=row.cost_usd,
-            price_status=row.price_status,
-        )
-        for row in page.items
-    ]
+    return [LastEvent.model_validate(event, from_attributes=True) for event in page.items]
 
 
 ROOM: Final = Room("why", api=router)

@@ -3,11 +3,11 @@
 from decimal import Decimal
 from typing import Annotated, Final, NamedTuple
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.api.asking import now_ms
+from tollgate.console.access.callers import Caller, Role
+from tollgate.console.api.asking import Viewer, now_ms
 from tollgate.console.api.audit import AuditEntry
 from tollgate.console.api.budget_bodies import BudgetId
 from tollgate.console.api.budget_status import BudgetStatus, StatusPage, status_page
@@ -28,8 +28,6 @@ _CHANGES: Final = 20
 _IN_THE_TITLE: Final = frozenset({"scope", "window", "unit", "timezone"})
 # The slider of a monthly budget in dollars; small and large limits have one of their own.
 _SLIDER: Final = (100, 5_000, 50)
-
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 
 router = APIRouter()
 

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.callers import Caller, Role
 from tollgate.console.access.restriction import restriction_of
-from tollgate.console.api.asking import Reader, now_ms
+from tollgate.console.api.asking import Reader, Viewer, now_ms
 from tollgate.console.api.flags import FlagNow
 from tollgate.console.api.users import UserAnswer, UserPath, flag_of, seen, user_answer
 from tollgate.console.numbers import NumbersError, Shares
@@ -23,8 +23,6 @@ from tollgate.schemas.scopes import Dimension, scope_of
 
 # One screen of a person who looks for the most expensive.
 _SHOWN: Final = 50
-
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 
 router = APIRouter()
 
