@@ -24,6 +24,7 @@ from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.api import stream
 from tollgate.console.live.frames import frame
 from tollgate.console.pages import error_pages, overview, users
+from tollgate.console.pages.told import Told
 from tollgate.console.problems import Problem
 from tollgate.console.room import Room
 from tollgate.console.rooms import ROOMS
@@ -113,8 +114,9 @@ class Preview:
 
         @router.get("/preview/user")
         def _user(request: Request, caller: Viewer, name: str = "u-4812", data: str = "full") -> HTMLResponse:
-            answer = examples.user(name) if data == "full" else None
-            return users.user_page(request, caller, name, answer, "ClickHouse does not answer.", own=False)
+            answer = examples.user(name)
+            found = Told(answer) if data == "full" else Told(None, "ClickHouse does not answer.")
+            return users.user_page(request, caller, name, answer.flag, found, own=False)
 
         @router.get("/preview/users")
         def _users(request: Request, caller: Viewer) -> HTMLResponse:

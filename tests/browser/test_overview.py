@@ -11,7 +11,7 @@ from tests.browser.conftest import DESKTOP, PHONE, TABLET, Open, faults_of
 from tests.browser.previews import Preview
 from tests.waiting import wait_until
 
-from tollgate.console.pages import shown
+from tollgate.console.amounts import count, money
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
 
@@ -285,4 +285,4 @@ def test_amounts_read_alike_from_the_server_and_the_script(open_tab: Open) -> No
         " return all.map((one) => [money(one), count(one)]); }",
         amounts,
     )
-    assert script == [[shown.money(one), shown.count(one)] for one in amounts]
+    assert script == [[money(one), count(one)] for one in amounts]

@@ -33,6 +33,7 @@ class ConsoleProcess:
     address: str
     tokens: dict[Role, str]
     log: Path
+    pid: int
 
     def get(self, path: str, role: Role = Role.ADMIN) -> Any:
         """The JSON answer to a request that must succeed."""
@@ -48,7 +49,7 @@ class ConsoleProcess:
 @contextlib.contextmanager
 def console_process(settings: Settings, directory: Path, **more: str) -> Iterator[ConsoleProcess]:
     """`tollgate console` until it is left. `more` are further settings, such as `console_requests_per_minute`."""
-    tokens = _tokens()
+    tokens = {role: token_of(role) for role in Role}
     (port,) = free_ports(1)
     given = {name: str(getattr(settings, name)) for name in _GIVEN} | {"console_port": str(port)} | more
     given["jwt_secret"] = _SECRET
@@ -61,16 +62,15 @@ def console_process(settings: Settings, directory: Path, **more: str) -> Iterato
         )
     try:
         assert wait_for(process, lambda: _is_ready(address), START_SECONDS_MAX), log.read_text(errors="replace")
-        yield ConsoleProcess(address, tokens, log)
+        yield ConsoleProcess(address, tokens, log, process.pid)
     finally:
         stop_child(process)
 
 
-def _tokens() -> dict[Role, str]:
-    """JWTs: a search that revokes every token that it finds does not end with its own."""
-    key = OctKey.import_key(_SECRET)
-    lasts = int(time.time()) + 3600
-    return {role: jwt.encode({"alg": "HS256"}, {"sub": USER, "role": role.value, "exp": lasts}, key) for role in Role}
+def token_of(role: Role, user: str = USER) -> str:
+    """A JWT of this user: a search that revokes every token that it finds does not end with its own."""
+    claims = {"sub": user, "role": role.value, "exp": int(time.time()) + 3600}
+    return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(_SECRET))
 
 
 def _is_ready(address: str) -> bool:

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 import structlog
 
 from tollgate.console.live import Live
+from tollgate.console.live.held_flags import FlagNumbers
+from tollgate.console.live.held_spend import WindowSum
 from tollgate.console.numbers import Numbers, NumbersError, SpendKey
 from tollgate.console.numbers.spends import SCOPES_MAX
 from tollgate.domain.budgets import Budget
@@ -16,12 +18,12 @@ from tollgate.domain.standings import measured
 from tollgate.domain.windows import window_start
 from tollgate.schemas.amounts import parse_amount, parse_usd
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Flag, SpendRecord
+from tollgate.schemas.outputs import WindowKind
 
 log = structlog.get_logger("tollgate.console")
 
-# Of so many sums some milliseconds are made; then others have their turn.
-_TURN: Final = 500
+TURN: Final = 500
+"""Of so many sums some milliseconds are made; then others have their turn."""
 
 
 class Wanted(NamedTuple):
@@ -33,32 +35,39 @@ class Wanted(NamedTuple):
 
 @dataclass(slots=True)
 class BudgetSums:
-    """Values by budget and scope, as of `as_of_ms`."""
+    """Values by budget and scope, in the windows of `now_ms`. Sums are by scope and kind of window."""
 
     now_ms: int
-    as_of_ms: int
-    records: dict[SpendKey, SpendRecord | Spend] = field(default_factory=dict)
+    in_memory: dict[tuple[str, WindowKind], WindowSum] = field(default_factory=dict)
+    asked: dict[SpendKey, Spend] = field(default_factory=dict)
     unknown: set[SpendKey] = field(default_factory=set)
-    flags: dict[str, Flag] = field(default_factory=dict)
+    flags: dict[str, FlagNumbers] = field(default_factory=dict)
+    starts: dict[WindowKind, tuple[int, str]] = field(init=False)
+    """When the window of each kind began, in milliseconds and as text: the same for all budgets."""
+
+    def __post_init__(self) -> None:
+        self.starts = {kind: (at := window_start(kind, self.now_ms), format_instant(at)) for kind in WindowKind}
 
     def value(self, budget: Budget, scope: str) -> int | None:
         """What the scope has spent in the budget's window of now, in the budget's unit. None: not known."""
-        start_ms = window_start(budget.window, self.now_ms)
-        key = SpendKey(scope, budget.window, start_ms)
-        told = self._by_flag(budget, scope, start_ms)
-        found = self.records.get(key)
-        # A flag is rewritten with every change of what it tells; ClickHouse is as far behind as its sink.
-        if told is not None:
-            return told
-        if key in self.unknown:
-            return None
-        return budget.measure(found) if isinstance(found, Spend) else measured(budget, found)
-
-    def _by_flag(self, budget: Budget, scope: str, start_ms: int) -> int | None:
         flag = self.flags.get(scope)
-        if flag is None or flag.spent is None or flag.window is None or flag.unit != budget.unit:
+        # A flag is rewritten with every change of what it tells; ClickHouse is as far behind as its sink.
+        if flag is not None and (told := self._by_flag(budget, flag)) is not None:
+            return told
+        held = self.in_memory.get((scope, budget.window))
+        if held is not None:
+            return measured(budget, held)
+        key = SpendKey(scope, budget.window, self.starts[budget.window][0])
+        found = self.asked.get(key)
+        if found is not None:
+            return budget.measure(found)
+        return None if key in self.unknown else 0
+
+    def _by_flag(self, budget: Budget, flag: FlagNumbers) -> int | None:
+        window = flag.window
+        if flag.spent is None or window is None or flag.unit != budget.unit:
             return None
-        if flag.window.kind is not budget.window or flag.window.start != format_instant(start_ms):
+        if window.kind != budget.window.value or window.start != self.starts[budget.window][1]:
             return None
         parse = parse_usd if budget.unit == "usd" else parse_amount
         return -parse(flag.spent[1:]) if flag.spent.startswith("-") else parse(flag.spent)
@@ -69,23 +78,22 @@ async def budget_sums(live: Live, numbers: Numbers, wanted: Iterable[Wanted], no
 
     Of more than 20,000 scopes that only ClickHouse knows, the last ones are unknown.
     """
-    fresh = live.freshness("spend")
-    sums = BudgetSums(now_ms, fresh.as_of_ms or now_ms)
+    is_read = live.freshness("spend").as_of_ms > 0
+    sums = BudgetSums(now_ms)
     asked: dict[SpendKey, None] = {}
     units: set[str] = set()
     for at, (budget, scope) in enumerate(wanted, 1):
-        if at % _TURN == 0:
+        if at % TURN == 0:
             await asyncio.sleep(0)
-        key = SpendKey(scope, budget.window, window_start(budget.window, now_ms))
-        flag = live.flag(scope)
+        flag = live.flag_numbers(scope)
         if flag is not None:
             sums.flags[scope] = flag
-        if fresh.as_of_ms and live.knows(*key):
-            record = live.spend(*key)
-            if record is not None:
-                sums.records[key] = record
+        start_ms, start = sums.starts[budget.window]
+        held = live.sum(scope, budget.window, start) if is_read else None
+        if held is not None:
+            sums.in_memory[scope, budget.window] = held
         else:
-            asked[key] = None
+            asked[SpendKey(scope, budget.window, start_ms)] = None
             units.add(budget.unit)
     await _ask(numbers, list(asked), units - {"usd", "events"}, sums)
     return sums
@@ -99,7 +107,7 @@ async def _ask(numbers: Numbers, asked: list[SpendKey], units: set[str], sums: B
     if not keys:
         return
     try:
-        sums.records |= await numbers.spends_of(keys, units)
+        sums.asked |= await numbers.spends_of(keys, units)
     except NumbersError as error:
         log.warning("what scopes have spent is not known", error=str(error))
         sums.unknown.update(keys)

@@ -1,13 +1,13 @@
 """Changes of control records by a request: who, why, of which version, and once."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import Header, Query
+from fastapi import Depends, Header, Query, Response
 
 from tollgate.console.access.callers import Caller
-from tollgate.console.idempotency import repeated, store_key
-from tollgate.console.problems import Problem
-from tollgate.console.versions import conflict, expected_version, required_version, tag
+from tollgate.console.idempotency import IdempotencyKey, repeated, store_key
+from tollgate.console.problems import Problem, ProblemBody
+from tollgate.console.versions import IfMatch, conflict, expected_version, required_version, tag
 from tollgate.control import (
     Changed,
     ControlStore,
@@ -34,27 +34,95 @@ OnlyNew = Annotated[
 ]
 
 
+ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    409: {"model": ProblemBody, "description": "Somebody else changed it: `version`, `changed_by`, `changed_at`."},
+    428: {"model": ProblemBody, "description": "There is one: send If-Match to change or remove this version."},
+    503: {"model": ProblemBody, "description": "Kafka is away."},
+}
+"""Error answers of every route that changes a record."""
+
+
+class Conditions(NamedTuple):
+    """The headers of a change: of which version, only when there is none, and once."""
+
+    if_match: str | None
+    idempotency_key: str | None
+    only_new: str | None = None
+
+
+async def _of_a_version(if_match: IfMatch = None, idempotency_key: IdempotencyKey = None) -> Conditions:
+    return Conditions(if_match, idempotency_key)
+
+
+async def _or_new(
+    if_match: IfMatch = None, only_new: OnlyNew = None, idempotency_key: IdempotencyKey = None
+) -> Conditions:
+    return Conditions(if_match, idempotency_key, only_new)
+
+
+OfAVersion = Annotated[Conditions, Depends(_of_a_version)]
+"""`If-Match` and `Idempotency-Key`."""
+OrNew = Annotated[Conditions, Depends(_or_new)]
+"""These, and `If-None-Match: *`."""
+
+
 async def put_record(
     control: ControlStore,
     caller: Caller,
+    response: Response,
     key: str,
     value: dict[str, Any],
-    name: str,
-    *,
     reason: str,
-    if_match: str | None,
-    if_none_match: str | None = None,
-    idempotency_key: str | None = None,
+    asked: Conditions,
+    *,
+    name: str,
 ) -> Changed:
-    """Create the record, or replace the version in If-Match. `name` is what its kind is called, such as `budget`.
+    """Create the record, or replace the version in If-Match, and set the ETag of the answer. `name` is what the kind of
+    the record is called, such as `budget`.
 
     Raises Problem: 428 when there is one and neither header is given, 412 with If-None-Match, 409 when the version is
     another one, 422.
     """
-    if if_match is not None and if_none_match is not None:
+    if asked.if_match is not None and asked.only_new is not None:
         raise Problem(422, "invalid_if_match", "Send If-Match or If-None-Match, not both.")
     # Without If-Match there must be none. The store knows whether this very request has made it already.
-    expected = 0 if if_match is None else expected_version(if_match, control.get(key), name)
+    expected = 0 if asked.if_match is None else expected_version(asked.if_match, control.get(key), name)
+    try:
+        changed = await _change(control, caller, "PUT", key, value, reason, asked, expected)
+    except VersionConflictError as error:
+        raise (_exists(error, name, asked) if asked.if_match is None else conflict(error, name)) from None
+    response.headers["ETag"] = tag(changed.version)
+    return changed
+
+
+async def remove_record(
+    control: ControlStore, caller: Caller, key: str, reason: str, asked: Conditions, *, name: str
+) -> None:
+    """Remove the version in If-Match. Raises Problem: 404, 428 without If-Match, 409, 422."""
+    held = control.get(key)
+    if held is not None:
+        expected = required_version(asked.if_match, held, name)
+    else:
+        # Perhaps an earlier request with the same Idempotency-Key has removed it: the store knows.
+        expected = 0 if asked.if_match is None else expected_version(asked.if_match, held, name)
+    try:
+        await _change(control, caller, "DELETE", key, None, reason, asked, expected)
+    except NoRecordError:
+        raise unknown(name) from None
+    except VersionConflictError as error:
+        raise (conflict(error, name) if error.held is not None else unknown(name)) from None
+
+
+async def _change(
+    control: ControlStore,
+    caller: Caller,
+    method: str,
+    key: str,
+    value: dict[str, Any] | None,
+    reason: str,
+    asked: Conditions,
+    expected: int,
+) -> Changed:
     try:
         return await control.change(
             key,
@@ -62,50 +130,10 @@ async def put_record(
             actor=caller.name,
             reason=reason,
             expect_version=expected,
-            idempotency_key=store_key(caller, idempotency_key),
-            request=_request("PUT", key, value, reason, if_match),
+            idempotency_key=store_key(caller, asked.idempotency_key),
+            # The same request is known again, whatever the record has become meanwhile.
+            request=repr((method, key, value, reason, asked.if_match)),
         )
-    except VersionConflictError as error:
-        if if_match is None:
-            raise _exists(error, name, if_none_match) from None
-        raise conflict(error, name) from None
-    except RepeatedKeyError:
-        raise repeated() from None
-    except InvalidRecordError as error:
-        raise Problem(422, "invalid_request", f"{error}") from None
-
-
-async def remove_record(
-    control: ControlStore,
-    caller: Caller,
-    key: str,
-    name: str,
-    *,
-    reason: str,
-    if_match: str | None,
-    idempotency_key: str | None = None,
-) -> Changed:
-    """Remove the version in If-Match. Raises Problem: 404, 428 without If-Match, 409, 422."""
-    held = control.get(key)
-    if held is not None:
-        expected = required_version(if_match, held, name)
-    else:
-        # Perhaps an earlier request with the same Idempotency-Key has removed it: the store knows.
-        expected = 0 if if_match is None else expected_version(if_match, held, name)
-    try:
-        return await control.change(
-            key,
-            None,
-            actor=caller.name,
-            reason=reason,
-            expect_version=expected,
-            idempotency_key=store_key(caller, idempotency_key),
-            request=_request("DELETE", key, None, reason, if_match),
-        )
-    except NoRecordError:
-        raise unknown(name) from None
-    except VersionConflictError as error:
-        raise (conflict(error, name) if error.held is not None else unknown(name)) from None
     except RepeatedKeyError:
         raise repeated() from None
     except InvalidRecordError as error:
@@ -117,11 +145,11 @@ def unknown(name: str) -> Problem:
     return Problem(404, "not_found", f"There is no {name} of this id.")
 
 
-def _exists(error: VersionConflictError, name: str, if_none_match: str | None) -> Problem:
+def _exists(error: VersionConflictError, name: str, asked: Conditions) -> Problem:
     held = error.held
     more: dict[str, Any] = {"version": error.found, **_who(held)}
     headers = {"ETag": tag(error.found)}
-    if if_none_match is not None:
+    if asked.only_new is not None:
         return Problem(412, "exists", f"There is a {name} of this id already.", headers=headers, **more)
     detail = f'There is a {name} of this id. Send If-Match: "{error.found}" to change it.'
     return Problem(428, "version_required", detail, headers=headers, **more)
@@ -129,8 +157,3 @@ def _exists(error: VersionConflictError, name: str, if_none_match: str | None) -
 
 def _who(held: Held | None) -> dict[str, str]:
     return {} if held is None else {"changed_by": held.actor, "changed_at": held.updated_at}
-
-
-def _request(method: str, key: str, value: dict[str, Any] | None, reason: str, if_match: str | None) -> str:
-    """What is asked for, so that the same request is known again whatever the record has become meanwhile."""
-    return repr((method, key, value, reason, if_match))

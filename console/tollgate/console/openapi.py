@@ -173,7 +173,7 @@ def _complete_answers(operation: dict[str, Any]) -> None:
     for status, answer in answers.items():
         headers = ["X-Request-Id"]
         if status == "default" or status >= "400":
-            answer["content"] = _ERROR
+            answer["content"] = _problem(answer)
             headers += ["Retry-After"] if status in ("429", "503") else []
         else:
             headers += ["RateLimit", "RateLimit-Policy"]
@@ -183,6 +183,14 @@ def _complete_answers(operation: dict[str, Any]) -> None:
         if status == "422" and answer["description"] == "Validation Error":
             answer["description"] = _INVALID
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _problem(answer: dict[str, Any]) -> dict[str, Any]:
+    """The body of an error: a problem, or what the route says of it when it has more members."""
+    schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+    if not schema or any(schema.get("$ref") == _REFERENCE + name for name in _UNUSED):
+        return _ERROR
+    return {PROBLEM_JSON: {"schema": schema}}
 
 
 def _require_what_is_always_there(document: dict[str, Any]) -> None:

@@ -24,7 +24,17 @@ REQUEST_SECONDS_MAX: Final = 10
 KEEP_ALIVE_SECONDS: Final = 15
 # A page or an export that is under way at SIGTERM may end within this.
 STOP_SECONDS_MAX: Final = 5
-_BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_BUSY_BODY: Final = ProblemBody(
+    title=HTTPStatus.SERVICE_UNAVAILABLE.phrase,
+    status=HTTPStatus.SERVICE_UNAVAILABLE,
+    error="too_many_connections",
+    detail="Too many connections are open, and none of them is idle. Try again in a second.",
+    request_id="",
+).model_dump_json()
+_BUSY: Final = (
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    f"Content-Type: {PROBLEM_JSON}\r\nContent-Length: {len(_BUSY_BODY)}\r\n\r\n{_BUSY_BODY}"
+).encode()
 
 
 def server_config(app: ASGIApp, settings: Settings, **changes: Any) -> uvicorn.Config:

@@ -1,12 +1,12 @@
 """What a caller sends to `POST /usage`, as records for the usage topic: one event or a list, whole or abbreviated."""
 
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from tollgate.schemas.refusals import Refusal
-from tollgate.schemas.usage_codec import decode_usage_event
+from tollgate.schemas.refusals import Refusal, RefusalReason
+from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_limits import EVENT_TYPE, SPEC_VERSION
 
 EVENTS_MAX: Final = 1000
@@ -20,6 +20,9 @@ _many: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _NULL: Final = b"null"
+
+Reason = RefusalReason | Literal["not_allowed"]
+"""Why an event is refused: as in a dead letter, or `not_allowed` for an event of another org than the caller's."""
 
 
 class Event(NamedTuple):
@@ -37,10 +40,14 @@ class Event(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """An event that the worker would refuse, for the same reason."""
+    """An event that the worker would refuse, for the same reason; or one that the caller may not report.
+
+    `error` starts with the field's path, as in a `Refusal`.
+    """
 
     place: int
-    refusal: Refusal
+    reason: Reason
+    error: str
 
 
 class NoJsonError(ValueError):
@@ -51,11 +58,12 @@ class TooManyError(ValueError):
     """The body is a list of more than 1,000 events."""
 
 
-def read_events(body: bytes, now: str, new_id: Callable[[int], str]) -> Iterator[Event | Refused]:
+def read_events(body: bytes, now: str, new_id: Callable[[int], str], org: str = "") -> Iterator[Event | Refused]:
     """Every event of the body in order. `now` is the time, and `new_id(index)` the id, of an event without its own.
 
     An event is a CloudEvent as in the usage topic, or one without `specversion` and `type`, or one whose data stands
-    beside its `source` and `subject`. Raises NoJsonError or TooManyError at once, before anything is yielded.
+    beside its `source` and `subject`. With an `org`, events without one are of this org, and those of another org are
+    refused. Raises NoJsonError or TooManyError at once, before anything is yielded.
     """
     try:
         documents = _many(body) if body.lstrip(_SPACE).startswith(b"[") else [_one(body)]
@@ -63,14 +71,20 @@ def read_events(body: bytes, now: str, new_id: Callable[[int], str]) -> Iterator
         raise NoJsonError from None
     if len(documents) > EVENTS_MAX:
         raise TooManyError
-    return (_read(index, bytes(document), now, new_id) for index, document in enumerate(documents))
+    return (_read(index, bytes(document), now, new_id, org) for index, document in enumerate(documents))
 
 
-def _read(index: int, document: bytes, now: str, new_id: Callable[[int], str]) -> Event | Refused:
+def _read(index: int, document: bytes, now: str, new_id: Callable[[int], str], org: str) -> Event | Refused:
     value, made = _completed(index, document, now, new_id)
     event = decode_usage_event(value)
+    if isinstance(event, EventRecord) and org and not event.data.org:
+        value = _with_org(value, org)
+        # The org may take it above the size of an event.
+        event = decode_usage_event(value)
     if isinstance(event, Refusal):
-        return Refused(index, event)
+        return Refused(index, event.reason, event.error)
+    if org and event.data.org != org:
+        return Refused(index, "not_allowed", f"data.org: must be {org} or absent, for this token is of that org alone")
     return Event(index, event.subject, event.id, event.time, value, made)
 
 
@@ -92,3 +106,10 @@ def _completed(index: int, document: bytes, now: str, new_id: Callable[[int], st
     if "time" not in given:
         made["time"] = now
     return _encode({"specversion": SPEC_VERSION, "type": EVENT_TYPE, **made, **given}), bool(made)
+
+
+def _with_org(value: bytes, org: str) -> bytes:
+    """A valid event, with this org in its data."""
+    envelope = _members(value)
+    data = _members(envelope["data"])
+    return _encode(envelope | {"data": data | {"org": msgspec.Raw(_encode(org))}})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tollgate.domain.budgets import Budget, BudgetBook, Threshold, window_json
 from tollgate.domain.windows import window_end, window_start
@@ -10,6 +10,23 @@ from tollgate.schemas.amounts import NANO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import FlagState, SpendRecord, WindowKind
+
+
+class Summed(Protocol):
+    """A sum of the spend topic, whole or as much of it as budgets limit."""
+
+    @property
+    def spent_usd(self) -> str:
+        """US dollars as a decimal string."""
+
+    @property
+    def events(self) -> int:
+        """How many were counted."""
+
+    @property
+    def usage(self) -> Mapping[str, str]:
+        """Amounts by dimension, decimal strings."""
+
 
 BLOCKING = (FlagState.BLOCKED, FlagState.STOPPED)
 
@@ -83,7 +100,7 @@ def window_record(spend: SpendByWindow, kind: WindowKind, at_ms: int) -> tuple[i
     return start_ms, window_end(kind, start_ms), spend.get((kind.value, format_instant(start_ms)))
 
 
-def measured(budget: Budget, record: SpendRecord | None) -> int:
+def measured(budget: Budget, record: Summed | None) -> int:
     """The part of a sum that the budget limits, in the limit's own unit."""
     if record is None:
         return 0

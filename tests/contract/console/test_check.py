@@ -202,3 +202,37 @@ async def test_a_name_may_hold_anything(console: LiveConsole, service: httpx.Asy
     console.flag(f"user/{name}")
     found = await decision(service, user=name, estimate_usd="1")
     assert found["scope"] == f"user/{name}"
+
+
+async def test_a_token_of_an_org_asks_about_its_calls_alone(console: LiveConsole) -> None:
+    console.flag("org/acme", "warning", reason="threshold_reached", spent="90")
+    service = await console.as_role(Role.SERVICE, org="acme")
+    for asked in ({"user": "u-42"}, {"user": "u-42", "org": "acme"}):
+        found = await decision(service, **asked)
+        assert (found["scope"], found["state"], found["spent"]) == ("org/acme", "warning", "90")
+    for role in (Role.SERVICE, Role.ADMIN):
+        client = await console.as_role(role, org="acme")
+        answer = await client.post(CHECK, json={"user": "u-42", "org": "globex"})
+        assert (answer.status_code, answer.json()["error"]) == (403, "not_allowed")
+        assert answer.json()["detail"] == "This token may ask about calls of the org acme alone."
+    whole = await console.as_role(Role.SERVICE)
+    assert (await decision(whole, user="u-42"))["scope"] is None
+
+
+async def test_a_token_of_an_org_is_told_no_numbers_of_other_scopes(console: LiveConsole) -> None:
+    await console.budget("agent/SEO", "100", window=WindowKind.DAY)
+    console.spent("agent/SEO", "99.5", WindowKind.DAY, now_ms())
+    console.flag("user/u-9")
+    service = await console.as_role(Role.SERVICE, org="acme")
+    blocked = await decision(service, user="u-9")
+    denied = await decision(service, agent="SEO", estimate_usd="1")
+    for found, scope in ((blocked, "user/u-9"), (denied, "agent/SEO")):
+        assert (found["allowed"], found["scope"], found["http_status"]) == (False, scope, 429)
+        assert found["until"] is not None
+        assert found["limit"] is found["spent"] is found["budget"] is None
+    assert blocked["message"] == "user/u-9 is blocked."
+    assert denied["message"] == "1 usd more would pass the day limit of agent/SEO."
+    whole = await console.as_role(Role.SERVICE)
+    assert (await decision(whole, user="u-9"))["spent"] == "104.2"
+    told = (await decision(whole, agent="SEO", estimate_usd="1"))["message"]
+    assert told == "1 usd more would pass the day limit of agent/SEO: 99.5 of 100 usd, 99.50 %."

@@ -152,8 +152,11 @@ async def test_why_tells_the_budget_its_numbers_and_what_to_do(console: LiveCons
         f"raise it above 104.2: {raised}",
         "or remove it: tollgate budget remove agent/SEO:day:usd",
     ]
-    # ClickHouse is away: nothing is told of events, and nothing is taken for none.
-    assert (found["last_events"], found["last_events_from"]) == ([], "nowhere")
+    # ClickHouse is away: what happened last is not known, and that is no empty list.
+    assert (found["last_events"], found["last_events_from"]) == (None, "nowhere")
+    assert found["last_events_problem"].startswith("The last events are not known now. ClickHouse ")
+    unasked = await get(viewer, "/why/agent/SEO", events=0)
+    assert (unasked["last_events"], unasked["last_events_problem"]) == (None, None)
 
 
 async def test_why_does_not_take_what_it_does_not_know_for_nothing(
@@ -184,6 +187,7 @@ async def test_a_stop_of_the_company_is_why_and_its_numbers_are_not_a_users(cons
     told = await get(user, "/why/user/u1")
     assert (told["blocked_by"], told["http_status"], told["error"]) == ("global", 503, "spending_stopped")
     assert (told["budgets"], told["next_steps"], told["flag"]["spent"]) == ([], [], None)
+    assert (told["last_events"], told["last_events_problem"]) == (None, None)
 
 
 async def test_status_tells_what_is_away_within_its_time(console: LiveConsole, viewer: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """The console behind a real socket: connections that send nothing, heads without an end, bodies that are refused."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -110,9 +111,13 @@ async def test_when_all_connections_are_busy_a_new_one_is_told_to_wait() -> None
             connection[1].write(get(token, path="/api/v1/endless"))
         for connection in busy:
             assert (await head(connection)).startswith("HTTP/1.1 200")
-        answer = await head(await connect(port))
+        refused = await connect(port)
+        answer = await head(refused)
         assert answer.startswith("HTTP/1.1 503")
         assert "Retry-After: 1" in answer
+        told = json.loads(await asyncio.wait_for(refused[0].read(), 10))
+        assert (told["status"], told["error"]) == (503, "too_many_connections")
+        assert told["detail"] == "Too many connections are open, and none of them is idle. Try again in a second."
         busy[0][1].close()
         await is_served_again(port, token)
         for _, writer in busy:

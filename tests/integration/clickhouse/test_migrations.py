@@ -1,6 +1,7 @@
 """Migrations against a real engine."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -10,6 +11,7 @@ from tests.integration.clickhouse.stream import query
 from tests.waiting import wait_until
 
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.outputs import AlertKind
 from tollgate.sinks.clickhouse import MigrationError, connect, migrate, migration_states
 from tollgate.sinks.clickhouse.migrations import Migration, migrations, parse_migration
 
@@ -26,6 +28,7 @@ NAMES = [
     "008_estimated_prices.sql",
     "009_old_days_together.sql",
     "010_audit.sql",
+    "011_notes_of_flags.sql",
 ]
 PUBLIC = ["alerts", "audit", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
 
@@ -99,6 +102,28 @@ def test_a_file_that_failed_half_way_is_applied_from_its_start(empty: Settings) 
 def test_migrations_of_a_later_release_are_left_alone(empty: Settings) -> None:
     migrate(empty, known=[*migrations(), parse_migration("999_later.sql", "SELECT 1;\n")])
     assert migrate(empty) == []
+
+
+def test_flags_of_an_earlier_release_have_no_note_and_are_kept(empty: Settings) -> None:
+    migrate(empty, known=migrations()[:10])
+    command(empty, "INSERT INTO flag_records (scope, state, revision) VALUES ('global', 'stopped', 3)")
+    assert migrate(empty, known=migrations()[:11]) == ["011_notes_of_flags.sql"]
+    for view in ("flags", "flags_current"):
+        assert query(empty, f"SELECT scope, state, note, revision FROM {view}") == [("global", "stopped", "", 3)]
+
+
+def test_the_kinds_of_alerts_are_those_that_the_worker_writes(empty: Settings) -> None:
+    migrate(empty)
+    told = query(
+        empty,
+        "SELECT table, comment FROM system.columns WHERE database = currentDatabase() AND name = 'kind' "
+        "AND table IN ('alert_records', 'alerts', 'alerts_current')",
+    )
+    assert len(told) == 3
+    for table, comment in told:
+        # The names stand outside of the brackets that explain them.
+        names = re.findall(r"\w+", re.sub(r"\([^)]*\)", "", comment).replace(" or ", " "))
+        assert sorted(names) == sorted(AlertKind), table
 
 
 # Two events of two months, the first of them twice.

@@ -174,6 +174,19 @@ async def test_flags_keep_every_revision_and_show_the_current_one(tables: Settin
     ]
 
 
+async def test_a_stop_by_hand_says_who_and_why(tables: Settings) -> None:
+    stop = {
+        "scope": "global", "state": "stopped", "blocked": True, "action": "stop", "reason": "spending_stopped",
+        "since": "2026-11-21T10:00:00Z", "note": "cli:ann: an invoice of Globex", "revision": 1,
+    }  # fmt: skip
+    over = {**stop, "state": "ok", "blocked": False, "note": None, "revision": 2}
+    await publish(tables, record(Topic.FLAGS, "global", stop), record(Topic.FLAGS, "global", over))
+    async with sink(tables):
+        told = [("stopped", "cli:ann: an invoice of Globex"), ("ok", "")]
+        await shows(tables, "SELECT state, note FROM flags ORDER BY source_offset", told)
+    assert query(tables, "SELECT state, note, in_force FROM flags_current") == [("ok", "", False)]
+
+
 async def test_alerts_keep_every_revision_and_show_the_latest(tables: Settings) -> None:
     budget = {
         "key": "budget/b|user/u-1|month|2026-11-01T00:00:00Z",

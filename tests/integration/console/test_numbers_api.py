@@ -284,6 +284,7 @@ async def test_the_audit_tells_who_changed_what(console: LiveConsole, client: Cl
         {
             "id": "c1", "time": "2026-11-20T10:00:00Z", "actor": "cli:<b>alice</b>", "action": "set",
             "key": "budget/user/*:month:usd", "kind": "budget", "before": None, "after": {"limit": "5"},
+            "differences": [{"field": "limit", "name": "Limit", "before": "", "after": "$5.00"}],
             "reason": "=1+1", "version": 1,
         }
     ]  # fmt: skip

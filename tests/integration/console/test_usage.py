@@ -46,9 +46,9 @@ async def ingest(settings: Settings) -> AsyncIterator[Ingest]:
     await made.stop()
 
 
-async def service(ingest: Ingest) -> httpx.AsyncClient:
+async def service(ingest: Ingest, org: str = "") -> httpx.AsyncClient:
     console = ConsoleUnderTest([usage.ROOM], parts=SimpleNamespace(ingest=ingest))
-    return console.client(headers=bearer(await make_token(console.control, Role.SERVICE)))
+    return console.client(headers=bearer(await make_token(console.control, Role.SERVICE, org=org)))
 
 
 async def in_topic(settings: Settings) -> list[Any]:
@@ -83,6 +83,23 @@ async def test_good_events_are_taken_and_bad_ones_told_by_index(settings: Settin
         ("e1", "2026-11-21T10:00:00Z"),
         (made["id"], made["time"]),
     }
+
+
+async def test_a_token_of_an_org_reports_usage_of_this_org_alone(settings: Settings, ingest: Ingest) -> None:
+    client = await service(ingest, org="acme")
+    other = event("other", data={"org": "globex"})
+    answer = await client.post(USAGE, json=[event("bare"), other, event("own", data={"org": "acme"})])
+    assert answer.status_code == 202
+    error = "data.org: must be acme or absent, for this token is of that org alone"
+    assert answer.json() == {
+        "accepted": 2,
+        "refused": [{"index": 1, "reason": "not_allowed", "error": error}],
+        "made": [],
+    }
+    alone = await client.post(USAGE, json=other)
+    assert (alone.status_code, alone.json()["detail"]) == (422, f"The event was not taken: {error}.")
+    values = [json.loads(record.value) for record in await in_topic(settings)]
+    assert {(value["id"], value["data"]["org"]) for value in values} == {("bare", "acme"), ("own", "acme")}
 
 
 async def test_a_repeat_with_the_same_key_has_the_same_ids(settings: Settings, ingest: Ingest) -> None:

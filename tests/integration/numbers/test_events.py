@@ -44,15 +44,14 @@ async def test_a_filter_leaves_what_has_all_that_it_names(numbers: Numbers, want
 
 async def test_an_event_has_all_its_columns(numbers: Numbers) -> None:
     (event,) = (await numbers.events(EVERYTHING, EventFilter(event_id="b2"), 10)).items
-    assert event._asdict() | {"time_ms": 0} == {
-        "time_ms": 0, "event_id": "b2", "source": "test", "kind": "usage", "user": "bob", "org": "acme",
-        "service": "video", "provider": "", "model": "gen-3", "agent": "", "campaign": "", "feature": "",
+    assert event.model_dump() == {
+        "time": "2026-11-28T10:00:00Z", "event_id": "b2", "source": "test", "kind": "usage", "user": "bob",
+        "org": "acme", "service": "video", "provider": "", "model": "gen-3", "agent": "", "campaign": "", "feature": "",
         "product": "", "operation": "", "status": "success", "latency_ms": None, "resource_type": "",
         "resource_id": "", "request_id": "", "usage": {"video_seconds": "2.5"}, "options": {}, "cost_usd": "8",
         "retail_usd": "0", "price_id": "p", "price_status": "priced", "source_partition": 0, "source_offset": 4,
         "metadata": "{}",
     }  # fmt: skip
-    assert event.time_ms == parse_instant("2026-11-28T10:00:00Z")
 
 
 async def test_pages_neither_skip_nor_repeat_whatever_arrives_between(

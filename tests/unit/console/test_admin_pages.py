@@ -9,7 +9,8 @@ from tests.support.console import now_ms
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.live_console import LiveConsole
 
-from tollgate.console.pages.shown import path_part, price, spark
+from tollgate.console.amounts import price
+from tollgate.console.pages.shown import path_part, spark
 from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
 
@@ -134,6 +135,25 @@ async def test_only_analysts_see_single_calls(console: LiveConsole) -> None:
 async def test_the_page_of_a_user_is_another_one(console: LiveConsole) -> None:
     answer = await (await console.as_role(Role.VIEWER)).get("/scopes/user%2Fa%2Fb")
     assert (answer.status_code, answer.headers["location"]) == (303, "/users/a%2Fb")
+
+
+async def test_of_a_blocked_user_the_flag_is_shown_while_clickhouse_is_away(console: LiveConsole) -> None:
+    console.flag("user/ann")
+    console.flag("user/bob", "warning", percent="91.00")
+    viewer, ann = await console.as_role(Role.VIEWER), await console.as_role(Role.USER, user="ann")
+    of_org = await console.as_role(Role.ANALYST, org="acme")
+    unknown = "Usage, budgets and last calls Not known now ClickHouse cannot be reached"
+    blocked = "blocked. Calls are refused until the budget is reset or raised. $104.20 of $100.00"
+    for caller, path, told in (
+        (viewer, "/users/ann", f"ann is {blocked}"),
+        (ann, "/me", f"You are {blocked}"),
+        (viewer, "/users/bob", "Close to the limit. 91 % of $100.00"),
+    ):
+        shown = text_of((await caller.get(path)).text)
+        assert told in shown
+        assert unknown in shown
+    # What a user spent elsewhere is not the org's.
+    assert "blocked" not in text_of((await of_org.get("/users/ann")).text)
 
 
 @pytest.mark.parametrize("scope", ["nothing", "planet/x", "agent/", "agent/a\x1bb", "user/u+model/m" * 50])

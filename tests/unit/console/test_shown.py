@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from tollgate.console import amounts
 from tollgate.console.pages import shown
 
 
@@ -29,7 +30,7 @@ from tollgate.console.pages import shown
     ],
 )
 def test_money_is_never_cut_and_a_small_price_is_never_zero(amount: object, text: str) -> None:
-    assert shown.money(amount) == text
+    assert amounts.money(amount) == text
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_money_is_never_cut_and_a_small_price_is_never_zero(amount: object, text
     [("1.20", "1.2"), ("100", "100"), ("0.000025", "0.000025"), (Decimal("1E+3"), "1000"), (None, "")],
 )
 def test_exact_has_every_digit_and_no_exponent(value: object, text: str) -> None:
-    assert shown.exact(value) == text
+    assert amounts.exact(value) == text
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ from tests.support.usage import event
 from tollgate.console.usage_bodies import Event, NoJsonError, Refused, TooManyError, read_events
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
+from tollgate.schemas.usage_limits import EVENT_BYTES_MAX
 
 NOW = "2026-11-21T12:00:00.123Z"
 DATA = {"provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 1200, "output_tokens": 300}}
 
 
-def read(body: Any) -> list[Event | Refused]:
+def read(body: Any, org: str = "") -> list[Event | Refused]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return list(read_events(raw, NOW, lambda index: f"made-{index}"))
+    return list(read_events(raw, NOW, lambda index: f"made-{index}", org))
 
 
 def decoded(found: Event | Refused) -> EventRecord:
@@ -26,9 +27,9 @@ def decoded(found: Event | Refused) -> EventRecord:
     return record
 
 
-def reason(found: Event | Refused) -> tuple[int, RefusalReason, str]:
+def reason(found: Event | Refused) -> tuple[int, str, str]:
     assert isinstance(found, Refused), found
-    return found.place, found.refusal.reason, found.refusal.error
+    return found.place, found.reason, found.error
 
 
 def test_a_whole_event_is_passed_on_byte_by_byte() -> None:
@@ -128,3 +129,51 @@ def test_a_list_has_at_most_1000_events() -> None:
     with pytest.raises(TooManyError):
         read([event()] * 1001)
     assert read([]) == []
+
+
+@pytest.mark.parametrize("org", [{}, {"org": None}, {"org": ""}])
+def test_an_event_without_org_gets_that_of_the_caller(org: dict[str, Any]) -> None:
+    whole = event(data=org)
+    flat = {"source": "chat-api", "subject": "u-42", **DATA, **org}
+    for found in read([whole, flat, {"source": "s", "subject": "u", "data": DATA | org}], org='ac"me'):
+        assert decoded(found).data.org == 'ac"me'
+    (found,) = read(whole, org="acme")
+    assert isinstance(found, Event)
+    filled = json.loads(found.value)
+    assert filled["data"].pop("org") == "acme"
+    assert filled == event()
+
+
+def test_an_event_of_the_callers_org_is_passed_on_byte_by_byte() -> None:
+    raw = json.dumps(event(data={"org": "acme"}), indent=2).encode()
+    assert read(raw, org="acme") == [Event(0, "u1", "e1", "2026-11-21T10:00:00Z", raw, made=False)]
+
+
+@pytest.mark.parametrize("other", ["globex", "Acme", "acme ", "acme/x", "*"])
+def test_an_event_of_another_org_is_refused(other: str) -> None:
+    good, bad, flat = read(
+        [event(), event(data={"org": other}), {"source": "s", "subject": "u", **DATA, "org": other}], org="acme"
+    )
+    assert decoded(good).data.org == "acme"
+    told = "data.org: must be acme or absent, for this token is of that org alone"
+    assert [reason(bad), reason(flat)] == [(1, "not_allowed", told), (2, "not_allowed", told)]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "org"), [("acme", "globex", None), ("globex", "acme", "acme"), ("globex", "", "acme")]
+)
+def test_of_an_org_that_is_said_twice_the_one_that_the_worker_reads_counts(first: str, last: str, org: str) -> None:
+    twice = f'"org": "{first}", "\\u006frg": "{last}", "provider"'
+    raw = json.dumps(event()).replace('"provider"', twice).encode()
+    worker = decode_usage_event(raw)
+    assert not isinstance(worker, Refusal)
+    assert worker.data.org == last
+    (found,) = read(raw, org="acme")
+    assert (decoded(found).data.org if isinstance(found, Event) else None) == org
+
+
+def test_an_org_that_makes_an_event_too_large_refuses_it() -> None:
+    room = EVENT_BYTES_MAX - len(json.dumps(event(data={"metadata": {"text": ""}}), separators=(",", ":")))
+    fits = json.dumps(event(data={"metadata": {"text": "x" * room}}), separators=(",", ":")).encode()
+    assert isinstance(read(fits)[0], Event)
+    assert reason(read(fits, org="acme")[0])[1] is RefusalReason.TOO_LARGE

@@ -11,17 +11,11 @@ from tollgate.console.live.held_alerts import rank
 from tollgate.console.live.sight import Sight
 from tollgate.console.paging import Cursor, Limit, Page, make_cursor, read_cursor
 from tollgate.console.parts import TheParts
-from tollgate.console.problems import ProblemBody
 from tollgate.console.room import Room
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Alert, Instant
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 
 
 class AlertPage(Page[Alert]):

@@ -23,6 +23,8 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 Reader = Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER))]
 """Whoever may see sums: a user their own, an org's people the org's."""
+Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
+"""Whoever may see what is the whole company's or their org's."""
 Analyst = Annotated[Caller, Depends(allow(Role.ANALYST))]
 Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
 

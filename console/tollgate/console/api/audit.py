@@ -4,10 +4,12 @@ import json
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from tollgate.console.access.callers import Caller
 from tollgate.console.api.asking import ANSWERS, Admin, MaybeRange
 from tollgate.console.api.sums import Answer
+from tollgate.console.audit_differences import differences
 from tollgate.console.numbers import AuditRow
 from tollgate.console.paging import Cursor, Limit, Page
 from tollgate.console.parts import TheParts
@@ -18,6 +20,19 @@ from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Instant
 
 router = APIRouter(responses=ANSWERS)
+
+
+class FieldChange(Answer):
+    """A field that a change made another, in words for people."""
+
+    field: str = Field(examples=["thresholds.warning.percent"])
+    """Its path in the record; rates of a price are named by their dimension, `rates.input_tokens`."""
+    name: str = Field(examples=["Warning at"])
+    """What people call it."""
+    before: str = Field(examples=["80 %"])
+    """What it was, for people; empty when the record did not have it."""
+    after: str = Field(examples=["70.5 %"])
+    """What it became; empty when the record no longer has it."""
 
 
 class AuditEntry(Answer):
@@ -35,6 +50,8 @@ class AuditEntry(Answer):
     """The record before the change; null when there was none. Hashes of tokens are left out."""
     after: dict[str, Any] | None
     """The record after the change; null when it was removed."""
+    differences: list[FieldChange]
+    """What differs between the two, field by field; empty when it was set again to what it was."""
     reason: str
     version: int
 
@@ -43,7 +60,12 @@ class AuditEntry(Answer):
         """As it is answered."""
         values: dict[str, Any] = row._asdict()
         time = format_instant(values.pop("time_ms"))
-        return cls(**values | {"time": time, "before": _record(row.before), "after": _record(row.after)})
+        before, after = _record(row.before), _record(row.after)
+        changed = [
+            FieldChange(field=one.field, name=one.name, before=one.before, after=one.after)
+            for one in differences(before, after)
+        ]
+        return cls(**values | {"time": time, "before": before, "after": after, "differences": changed})
 
 
 class AuditPage(Page[AuditEntry]):

@@ -1,12 +1,14 @@
 """Where each budget stands now, the worst first."""
 
+import asyncio
+import heapq
 from collections import Counter
 from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tollgate.console.access.callers import Caller
-from tollgate.console.budget_sums import BudgetSums, Wanted, budget_sums
+from tollgate.console.budget_sums import TURN, BudgetSums, Wanted, budget_sums
 from tollgate.console.live.held_flags import BudgetFlags
 from tollgate.console.live.sight import Sight
 from tollgate.console.paging import Page, make_cursor, read_cursor
@@ -119,18 +121,25 @@ async def status_page(
     # A user may be called `*`.
     whole = [one for one in wanted if own is None and one.scope.endswith("/*")]
     single = [one for one in wanted if own is not None or not one.scope.endswith("/*")]
-    sums = await budget_sums(parts.live, parts.numbers, single, now_ms)
-    found = [_single(one, sums) for one in single]
-    flags = parts.live.flags_by_budget(now_ms)
-    found += [_whole(parts, one.budget, flags.get(one.budget.id, BudgetFlags())) for one in whole]
-    counts = dict.fromkeys(FlagState, 0) | Counter(one.state for one in found)
     position = read_cursor(cursor, _LIST, int, int, str)
+    sums = await budget_sums(parts.live, parts.numbers, single, now_ms)
+    flags = parts.live.flags_by_budget(now_ms)
+    patterns = [_whole(parts, one.budget, flags.get(one.budget.id, BudgetFlags())) for one in whole]
+    counts = Counter(one.state for one in patterns)
+    # Of ten thousand only the place in the list is worked out, and only those of the page are made.
+    places = [(one.rank, at, one.state) for at, one in enumerate(patterns, len(single))]
+    for at, one in enumerate(single):
+        if at % TURN == TURN - 1:
+            await asyncio.sleep(0)
+        standing = _single(one, sums)
+        counts[standing.state] += 1
+        places.append((standing.rank, at, standing.state))
+    after = tuple(position) if position is not None else None
+    places = [place for place in places if (state is None or place[2] is state) and (after is None or place[0] > after)]
     found = [
-        one
-        for one in found
-        if (state is None or one.state is state) and (position is None or one.rank > tuple(position))
+        _single(single[at], sums) if at < len(single) else patterns[at - len(single)]
+        for _, at, _ in heapq.nsmallest(limit + 1, places)
     ]
-    found.sort(key=lambda one: one.rank)
     fresh = [parts.live.freshness(name) for name in ("spend", "flags")]
     oldest = min(one.as_of_ms for one in fresh)
     return StatusPage(
@@ -138,7 +147,7 @@ async def status_page(
         next_cursor=make_cursor(_LIST, *found[limit - 1].rank) if len(found) > limit else None,
         as_of=format_instant(oldest) if oldest else None,
         stale=any(one.stale for one in fresh),
-        counts=counts,
+        counts=dict.fromkeys(FlagState, 0) | counts,
     )
 
 

@@ -1,48 +1,34 @@
 """The room of budgets: what is limited, where each limit stands, and what a change would do."""
 
-import time
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 
-from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.callers import Caller
 from tollgate.console.access.restriction import may_see, restriction_of
+from tollgate.console.api.asking import Admin, Analyst, Reader, now_ms
 from tollgate.console.api.budget_bodies import BudgetBody, BudgetId, BudgetShown
 from tollgate.console.api.budget_preview import Preview, preview
 from tollgate.console.api.budget_status import StatusPage, status_page
-from tollgate.console.changes import OnlyNew, Reason, put_record, remove_record, unknown
-from tollgate.console.idempotency import IdempotencyKey
+from tollgate.console.changes import ANSWERS, OfAVersion, OrNew, Reason, put_record, remove_record, unknown
 from tollgate.console.live.sight import Sight
 from tollgate.console.paging import Cursor, Limit, Page, page_of
 from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
-from tollgate.console.versions import IfMatch, IfNoneMatch, not_modified, tag
+from tollgate.console.versions import IfNoneMatch, not_modified, tag
 from tollgate.control import ControlStore
 from tollgate.domain.budgets import Budget
 from tollgate.schemas.control import BUDGET_KEY_PREFIX
 from tollgate.schemas.outputs import FlagState
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
 
-Reader = Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER))]
-Analyst = Annotated[Caller, Depends(allow(Role.ANALYST))]
-Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
-
-_Answers = dict[int | str, dict[str, Any]]
-
 _NAME: Final = "budget"
 _SCOPE_CHARS_MAX: Final = NAME_CHARS_MAX + 16
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this, or not with this scope."},
-    }
-)
-_UNKNOWN: Final[_Answers] = {404: {"model": ProblemBody, "description": "There is no budget of this id."}}
-_CHANGES: Final[_Answers] = {
-    409: {"model": ProblemBody, "description": "Somebody else changed it: `version`, `changed_by`, `changed_at`."},
-    503: {"model": ProblemBody, "description": "Kafka is away."},
+router = APIRouter()
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"model": ProblemBody, "description": "There is no budget of this id."}
 }
 
 
@@ -84,7 +70,7 @@ async def show_status(
     caller with the role `user` sees the budgets that apply to them, one of an org those that apply to the org.
     """
     restriction_of(caller)
-    return await status_page(parts, caller, _now_ms(), limit, cursor, scope=scope, state=state)
+    return await status_page(parts, caller, now_ms(), limit, cursor, scope=scope, state=state)
 
 
 @router.get(
@@ -114,11 +100,10 @@ async def show_budget(
     operation_id="set_budget",
     summary="Set a budget",
     responses={
-        **_CHANGES,
+        **ANSWERS,
         201: {"model": BudgetShown, "description": "The budget is new."},
         405: {"model": ProblemBody, "description": "The id ends in `/preview`: a preview is asked for with POST."},
         412: {"model": ProblemBody, "description": "If-None-Match: there is one. If-Match *: there is none."},
-        428: {"model": ProblemBody, "description": "There is one of this id: send If-Match to replace it."},
     },
 )
 async def set_budget(
@@ -127,9 +112,7 @@ async def set_budget(
     caller: Admin,
     parts: TheParts,
     response: Response,
-    if_match: IfMatch = None,
-    only_new: OnlyNew = None,
-    idempotency_key: IdempotencyKey = None,
+    conditions: OrNew,
 ) -> BudgetShown:
     """Create a budget, or replace the version in If-Match. It is in force within a second.
 
@@ -140,19 +123,9 @@ async def set_budget(
     key = BUDGET_KEY_PREFIX + id
     _check(caller, record.scope)
     _check_held(caller, parts.control, key)
-    changed = await put_record(
-        parts.control,
-        caller,
-        key,
-        record.model_dump(mode="json", exclude_none=True),
-        _NAME,
-        reason=asked.reason,
-        if_match=if_match,
-        if_none_match=only_new,
-        idempotency_key=idempotency_key,
-    )
+    value = record.model_dump(mode="json", exclude_none=True)
+    changed = await put_record(parts.control, caller, response, key, value, asked.reason, conditions, name=_NAME)
     response.status_code = 201 if changed.before is None else 200
-    response.headers["ETag"] = tag(changed.version)
     return BudgetShown.model_validate(changed.after)
 
 
@@ -161,26 +134,19 @@ async def set_budget(
     operation_id="remove_budget",
     status_code=204,
     summary="Remove a budget",
-    responses={
-        **_UNKNOWN,
-        **_CHANGES,
-        428: {"model": ProblemBody, "description": "Send If-Match."},
-    },
+    responses={**_UNKNOWN, **ANSWERS},
 )
 async def remove_budget(
     id: BudgetId,  # noqa: A002 # the contract's name
     caller: Admin,
     parts: TheParts,
+    conditions: OfAVersion,
     reason: Reason = "",
-    if_match: IfMatch = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Remove the version in If-Match. Whom it alone has blocked is unblocked within a second."""
     key = BUDGET_KEY_PREFIX + id
     _check_held(caller, parts.control, key)
-    await remove_record(
-        parts.control, caller, key, _NAME, reason=reason, if_match=if_match, idempotency_key=idempotency_key
-    )
+    await remove_record(parts.control, caller, key, reason, conditions, name=_NAME)
 
 
 @router.post(
@@ -207,7 +173,7 @@ async def preview_budget(
     _check_held(caller, parts.control, key)
     if record is None and parts.control.get(key) is None:
         raise unknown(_NAME)
-    return await preview(parts, id, Budget.from_record(record) if record is not None else None, _now_ms())
+    return await preview(parts, id, Budget.from_record(record) if record is not None else None, now_ms())
 
 
 def may_see_budget(caller: Caller, scope: str) -> bool:
@@ -227,10 +193,6 @@ def _check_held(caller: Caller, control: ControlStore, key: str) -> None:
     held = control.get(key)
     if held is not None:
         _check(caller, held.value["scope"])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 ROOM: Final = Room("budgets", api=router)

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.restriction import restriction_of
 from tollgate.console.live.in_words import sentence
+from tollgate.console.live.sight import Sight
 from tollgate.console.parts import Parts, TheParts
-from tollgate.console.problems import ProblemBody
+from tollgate.console.problems import Problem
 from tollgate.console.room import Room
 from tollgate.domain.budgets import Budget, Threshold
 from tollgate.domain.standings import (
@@ -30,18 +32,15 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.usage_values import UsdAmount
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 
 Name = Annotated[str, Field(max_length=NAME_CHARS_MAX, pattern=NAME_PATTERN)]
 
 
 class CheckBody(BaseModel):
-    """The names of a call, as its usage event will have them. What is left out counts nowhere."""
+    """The names of a call, as its usage event will have them. What is left out counts nowhere; `org` is filled in for a
+    token of an org.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -70,7 +69,7 @@ class CheckBody(BaseModel):
 
 
 class CheckAnswer(BaseModel):
-    """The decision. The budget's numbers are told when it denies or warns."""
+    """The decision. The budget's numbers are told when it denies or warns, and the caller may see its scope."""
 
     allowed: bool
     state: FlagState = Field(description="the strictest state of the call's scopes; `blocked` for a large estimate too")
@@ -103,25 +102,36 @@ class _Obstacle(NamedTuple):
 async def check(
     asked: CheckBody,
     parts: TheParts,
-    _caller: Annotated[Caller, Depends(allow(Role.SERVICE, Role.ADMIN))],
+    caller: Annotated[Caller, Depends(allow(Role.SERVICE, Role.ADMIN))],
 ) -> CheckAnswer:
     """Decide by the flags of the call's scopes, and by their budgets when an estimate is given.
 
     The company as a whole (`global`) always counts. A call is denied when one of its scopes is blocked, or when the
     estimate would take the spend of one above a limit that blocks. Reaching a limit exactly is allowed.
+
+    A token of an org asks about calls of this org alone, and is told the numbers of no other scope.
     """
-    now_ms = time.time_ns() // 1_000_000
-    names = asked.names()
+    now_ms, sight = time.time_ns() // 1_000_000, Sight.of(caller)
+    names = _own_names(asked, caller)
     as_of_ms = parts.live.freshness("flags").as_of_ms
     decision = parts.live.decide(names, now_ms)
+    flag = sight.of_decision(decision.flag) if decision.flag is not None else None
     if decision.allowed and asked.estimate_usd is not None:
         denied, as_of_ms, unknown = await _by_estimate(parts, names, parse_usd(asked.estimate_usd), now_ms, as_of_ms)
         if denied is not None:
-            return _too_much(denied, asked.estimate_usd, now_ms, as_of_ms)
+            return _too_much(denied, asked.estimate_usd, now_ms, as_of_ms, sight)
         if unknown:
             message = f"Decided by flags alone: what {unknown[0]} has spent is not known now."
-            return _by_flag(decision.flag, now_ms, as_of_ms, message)
-    return _by_flag(decision.flag, now_ms, as_of_ms)
+            return _by_flag(flag, now_ms, as_of_ms, message)
+    return _by_flag(flag, now_ms, as_of_ms)
+
+
+def _own_names(asked: CheckBody, caller: Caller) -> dict[str, str]:
+    """The names of the call, with the caller's org. Raises Problem 403 for a call of another org."""
+    names, org = asked.names(), restriction_of(caller).org
+    if org and names.setdefault(Dimension.ORG.value, org) != org:
+        raise Problem(403, "not_allowed", f"This token may ask about calls of the org {org} alone.")
+    return names
 
 
 def _by_flag(flag: Flag | None, now_ms: int, as_of_ms: int, message: str = "") -> CheckAnswer:
@@ -146,19 +156,20 @@ def _by_flag(flag: Flag | None, now_ms: int, as_of_ms: int, message: str = "") -
     )
 
 
-def _too_much(denied: _Obstacle, estimate: str, now_ms: int, as_of_ms: int) -> CheckAnswer:
+def _too_much(denied: _Obstacle, estimate: str, now_ms: int, as_of_ms: int, sight: Sight) -> CheckAnswer:
     where, budget = denied.standing, denied.standing.budget
-    is_stop = denied.scope == GLOBAL_SCOPE
+    is_stop, is_seen = denied.scope == GLOBAL_SCOPE, sight.sees(denied.scope)
+    numbers = f": {where.numbers}" if is_seen else ""
     return CheckAnswer(
         allowed=False,
         state=denied.threshold.state,
         http_status=503 if is_stop else 429,
         error="spending_stopped" if is_stop else "usage_limit_exceeded",
-        message=f"{estimate} usd more would pass the {budget.window.value} limit of {denied.scope}: {where.numbers}.",
+        message=f"{estimate} usd more would pass the {budget.window.value} limit of {denied.scope}{numbers}.",
         scope=denied.scope,
-        budget=budget.id,
-        limit=budget.format(budget.limit),
-        spent=budget.format(where.spent),
+        budget=budget.id if is_seen else None,
+        limit=budget.format(budget.limit) if is_seen else None,
+        spent=budget.format(where.spent) if is_seen else None,
         until=format_instant(where.end_ms),
         retry_after_seconds=_wait(where.end_ms, now_ms),
         as_of=_instant(as_of_ms),

@@ -128,7 +128,8 @@ async def replay_letters(asked: ReplayBody, parts: TheParts, caller: Admin) -> R
             dry_run=asked.dry_run,
         )
     except NoLetterError as error:
-        raise Problem(404, "not_found", str(error)) from None
+        detail = str(error)
+        raise Problem(404, "not_found", detail[0].upper() + detail[1:]) from None
     except KafkaUnreachableError as error:
         raise Problem(503, "kafka_unreachable", str(error), headers={"Retry-After": "5"}) from None
     return ReplayAnswer(

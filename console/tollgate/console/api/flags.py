@@ -12,18 +12,12 @@ from tollgate.console.access.restriction import check_scope, restriction_of
 from tollgate.console.live.sight import Sight
 from tollgate.console.paging import Cursor, Limit, Page, make_cursor, read_cursor
 from tollgate.console.parts import TheParts
-from tollgate.console.problems import ProblemBody
 from tollgate.console.room import Room
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Action, Flag, FlagState, Instant, Measure, Percent, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "This caller may not see it."},
-    }
-)
+router = APIRouter()
 
 Reader = Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER, Role.SERVICE))]
 ScopePath = Annotated[

@@ -1,19 +1,18 @@
 """The room of prices: what things cost, since when, and how one event would be priced."""
 
-import time
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.changes import Reason, put_record, remove_record
-from tollgate.console.idempotency import IdempotencyKey
+from tollgate.console.access.callers import Caller
+from tollgate.console.api.asking import Admin, Viewer, now_ms
+from tollgate.console.changes import ANSWERS, OfAVersion, Reason, put_record, remove_record
 from tollgate.console.paging import Cursor, Limit, Page, page_of
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
-from tollgate.console.versions import IfMatch, tag
+from tollgate.console.versions import tag
 from tollgate.domain.pricing import Price, explain
 from tollgate.domain.pricing.given_events import read_event
 from tollgate.domain.pricing.in_json import explanation_json, price_json
@@ -24,20 +23,13 @@ from tollgate.schemas.outputs import Instant, PriceStatus, Usd
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 
-Reader = Annotated[Caller, Depends(allow(Role.VIEWER))]
-Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
 Text = Annotated[str, Query(max_length=NAME_CHARS_MAX)]
 Layer = Literal["runtime", "book", "list"]
 
 _NAME: Final = "price"
 _ORDER: Final = {"runtime": "0", "book": "1", "list": "2"}
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 
 
 class TierShown(BaseModel):
@@ -158,7 +150,7 @@ class PriceFilter(NamedTuple):
 
 @router.get("/prices", operation_id="list_prices", summary="List prices")
 async def list_prices(
-    _caller: Reader,
+    _caller: Viewer,
     parts: TheParts,
     provider: Annotated[Text, Query(description="a provider, by any of its names")] = "",
     model: Annotated[Text, Query(description="a part of the model's name")] = "",
@@ -172,7 +164,7 @@ async def list_prices(
 ) -> Page[PriceShown]:
     """Prices in force at an instant: those set at run time, those of the book, and the list prices of all providers."""
     wanted = PriceFilter(provider, model, agent, dimension, q, layer)
-    return await price_page(parts, wanted, _now_ms() if at is None else parse_instant(at), limit, cursor)
+    return await price_page(parts, wanted, now_ms() if at is None else parse_instant(at), limit, cursor)
 
 
 async def price_page(parts: Parts, wanted: PriceFilter, time_ms: int, limit: int, cursor: str) -> Page[PriceShown]:
@@ -206,10 +198,10 @@ async def price_page(parts: Parts, wanted: PriceFilter, time_ms: int, limit: int
     operation_id="set_price",
     summary="Set a price",
     responses={
+        **ANSWERS,
         201: {"model": PriceShown, "description": "The price is new."},
         409: {"model": ProblemBody, "description": "Another price has this id, or somebody else changed it."},
         428: {"model": ProblemBody, "description": "It exists, and would end otherwise: send If-Match."},
-        503: {"model": ProblemBody, "description": "Kafka is away."},
     },
 )
 async def set_price(
@@ -217,8 +209,7 @@ async def set_price(
     caller: Admin,
     parts: TheParts,
     response: Response,
-    if_match: IfMatch = None,
-    idempotency_key: IdempotencyKey = None,
+    conditions: OfAVersion,
 ) -> PriceShown:
     """Set a price. It goes before all other prices of the model or agent, for events of its interval from now on.
 
@@ -234,21 +225,12 @@ async def set_price(
         if _content(there) != _content(record):
             detail = "A price is never changed, and another one has this id. Leave the id out."
             raise Problem(409, "price_exists", detail, version=held.version)
-        if if_match is None and (there.effective_to, there.source) == (record.effective_to, record.source):
+        if conditions.if_match is None and (there.effective_to, there.source) == (record.effective_to, record.source):
             response.headers["ETag"] = tag(held.version)
             return _runtime_shown(there)
-    changed = await put_record(
-        parts.control,
-        caller,
-        key,
-        record.model_dump(mode="json", exclude_none=True),
-        _NAME,
-        reason=asked.reason,
-        if_match=if_match,
-        idempotency_key=idempotency_key,
-    )
+    value = record.model_dump(mode="json", exclude_none=True)
+    changed = await put_record(parts.control, caller, response, key, value, asked.reason, conditions, name=_NAME)
     response.status_code = 201 if changed.before is None else 200
-    response.headers["ETag"] = tag(changed.version)
     return _runtime_shown(PriceRecord.model_validate(changed.after))
 
 
@@ -258,26 +240,20 @@ async def set_price(
     status_code=204,
     summary="Remove a price",
     responses={
+        **ANSWERS,
         404: {"model": ProblemBody, "description": "No such price was set at run time."},
-        409: {"model": ProblemBody, "description": "Somebody else changed it."},
-        428: {"model": ProblemBody, "description": "Send If-Match."},
-        503: {"model": ProblemBody, "description": "Kafka is away."},
     },
 )
 async def remove_price(
     id: Annotated[str, Path(min_length=1, max_length=ID_CHARS_MAX, pattern=NAME_PATTERN)],  # noqa: A002 # the contract's name
     caller: Admin,
     parts: TheParts,
+    conditions: OfAVersion,
     reason: Reason = "",
-    if_match: IfMatch = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Remove a price that was set at run time. Events that it priced keep their cost and its id."""
     _check_company(caller)
-    key = PRICE_KEY_PREFIX + id
-    await remove_record(
-        parts.control, caller, key, _NAME, reason=reason, if_match=if_match, idempotency_key=idempotency_key
-    )
+    await remove_record(parts.control, caller, PRICE_KEY_PREFIX + id, reason, conditions, name=_NAME)
 
 
 @router.post(
@@ -309,7 +285,7 @@ async def remove_price(
         }
     },
 )
-async def explain_price(request: Request, _caller: Reader, parts: TheParts) -> ExplanationShown:
+async def explain_price(request: Request, _caller: Viewer, parts: TheParts) -> ExplanationShown:
     """What a usage event costs, dimension by dimension, with the prices in force at its time. Nothing is counted.
 
     Without an envelope the event is of now. Keys in a provider's own words are shown as the dimensions that they mean.
@@ -322,7 +298,7 @@ async def explain_price(request: Request, _caller: Reader, parts: TheParts) -> E
 
 async def explained_event(parts: Parts, content: bytes) -> ExplanationShown | Refusal:
     """What the event costs, and why."""
-    event = read_event(content, _now_ms())
+    event = read_event(content, now_ms())
     if isinstance(event, Refusal):
         return event
     explanation = explain(await parts.prices.pricer(), event.data, event.time_ms)
@@ -356,10 +332,6 @@ def _runtime_shown(record: PriceRecord) -> PriceShown:
 def _check_company(caller: Caller) -> None:
     if caller.org:
         raise Problem(403, "not_allowed", "Prices are the whole company's: an admin of an org may not change them.")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 ROOM: Final = Room("prices", api=router)

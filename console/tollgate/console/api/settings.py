@@ -3,19 +3,19 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
-from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.callers import Caller
+from tollgate.console.api.asking import Admin, Viewer
 from tollgate.console.bounds import BODY_BYTES_MAX, USAGE_BODY_BYTES_MAX
-from tollgate.console.changes import OnlyNew, put_record
-from tollgate.console.idempotency import IdempotencyKey
+from tollgate.console.changes import ANSWERS, OrNew, put_record
 from tollgate.console.paging import LIMIT_MAX
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
 from tollgate.console.usage_bodies import EVENTS_MAX
-from tollgate.console.versions import IfMatch, IfNoneMatch, not_modified, tag
+from tollgate.console.versions import IfNoneMatch, not_modified, tag
 from tollgate.control import ControlStore
 from tollgate.domain.stops import Stop
 from tollgate.runtime.settings import Settings
@@ -32,8 +32,6 @@ from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.topics import DAY_MS, DEDUPE_HORIZON_MS, topic_specs
 from tollgate.schemas.usage_limits import EVENT_BYTES_MAX, METADATA_KEYS_MAX, OPTION_KEYS_MAX, USAGE_KEYS_MAX
 
-Reader = Annotated[Caller, Depends(allow(Role.VIEWER))]
-Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
 SettingName = Annotated[
     str, Path(max_length=NAME_CHARS_MAX, pattern=NAME_PATTERN, description="`stop`", examples=[STOP_SETTING])
 ]
@@ -41,12 +39,7 @@ SettingName = Annotated[
 # What a setting is without a record of its name.
 _DEFAULTS: Final[dict[str, JsonValue]] = {STOP_SETTING: {"stopped": False}}
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": ProblemBody, "description": "There is no such setting."}
 }
@@ -141,7 +134,7 @@ class Installation(BaseModel):
 
 
 @router.get("/settings", operation_id="get_settings", summary="Show the installation's settings")
-async def list_settings(caller: Reader, parts: TheParts) -> Installation:
+async def list_settings(caller: Viewer, parts: TheParts) -> Installation:
     """What the installation is set to. Secrets and addresses are left out."""
     _check_company(caller)
     return installation(parts)
@@ -170,7 +163,7 @@ def installation(parts: Parts) -> Installation:
     responses={**_UNKNOWN, 304: {"description": "You have the present version."}},
 )
 async def show_setting(
-    name: SettingName, caller: Reader, parts: TheParts, response: Response, if_none_match: IfNoneMatch = None
+    name: SettingName, caller: Viewer, parts: TheParts, response: Response, if_none_match: IfNoneMatch = None
 ) -> SettingShown | Response:
     """A setting that is changed at run time. Its version is the ETag."""
     _check_company(caller)
@@ -184,10 +177,8 @@ async def show_setting(
     summary="Change a setting",
     responses={
         **_UNKNOWN,
-        409: {"model": ProblemBody, "description": "Somebody else changed it: `version`, `changed_by`, `changed_at`."},
+        **ANSWERS,
         412: {"model": ProblemBody, "description": "If-None-Match: it was set before."},
-        428: {"model": ProblemBody, "description": "It was set before: send If-Match."},
-        503: {"model": ProblemBody, "description": "Kafka is away."},
     },
 )
 async def change_setting(
@@ -196,9 +187,7 @@ async def change_setting(
     caller: Admin,
     parts: TheParts,
     response: Response,
-    if_match: IfMatch = None,
-    only_new: OnlyNew = None,
-    idempotency_key: IdempotencyKey = None,
+    conditions: OrNew,
 ) -> SettingShown:
     """Change a setting for the whole company. `stop` stops all spending within a second, until somebody resumes it.
 
@@ -208,20 +197,10 @@ async def change_setting(
     _check_name(name)
     if not asked.value.stopped and not asked.reason.strip():
         raise Problem(422, "invalid_request", "reason: say why spending may go on.")
-    if if_match is not None and if_match.strip() == "*" and parts.control.get(SETTING_KEY_PREFIX + name) is None:
-        if_match = None
-    changed = await put_record(
-        parts.control,
-        caller,
-        SETTING_KEY_PREFIX + name,
-        {"name": name, "value": asked.value.model_dump()},
-        "setting",
-        reason=asked.reason,
-        if_match=if_match,
-        if_none_match=only_new,
-        idempotency_key=idempotency_key,
-    )
-    response.headers["ETag"] = tag(changed.version)
+    key, value = SETTING_KEY_PREFIX + name, {"name": name, "value": asked.value.model_dump()}
+    if (conditions.if_match or "").strip() == "*" and parts.control.get(key) is None:
+        conditions = conditions._replace(if_match=None)
+    changed = await put_record(parts.control, caller, response, key, value, asked.reason, conditions, name="setting")
     return _of(SettingRecord.model_validate(changed.after))
 
 

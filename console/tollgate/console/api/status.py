@@ -9,17 +9,11 @@ from tollgate.console.access.callers import ANYONE, Caller, Role, allow
 from tollgate.console.live.live import NAMES
 from tollgate.console.metrics import Metrics
 from tollgate.console.parts import TheParts
-from tollgate.console.problems import ProblemBody
 from tollgate.console.room import Room
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Instant
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 probes = APIRouter()
 
 

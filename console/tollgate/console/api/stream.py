@@ -15,8 +15,6 @@ from tollgate.console.room import Room
 
 router = APIRouter(
     responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
         503: {"model": ProblemBody, "description": "Too many streams are open."},
     }
 )

@@ -17,6 +17,7 @@ from tollgate.console.api.asking import (
     now_ms,
 )
 from tollgate.console.numbers import Restriction, Series, Share, Shares, Sum
+from tollgate.console.numbers.answers import SignedUsd
 from tollgate.console.numbers.projections import as_json
 from tollgate.console.numbers.restriction import narrowed
 from tollgate.console.numbers.sums import SHARES_MAX, percent, picousd
@@ -31,8 +32,6 @@ from tollgate.schemas.outputs import Amount, Instant, Percent, Usd, Window, Wind
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 
 router = APIRouter(responses=ANSWERS)
-
-SignedUsd = Annotated[str, Field(description="US dollars as a decimal string; may be negative", examples=["-3.5"])]
 
 
 class Answer(BaseModel):

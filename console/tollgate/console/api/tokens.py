@@ -71,12 +71,7 @@ class TokenMade(TokenShown):
     Idempotency-Key, for it is stored nowhere."""
 
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-    }
-)
+router = APIRouter()
 
 
 @router.get("/tokens", operation_id="list_tokens", summary="List tokens")

@@ -2,19 +2,19 @@
 
 import time
 from hashlib import blake2b
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, Field
 
 from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.restriction import restriction_of
 from tollgate.console.ingest import UnavailableError
 from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
-from tollgate.console.usage_bodies import EVENTS_MAX, Event, NoJsonError, Refused, TooManyError, read_events
+from tollgate.console.usage_bodies import EVENTS_MAX, Event, NoJsonError, Reason, Refused, TooManyError, read_events
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.refusals import RefusalReason
 from tollgate.schemas.usage_event import UsageData
 from tollgate.sdk.publisher import new_id
 
@@ -29,10 +29,10 @@ _EXAMPLE: Final = {
 
 
 class RefusedEvent(BaseModel):
-    """An event that was not taken, because the worker would refuse it."""
+    """An event that was not taken: the worker would refuse it, or it is of another org than the token."""
 
     index: int = Field(description="its place in the list, from 0", examples=[3])
-    reason: RefusalReason = Field(description="as in a dead letter, for programs")
+    reason: Reason = Field(description="as in a dead letter, or `not_allowed`; for programs")
     error: str = Field(
         description="the field and what is wrong with it, for people",
         examples=["data.usage.input_tokens: must not be negative"],
@@ -53,6 +53,20 @@ class UsageAnswer(BaseModel):
     accepted: int = Field(description="how many Kafka has stored on all replicas", examples=[1])
     refused: list[RefusedEvent] = Field(description="those that were not taken; none of them need be repeated as it is")
     made: list[MadeEvent] = Field(description="ids and times that were made here")
+
+
+class NoneTaken(ProblemBody):
+    """No event was taken: the answer's `error` is `all_refused`, and `detail` names the first field that is wrong."""
+
+    accepted: Literal[0] = Field(0, description="none")
+    refused: list[RefusedEvent] = Field(description="every event, with what is wrong with it")
+    made: list[MadeEvent] = Field(description="always empty")
+
+
+class NotStored(ProblemBody):
+    """Kafka did not acknowledge every event: `error` is `kafka_unavailable`. Some may be stored."""
+
+    made: list[MadeEvent] = Field(description="repeat the events under these ids and times")
 
 
 class UsageEventBody(BaseModel):
@@ -98,10 +112,14 @@ def _schemas() -> dict[str, Any]:
     openapi_extra=_BODY,
     responses={
         400: {"model": ProblemBody, "description": "The body is no JSON."},
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "The role may not do this."},
-        422: {"model": ProblemBody, "description": "No event is valid, or there are more than 1,000."},
-        503: {"model": ProblemBody, "description": "Kafka did not acknowledge the events: repeat the request."},
+        422: {
+            "model": NoneTaken | ProblemBody,
+            "description": "Every event was refused, as `refused` tells; or there are more than 1,000.",
+        },
+        503: {
+            "model": NotStored | ProblemBody,
+            "description": "Kafka did not acknowledge the events: repeat the request.",
+        },
     },
 )
 async def report_usage(
@@ -119,7 +137,9 @@ async def report_usage(
 ) -> UsageAnswer:
     """Take one usage event or a list of at most 1,000, and answer when Kafka has stored them.
 
-    Events that the worker would refuse are left out and told by their index; the others are counted. After a 503
+    Events that the worker would refuse are left out and told by their index; the others are counted. A token of an org
+    reports usage of this org alone: events without `org` get it, and those of another org are refused. When not one
+    event is left, the answer is 422 with the same `accepted` and `refused`. After a 503
     some events may be stored: send the same request again, with the ids that the answer tells or with the same
     `Idempotency-Key`, and each is counted once.
     """
@@ -133,7 +153,7 @@ async def report_usage(
 
     now = format_instant(time.time_ns() // 1_000_000)
     try:
-        read = list(read_events(await request.body(), now, made_id))
+        read = list(read_events(await request.body(), now, made_id, restriction_of(caller).org))
     except NoJsonError:
         raise Problem(400, "not_json", "The body must be a JSON object or a list of them.") from None
     except TooManyError:
@@ -141,8 +161,8 @@ async def report_usage(
     answer = _answer([found for found in read if isinstance(found, Event)], [r for r in read if isinstance(r, Refused)])
     if answer.refused and not answer.accepted:
         first = answer.refused[0]
-        more = answer.model_dump(mode="json")
-        raise Problem(422, "all_refused", f"No event was taken. Event {first.index}: {first.error}.", **more)
+        told = "The event was not taken" if len(read) == 1 else f"No event was taken; event {first.index}"
+        raise Problem(422, "all_refused", f"{told}: {first.error}.", **answer.model_dump(mode="json"))
     try:
         await parts.ingest.publish((found.user, found.value) for found in read if isinstance(found, Event))
     except UnavailableError as error:
@@ -161,7 +181,7 @@ def derived_id(who: str, key: str, index: int) -> str:
 def _answer(events: list[Event], refused: list[Refused]) -> UsageAnswer:
     return UsageAnswer(
         accepted=len(events),
-        refused=[RefusedEvent(index=r.place, reason=r.refusal.reason, error=r.refusal.error) for r in refused],
+        refused=[RefusedEvent(index=r.place, reason=r.reason, error=r.error) for r in refused],
         made=[MadeEvent(index=event.place, id=event.id, time=event.time) for event in events if event.made],
     )
 

@@ -8,11 +8,11 @@ from pydantic import ConfigDict, Field
 from tollgate.console.access.callers import Caller, Role
 from tollgate.console.access.restriction import restriction_of
 from tollgate.console.api.asking import ANSWERS, Reader, ThisMonth, now_ms
-from tollgate.console.api.events import CountedEvent
 from tollgate.console.api.flags import FlagNow
-from tollgate.console.api.sums import Answer, SignedUsd, SumOf
+from tollgate.console.api.sums import Answer, SumOf
 from tollgate.console.api.why import StandingNow
-from tollgate.console.numbers import Card, Restriction
+from tollgate.console.numbers import Card, CountedEvent, Restriction
+from tollgate.console.numbers.answers import SignedUsd
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem
 from tollgate.console.room import Room
@@ -113,18 +113,25 @@ async def user_answer(parts: Parts, restriction: Restriction, user: str) -> User
     scope = scope_of(Dimension.USER, user)
     # An org's people see what a user spent in the org; the user's flag and budgets are about all that they spent.
     is_whole = not restriction.org
-    flag = parts.live.flag(scope) if is_whole else None
-    ok = FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
     return UserAnswer(
         user=user,
         month=SumOf.of(found.month),
         lifetime=SumOf.of(found.lifetime),
         cards=[CardOf.model_validate(Card._asdict(card)) for card in found.cards],
-        last_calls=[CountedEvent.of(call) for call in found.last_calls],
-        flag=FlagNow.of(flag, at_ms) if flag is not None else ok,
+        last_calls=found.last_calls,
+        flag=flag_of(parts, restriction, user, at_ms),
         budgets=await _budgets(parts, scope, at_ms) if is_whole else [],
         as_of=format_instant(found.as_of_ms),
     )
+
+
+def flag_of(parts: Parts, restriction: Restriction, user: str, at_ms: int) -> FlagNow:
+    """The user's flag, which is known from Kafka alone; `ok` for people of an org."""
+    scope = scope_of(Dimension.USER, user)
+    flag = parts.live.flag(scope) if not restriction.org else None
+    if flag is None:
+        return FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
+    return FlagNow.of(flag, at_ms)
 
 
 async def _budgets(parts: Parts, scope: str, at_ms: int) -> list[StandingNow]:

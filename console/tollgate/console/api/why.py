@@ -11,23 +11,17 @@ from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import check_scope, restriction_of
 from tollgate.console.api.flags import FlagNow, ScopePath
 from tollgate.console.live.sight import Sight
-from tollgate.console.numbers import EventFilter, NumbersError, Range
+from tollgate.console.numbers import EventFilter, NumbersError, Range, UnavailableError
 from tollgate.console.parts import Parts, TheParts
-from tollgate.console.problems import ProblemBody
 from tollgate.console.room import Room
 from tollgate.domain.standings import BudgetStanding, standing
 from tollgate.domain.why import Why
 from tollgate.domain.windows import window_start
-from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import Action, AlertLevel, Flag, FlagState, Instant, Measure, Percent, Usd, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_scope
 
-router = APIRouter(
-    responses={
-        401: {"model": ProblemBody, "description": "No valid token."},
-        403: {"model": ProblemBody, "description": "This caller may not see it."},
-    }
-)
+router = APIRouter()
 
 # A flag tells for itself; the events are worth a short wait.
 _EVENTS_SECONDS_MAX: Final = 3.0
@@ -81,9 +75,13 @@ class WhyAnswer(BaseModel):
     """The budgets of the scope that blocks, the fullest first."""
     unknown_budgets: list[str] = []
     """Those of them whose spend is not known now."""
-    last_events: list[LastEvent] = []
+    last_events: list[LastEvent] | None = None
+    """The newest events that led there, the newest first. Null when they are not told: `last_events_problem` says why
+    they are not known now; otherwise nobody asked, the scope is not blocked, or the caller may not see them."""
     last_events_from: str = "nowhere"
-    """`ClickHouse`, or `nowhere` while it is away."""
+    """`ClickHouse`, or `nowhere` when there are none to tell."""
+    last_events_problem: str | None = None
+    """Why the last events are not known now; null when they are, or are not told anyway."""
     next_steps: list[str] = []
     """What a person can do."""
 
@@ -97,7 +95,8 @@ async def explain(
 ) -> WhyAnswer:
     """The flag that blocks, its budgets with their numbers, the last events that led there, and what to do.
 
-    A stop of the whole company blocks every scope. Its numbers are shown to those who may see them.
+    A stop of the whole company blocks every scope. Its numbers are shown to those who may see them. While ClickHouse is
+    away, `last_events` is null and `last_events_problem` says so; the rest is known from Kafka.
     """
     check_scope(caller, scope)
     now_ms, sight = time.time_ns() // 1_000_000, Sight.of(caller)
@@ -114,9 +113,13 @@ async def explain(
     budgets: list[BudgetStanding] = []
     unknown: list[str] = []
     last: list[LastEvent] | None = None
+    problem = None
     if sight.sees(flag.scope):
         budgets, unknown = await standings_of(parts, flag.scope, now_ms)
-        last = await _last_events(parts, caller, flag, now_ms, events) if events else []
+        try:
+            last = await _last_events(parts, caller, flag, now_ms, events) if events else None
+        except NumbersError as error:
+            problem = f"The last events are not known now. {error}"
     found = Why(scope, flag, budgets)
     return WhyAnswer(
         scope=scope,
@@ -130,8 +133,9 @@ async def explain(
         until=flag.until,
         budgets=[StandingNow.model_validate(stands.as_json()) for stands in budgets],
         unknown_budgets=unknown,
-        last_events=last or [],
-        last_events_from="nowhere" if last is None or not events else "ClickHouse",
+        last_events=last,
+        last_events_from="nowhere" if last is None else "ClickHouse",
+        last_events_problem=problem,
         next_steps=found.next_steps if sight.sees(flag.scope) else [],
     )
 
@@ -156,8 +160,8 @@ async def standings_of(parts: Parts, scope: str, now_ms: int) -> tuple[list[Budg
     return known, [budget.id for budget, found in zip(budgets, sums, strict=True) if found is None]
 
 
-async def _last_events(parts: Parts, caller: Caller, flag: Flag, now_ms: int, limit: int) -> list[LastEvent] | None:
-    """The newest events of the flag's window; None while ClickHouse is away."""
+async def _last_events(parts: Parts, caller: Caller, flag: Flag, now_ms: int, limit: int) -> list[LastEvent]:
+    """The newest events of the flag's window. Raises NumbersError when ClickHouse does not tell them soon."""
     dimension_and_name = parse_scope(flag.scope)
     start_ms = parse_instant(flag.window.start) if flag.window is not None else 0
     wanted = EventFilter(
@@ -166,22 +170,9 @@ async def _last_events(parts: Parts, caller: Caller, flag: Flag, now_ms: int, li
     try:
         async with asyncio.timeout(_EVENTS_SECONDS_MAX):
             page = await parts.numbers.events(restriction_of(caller), wanted, limit)
-    except (NumbersError, TimeoutError):
-        return None
-    return [
-        LastEvent(
-            time=format_instant(row.time_ms),
-            event_id=row.event_id,
-            source=row.source,
-            user=row.user,
-            provider=row.provider,
-            model=row.model,
-            agent=row.agent,
-            cost_usd=row.cost_usd,
-            price_status=row.price_status,
-        )
-        for row in page.items
-    ]
+    except TimeoutError:
+        raise UnavailableError("ClickHouse did not answer in time.") from None
+    return [LastEvent.model_validate(event, from_attributes=True) for event in page.items]
 
 
 ROOM: Final = Room("why", api=router)

@@ -36,7 +36,7 @@ from tollgate.domain.forecast import Forecast, Method
 from tollgate.domain.windows import DAY_MS, HOUR_MS, day_start, month_start, window_end, window_start
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.instants import format_instant, parse_instant
-from tollgate.schemas.outputs import EventStatus, Flag, FlagState, PriceStatus, SpendRecord, Window, WindowKind
+from tollgate.schemas.outputs import EventStatus, Flag, FlagState, SpendRecord, Window, WindowKind
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
 
 SHOWN: Final = 8
@@ -268,7 +268,7 @@ class _Builder:
         page = await self._numbers.events(self._restriction, EventFilter(), CALLS)
         return [
             Call(
-                time=format_instant(row.time_ms),
+                time=row.time,
                 event_id=row.event_id,
                 user=row.user,
                 service=row.service,
@@ -277,7 +277,7 @@ class _Builder:
                 operation=row.operation,
                 status=EventStatus(row.status),
                 cost_usd=row.cost_usd,
-                price_status=PriceStatus(row.price_status),
+                price_status=row.price_status,
             )
             for row in page.items
         ]

@@ -15,10 +15,20 @@ from tollgate.schemas.topics import Topic
 from tollgate.sdk.decision import HeldFlag
 
 
-class _Head(msgspec.Struct):
-    """Enough to see that a flag need not be kept."""
+class FlagWindow(msgspec.Struct, gc=False):
+    """The window of a flag's numbers, as the topic has it."""
 
-    state: str
+    kind: str
+    start: str
+
+
+class FlagNumbers(msgspec.Struct, gc=False):
+    """Of a flag what it says of its budget. It is read ten times as fast as the whole record."""
+
+    state: FlagState
+    window: FlagWindow | None = None
+    unit: str | None = None
+    spent: str | None = None
 
 
 class _Kept(NamedTuple):
@@ -58,7 +68,7 @@ class BudgetFlags:
         return [scope for _, scope in sorted(self.heap, reverse=True)]
 
 
-_read_head: Final = msgspec.json.Decoder(_Head).decode
+_read_numbers: Final = msgspec.json.Decoder(FlagNumbers).decode
 
 
 class HeldFlags:
@@ -72,7 +82,7 @@ class HeldFlags:
         """Take in a record. The scope when something changed for it."""
         try:
             scope = key.decode()
-            if value is None or read_record(_read_head, value).state == FlagState.OK:
+            if value is None or read_record(_read_numbers, value).state is FlagState.OK:
                 return scope if self._flags.pop(scope, None) is not None else None
             held = read_record(HeldFlag.read, value)
         except (UnreadableError, UnicodeDecodeError) as error:
@@ -114,6 +124,11 @@ class HeldFlags:
     def blocked(self, now_ms: int) -> int:
         """How many scopes are blocked or stopped at this moment."""
         return sum(kept.blocked and kept.in_force(now_ms) for kept in self._flags.values())
+
+    def numbers(self, scope: str) -> FlagNumbers | None:
+        """As `flag`, but only what it says of its budget."""
+        kept = self._flags.get(scope)
+        return None if kept is None else _read_numbers(kept.value)
 
     def flag(self, scope: str) -> Flag | None:
         """As `get`, without its end."""

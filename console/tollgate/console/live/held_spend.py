@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
+
 from tollgate.console.live.ignored import Ignored
 from tollgate.domain.windows import DAY_MS, HOUR_MS, day_start, hour_start, month_start, months_later
 from tollgate.schemas.instants import format_instant
@@ -10,6 +12,18 @@ from tollgate.schemas.outputs import SpendRecord, WindowKind
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import Topic
+
+
+class WindowSum(msgspec.Struct, gc=False):
+    """Of a sum what budgets limit. It is read ten times as fast as the whole record."""
+
+    spent_usd: str
+    events: int
+    usage: dict[str, str] = {}
+
+
+_read_sum: Final = msgspec.json.Decoder(WindowSum).decode
+_NOTHING: Final = WindowSum("0", 0)
 
 SCOPES_MAX: Final = 20_000
 """With seven windows of some 600 bytes each these take 100 MB."""
@@ -78,6 +92,7 @@ class HeldSpend:
             return scope, kind, start
         try:
             record = read_record(SpendRecord.model_validate_json, value)
+            read_record(_read_sum, value)
         except UnreadableError as error:
             self._ignored.note(Topic.SPEND, str(error))
             return None
@@ -105,6 +120,13 @@ class HeldSpend:
         """As `get`, with the window as it is written in the topic."""
         value = self._windows.get(scope, {}).get((kind, start))
         return None if value is None else SpendRecord.model_validate_json(value)
+
+    def sum(self, scope: str, kind: str, start: str) -> WindowSum | None:
+        """What a scope has spent in a window, named as in the topic, be it nothing; None when it is not known."""
+        value = self._windows.get(scope, {}).get((kind, start))
+        if value is not None:
+            return _read_sum(value)
+        return _NOTHING if self.keeps(scope) and self._is_kept(scope, kind, start) else None
 
     def windows(self, scope: str) -> Iterator[SpendRecord]:
         """Every sum of the scope that is kept, in no order."""

@@ -11,8 +11,8 @@ from tollgate.console.live.follower import Followed, Follower
 from tollgate.console.live.frames import Frame
 from tollgate.console.live.freshness import Freshness
 from tollgate.console.live.held_alerts import HeldAlerts, Rank
-from tollgate.console.live.held_flags import BudgetFlags, HeldFlags
-from tollgate.console.live.held_spend import HeldSpend
+from tollgate.console.live.held_flags import BudgetFlags, FlagNumbers, HeldFlags
+from tollgate.console.live.held_spend import HeldSpend, WindowSum
 from tollgate.console.live.ignored import Ignored
 from tollgate.console.live.items import Items
 from tollgate.console.live.sight import Sight
@@ -20,7 +20,7 @@ from tollgate.console.live.stream import Stream
 from tollgate.control import ControlStore
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BUDGET_KEY_PREFIX
+from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
 from tollgate.schemas.outputs import Alert, Flag, SpendRecord, WindowKind
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
@@ -53,6 +53,7 @@ class Live:
         self._alerts = HeldAlerts(self.ignored)
         self._changes = Changes()
         self._book: BudgetBook | None = None
+        self._compiled: dict[str, tuple[BudgetRecord, Budget]] = {}
         self._counted: dict[str, BudgetFlags] = {}
         self._counted_ms = 0
         self._stream = Stream(
@@ -80,6 +81,8 @@ class Live:
                 await self._follower.complete.wait()
         except TimeoutError:
             pass
+        # Whoever asks first does not wait for it.
+        self.book()
 
     async def stop(self) -> None:
         """Say `bye` to the streams and stop reading. What is in memory stays readable."""
@@ -149,6 +152,10 @@ class Live:
         """The scope's flag as last written, also when its time is past; None when it is `ok` or there is none."""
         return self._flags.flag(scope)
 
+    def flag_numbers(self, scope: str) -> FlagNumbers | None:
+        """What the scope's flag says of its budget; for those who ask about thousands of scopes."""
+        return self._flags.numbers(scope)
+
     def flag_in_force(self, scope: str, now_ms: int) -> Flag | None:
         """The scope's flag if it warns or blocks at this moment. Without one, the scope is below every threshold."""
         held = self._flags.get(scope)
@@ -184,6 +191,12 @@ class Live:
         """The sum of `global` or a shared scope in a window that is kept. None: nothing was spent, if it `knows`."""
         return self._spend.get(scope, kind, start_ms)
 
+    def sum(self, scope: str, kind: WindowKind, start: str) -> WindowSum | None:
+        """What a scope has spent in a window, whose start is an instant as text; None where `knows` says no. For those
+        who ask about thousands of scopes.
+        """
+        return self._spend.sum(scope, kind.value, start)
+
     def knows(self, scope: str, kind: WindowKind, start_ms: int) -> bool:
         """Whether `spend` knows this sum. It does not know users, nor windows of long ago: ClickHouse does."""
         self._spend.advance(self._now_ms())
@@ -210,7 +223,14 @@ class Live:
     def book(self) -> BudgetBook:
         """The budgets in force, and which of them apply to a scope."""
         if self._book is None:
-            self._book = BudgetBook(map(Budget.from_record, self._control.budgets().values()))
+            # To compile ten thousand takes most of a second: of a change only what changed is compiled again.
+            old, new = self._compiled, {}
+            for budget_id, record in self._control.budgets().items():
+                held = old.get(budget_id)
+                is_same = held is not None and held[0] is record
+                new[budget_id] = held if held is not None and is_same else (record, Budget.from_record(record))
+            self._compiled = new
+            self._book = BudgetBook(budget for _, budget in new.values())
         return self._book
 
     def frames(self, caller: Caller) -> AsyncIterator[Frame]:

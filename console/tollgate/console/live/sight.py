@@ -37,7 +37,11 @@ class Sight(NamedTuple):
         """The flag as it may be shown. A stop of the whole company is shown to everybody, without its numbers."""
         if self.sees(flag.scope):
             return flag
-        if flag.scope != GLOBAL_SCOPE or not flag.blocked:
-            return None
+        return self.of_decision(flag) if flag.scope == GLOBAL_SCOPE and flag.blocked else None
+
+    def of_decision(self, flag: Flag) -> Flag:
+        """The flag as it may be told to somebody who asked about a call: its numbers only where they may be shown."""
+        if self.sees(flag.scope):
+            return flag
         hidden = {"budget": None, "limit": None, "unit": None, "spent": None, "percent": None, "note": None}
         return flag.model_copy(update=hidden)

@@ -1,6 +1,6 @@
 """What the console and the command line ask ClickHouse. See README.md."""
 
-from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Share, Shares, Sum, UserNumbers
+from tollgate.console.numbers.answers import Card, CountedEvent, Page, Series, Share, Shares, Sum, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError, NumbersError, TooLargeError, UnavailableError
 from tollgate.console.numbers.events import EventFilter
 from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
@@ -17,8 +17,8 @@ __all__ = [
     "AuditRow",
     "BadQuestionError",
     "Card",
+    "CountedEvent",
     "EventFilter",
-    "EventRow",
     "FlagRevision",
     "LetterRow",
     "Near",

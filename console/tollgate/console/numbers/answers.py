@@ -1,12 +1,22 @@
 """Answers of the numbers. Money and usage are exact decimal strings in shortest form, instants are milliseconds.
 
+Single events are what `GET /events` answers, with their time in RFC 3339.
+
 `as_of_ms` is when ClickHouse was asked: it says nothing of how far the sink has come, which `Numbers.written_to` does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import Amount, EventKind, Instant, PriceStatus
 
 Item = TypeVar("Item")
+
+SignedUsd = Annotated[str, Field(description="US dollars as a decimal string; may be negative", examples=["-3.5"])]
 
 
 class Sum(NamedTuple):
@@ -58,13 +68,15 @@ class Page(Generic[Item]):
     as_of_ms: int
 
 
-class EventRow(NamedTuple):
-    """One counted event, with what it cost."""
+class CountedEvent(BaseModel):
+    """One counted event, with what it cost. Names that were not given are empty."""
 
-    time_ms: int
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    time: Instant
     event_id: str
     source: str
-    kind: str
+    kind: EventKind
     user: str
     org: str
     service: str
@@ -80,15 +92,22 @@ class EventRow(NamedTuple):
     resource_type: str
     resource_id: str
     request_id: str
-    usage: dict[str, str]
+    usage: dict[str, Amount]
     options: dict[str, str]
-    cost_usd: str
-    retail_usd: str
+    cost_usd: SignedUsd
+    retail_usd: SignedUsd
     price_id: str
-    price_status: str
+    price_status: PriceStatus
     source_partition: int
+    """Its place in the usage topic."""
     source_offset: int
-    metadata: str
+    metadata: Annotated[str, Field(description="free data of the event, JSON as text")]
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Self:
+        """From the columns in the order of the fields, with the time in milliseconds."""
+        time_ms, *others = row
+        return cls(**dict(zip(cls.model_fields, (format_instant(time_ms), *others), strict=True)))
 
 
 class Card(NamedTuple):
@@ -110,7 +129,7 @@ class UserNumbers:
     month: Sum
     lifetime: Sum
     cards: list[Card]
-    last_calls: list[EventRow]
+    last_calls: list[CountedEvent]
     as_of_ms: int
     orgs: list[str] = field(default_factory=list)
     """The orgs of their last calls."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tollgate.console.numbers.answers import EventRow, Page
+from tollgate.console.numbers.answers import CountedEvent, Page
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.questions import Questions, Row
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.restriction import Names, Restriction, narrowed
 from tollgate.console.numbers.sums import conditions
 from tollgate.domain.windows import DAY_MS, HOUR_MS
+from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import EventKind, EventStatus, PriceStatus
 from tollgate.schemas.scopes import Dimension
 
@@ -24,6 +25,7 @@ _STRETCHES_MS: Final = (HOUR_MS // 12, 6 * HOUR_MS, 2 * DAY_MS, 16 * DAY_MS, 62 
 _STRETCHES_OF_A_USER_MS: Final = (8 * DAY_MS, 62 * DAY_MS)
 _CURSOR_CHARS_MAX: Final = 2000
 
+# In the order of the fields of CountedEvent.
 _COLUMNS: Final = """
 toUnixTimestamp64Milli(time), event_id, source, kind, user, org, service, provider, model, agent, campaign, feature,
 product, operation, status, latency_ms, resource_type, resource_id, request_id,
@@ -54,9 +56,11 @@ class Place(tuple[int, str, str, int, int]):
     __slots__ = ()
 
     @classmethod
-    def of(cls, event: EventRow) -> "Place":
+    def of(cls, event: CountedEvent) -> "Place":
         """The event's own."""
-        return cls((event.time_ms, event.event_id, event.source, event.source_partition, event.source_offset))
+        return cls(
+            (parse_instant(event.time), event.event_id, event.source, event.source_partition, event.source_offset)
+        )
 
     @classmethod
     def parse(cls, cursor: str) -> "Place":
@@ -84,7 +88,7 @@ class Place(tuple[int, str, str, int, int]):
 
 async def events(
     questions: Questions, restriction: Restriction, wanted: EventFilter, limit: int, cursor: str = ""
-) -> Page[EventRow]:
+) -> Page[CountedEvent]:
     """Up to `limit` events, the newest first. The next page goes on where this one ends, whatever arrived meanwhile.
 
     BadQuestionError for a limit that is not from 1 to 1,000 and a cursor of another list.
@@ -94,10 +98,10 @@ async def events(
     after = Place.parse(cursor) if cursor else None
     asked_at = questions.now_ms()
     names = narrowed(restriction, by=wanted.by)
-    found: list[EventRow] = []
+    found: list[CountedEvent] = []
     for stretch in _stretches(names, wanted, after, asked_at):
         rows = await _events_of(questions, names, wanted, after, stretch, limit + 1 - len(found))
-        found += [EventRow(*row) for row in rows]
+        found += [CountedEvent.of_row(row) for row in rows]
         if len(found) > limit:
             break
     items = found[:limit]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hash
 from typing import TypeVar
 
 from tollgate.console.numbers import events, history, projections, reports, spends, sums, trends, users
-from tollgate.console.numbers.answers import Card, EventRow, Page, Series, Shares, UserNumbers
+from tollgate.console.numbers.answers import Card, CountedEvent, Page, Series, Shares, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
 from tollgate.console.numbers.history import AlertRevision, AuditRow, FlagRevision, LetterRow
@@ -106,7 +106,7 @@ class Numbers:
         within, key = Range(from_ms, to_ms), ("trends", r, by, tuple(names), from_ms, to_ms)
         return await self._share(key, lambda: trends.trends(self._questions, narrowed(r), by, names, within))
 
-    async def events(self, r: Restriction, wanted: EventFilter, limit: int, cursor: str = "") -> Page[EventRow]:
+    async def events(self, r: Restriction, wanted: EventFilter, limit: int, cursor: str = "") -> Page[CountedEvent]:
         """Single events, the newest first."""
         if limit > 100 or cursor or wanted != EventFilter():
             return await events.events(self._questions, r, wanted, limit, cursor)

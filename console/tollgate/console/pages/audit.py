@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.api.audit import AuditEntry, AuditPage, list_changes
-from tollgate.console.pages.audit_differences import Difference, differences
+from tollgate.console.audit_differences import Difference, differences
 from tollgate.console.pages.days import Days, days_of
 from tollgate.console.pages.rendering import render
 from tollgate.console.pages.shown import path_part

@@ -1,17 +1,18 @@
 """The pages of budgets: all of them, the worst first, and one with its slider, its thresholds and its history."""
 
-import json
 from decimal import Decimal
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.api.asking import now_ms
+from tollgate.console.access.callers import Caller, Role
+from tollgate.console.api.asking import Viewer, now_ms
+from tollgate.console.api.audit import AuditEntry
 from tollgate.console.api.budget_bodies import BudgetId
 from tollgate.console.api.budget_status import BudgetStatus, StatusPage, status_page
 from tollgate.console.api.budgets import may_see_budget
+from tollgate.console.audit_differences import Difference, differences
 from tollgate.console.changes import unknown
 from tollgate.console.numbers import AuditRow, NumbersError
 from tollgate.console.pages.rendering import render
@@ -24,13 +25,9 @@ from tollgate.schemas.outputs import FlagState
 
 _SHOWN: Final = 25
 _CHANGES: Final = 20
-# Of the change itself, not of what the budget says.
-_ABOUT_THE_CHANGE: Final = frozenset({"version", "updated_at", "actor", "reason"})
-_IN_THE_TITLE: Final = frozenset({"id", "scope", "window", "unit", "timezone"})
+_IN_THE_TITLE: Final = frozenset({"scope", "window", "unit", "timezone"})
 # The slider of a monthly budget in dollars; small and large limits have one of their own.
 _SLIDER: Final = (100, 5_000, 50)
-
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 
 router = APIRouter()
 
@@ -44,14 +41,14 @@ class Slider(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One change in the budget's history: who, when, why, and each value that became another one."""
+    """One change in the budget's history: who, when, why, and each field that became another one."""
 
     time_ms: int
     actor: str
     action: str
     reason: str
     version: int
-    values: list[tuple[str, str, str]]
+    differences: list[Difference]
 
 
 @router.get("/budgets")
@@ -142,12 +139,12 @@ def slider_of(limit: str) -> Slider:
 
 def change_of(row: AuditRow) -> Change:
     """What a person reads of an entry of the audit."""
-    before, after = _flat(row.before), _flat(row.after)
-    # Of a new or removed budget only what makes it this one is left out.
-    known = frozenset[str]() if before and after else _IN_THE_TITLE
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name) and name not in known]
-    values = [(name, before.get(name, ""), after.get(name, "")) for name in names]
-    return Change(row.time_ms, row.actor, row.action, row.reason, row.version, values)
+    entry = AuditEntry.of(row)
+    found = differences(entry.before, entry.after)
+    if entry.before is None or entry.after is None:
+        # Of a new or removed budget what makes it this one is left out: the title has it.
+        found = [one for one in found if one.field not in _IN_THE_TITLE]
+    return Change(row.time_ms, row.actor, row.action, row.reason, row.version, found)
 
 
 async def _standing(parts: Parts, caller: Caller, budget_id: str, held: Held) -> BudgetStatus | None:
@@ -162,21 +159,6 @@ async def _history(parts: Parts, key: str) -> tuple[list[Change] | None, str]:
     except NumbersError as error:
         return None, str(error)
     return [change_of(row) for row in found.items], ""
-
-
-def _flat(text: str) -> dict[str, str]:
-    """The members of a record as text, those within others by a path: `thresholds.warning.percent`."""
-    found: dict[str, str] = {}
-
-    def add(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for name, one in value.items():
-                add(one, f"{path}.{name}" if path else name)
-        elif path not in _ABOUT_THE_CHANGE and value is not None:
-            found[path] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-    add(json.loads(text) if text else {}, "")
-    return found
 
 
 ROOM: Final = Room(

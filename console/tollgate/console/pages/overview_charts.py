@@ -3,8 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
+from tollgate.console.amounts import exact
 from tollgate.console.pages.overview_model import Dashboard, Point
-from tollgate.console.pages.shown import exact
 
 CENT = Decimal("0.01")
 

@@ -4,11 +4,11 @@ import json
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from tollgate.console.access.callers import Caller, Role, allow
-from tollgate.console.api.asking import now_ms
+from tollgate.console.access.callers import Role
+from tollgate.console.api.asking import Viewer, now_ms
 from tollgate.console.api.prices import ExplanationShown, Layer, PriceFilter, explained_event, price_page
 from tollgate.console.pages.rendering import render
 from tollgate.console.paging import Cursor
@@ -25,7 +25,6 @@ _EVENT_CHARS_MAX: Final = 8_000
 _PAIR: Final = re.compile(r"\s*([^\s=,;]+)\s*=\s*([^\s,;]+)\s*(?:[,;]|\s|$)")
 _ROLES: Final = frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN})
 
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 Text = Annotated[str, Query(max_length=NAME_CHARS_MAX)]
 
 router = APIRouter()

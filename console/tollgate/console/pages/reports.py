@@ -11,12 +11,12 @@ from fastapi.responses import Response
 
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import restriction_of
+from tollgate.console.amounts import exact
 from tollgate.console.api.asking import now_ms
 from tollgate.console.numbers import ReportKey, ReportRow, ReportStart
 from tollgate.console.pages.chart_parts import cost_and_retail, series
 from tollgate.console.pages.days import Days, days_of, presets
 from tollgate.console.pages.rendering import render
-from tollgate.console.pages.shown import exact
 from tollgate.console.pages.told import Told, told
 from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem

@@ -9,7 +9,7 @@ from tollgate.console.access.restriction import check_scope, restriction_of
 from tollgate.console.api.why import WhyAnswer, explain
 from tollgate.console.dashboard import budgets
 from tollgate.console.live import Freshness
-from tollgate.console.numbers import EventFilter, EventRow, Page, Series
+from tollgate.console.numbers import CountedEvent, EventFilter, Page, Series
 from tollgate.console.pages.agent_rates import AgentRate, rates_of
 from tollgate.console.pages.overview_model import Standing
 from tollgate.console.pages.told import Told, told
@@ -52,7 +52,7 @@ class ScopeDetail:
     """The budgets that apply to it, the fullest first; those whose spend is not known last."""
     rates: list[AgentRate] | None
     """None for what is no agent."""
-    events: Told[Page[EventRow]] | None
+    events: Told[Page[CountedEvent]] | None
     """None for callers who may not see single events."""
     spend: Freshness
     flags: Freshness
@@ -95,7 +95,9 @@ async def _window(parts: Parts, scope: str, kind: WindowKind, now_ms: int) -> Wi
     )
 
 
-async def _events(parts: Parts, caller: Caller, parsed: tuple[Dimension, str] | None) -> Told[Page[EventRow]] | None:
+async def _events(
+    parts: Parts, caller: Caller, parsed: tuple[Dimension, str] | None
+) -> Told[Page[CountedEvent]] | None:
     if caller.role not in (Role.ANALYST, Role.ADMIN):
         return None
     by = dict([parsed]) if parsed is not None else {}

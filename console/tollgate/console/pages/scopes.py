@@ -4,10 +4,11 @@ import time
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.callers import Caller, Role
+from tollgate.console.api.asking import Viewer
 from tollgate.console.pages.chart_parts import cost_and_retail
 from tollgate.console.pages.rendering import render
 from tollgate.console.pages.scope_detail import ScopeDetail, scope_detail
@@ -30,7 +31,6 @@ LISTS: Final = {
 }
 PAGES_MAX: Final = SEARCHED // ROWS
 
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 router = APIRouter()
 
 

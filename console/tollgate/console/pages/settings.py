@@ -1,11 +1,12 @@
 """The page of settings: the stop by hand, what the installation is set to, and who may use the API."""
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.callers import Role
+from tollgate.console.api.asking import Viewer
 from tollgate.console.api.settings import installation
 from tollgate.console.api.tokens import tokens_of
 from tollgate.console.pages.rendering import render
@@ -16,8 +17,6 @@ from tollgate.schemas.tokens import TokenKind
 # Somebody with more of them asks the API, which has pages.
 _TOKENS_SHOWN: Final = 200
 _ROLES: Final = frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN})
-
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 
 router = APIRouter()
 

@@ -1,81 +1,22 @@
-"""How amounts, percentages and times read on a page. What is unknown is shown as such, never as zero."""
+"""How percentages, times and other text read on a page. What is unknown is shown as such, never as zero."""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Final
 from urllib.parse import quote
 
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from tollgate.console.amounts import DIGITS, MINUS, count, decimal, exact, money, price
 from tollgate.schemas.shown_text import safe
 
 WARN_PERCENT: Final = 80
 OVER_PERCENT: Final = 100
-MINUS: Final = "\u2212"
 GAP: Final = "\u00a0"
-# ClickHouse's sums have 38 digits and Python's usual context 28.
-_DIGITS: Final = Context(prec=60)
 _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
-
-
-def decimal(value: Any) -> Decimal | None:
-    """The number that a decimal string, an integer or a Decimal stands for; None when there is none."""
-    if value is None or value == "" or isinstance(value, bool):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-def exact(value: Any) -> str:
-    """All digits, without an exponent and without trailing zeros: `0.000025`, `1234.5`."""
-    number = decimal(value)
-    if number is None:
-        return ""
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def money(value: Any) -> str:
-    """US dollars for reading, at least two decimals.
-
-    From one cent on, two: `$1,234.50`. Less shows two significant digits, so that a small price is never `$0.00`:
-    `$0.000025`.
-    """
-    number = decimal(value)
-    if number is None:
-        return ""
-    sign, size = (MINUS if number < 0 else ""), abs(number)
-    places = 2 if size >= Decimal("0.01") or size == 0 else min(12, 1 - size.adjusted())
-    rounded = size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, _DIGITS)
-    text = f"{rounded:,f}"
-    while places > 2 and text.endswith("0"):
-        text, places = text[:-1], places - 1
-    return f"{sign}${text}"
-
-
-def price(value: Any) -> str:
-    """A price in US dollars with all its digits, at least two decimals: `$0.035`, `$0.10`."""
-    number = decimal(value)
-    if number is None:
-        return ""
-    whole, _, part = exact(abs(number)).partition(".")
-    return f"{MINUS if number < 0 else ''}${int(whole):,}.{part.ljust(2, '0')}"
-
-
-def count(value: Any) -> str:
-    """A number with thousands separators, at most three decimals: `41,208`."""
-    number = decimal(value)
-    if number is None:
-        return ""
-    if number != number.to_integral_value():
-        number = number.quantize(Decimal("0.001"), ROUND_HALF_UP, _DIGITS).normalize(_DIGITS)
-    return f"{number:,f}".replace("-", MINUS)
 
 
 def percent(value: Any) -> str:
@@ -98,7 +39,7 @@ def level(value: Any) -> str:
 
 def fill(value: Any, whole: Any = 100) -> str:
     """How much of a bar is filled, 0 to 100, at most two decimals. More than the whole stops at 100."""
-    number = _DIGITS.divide((decimal(value) or Decimal(0)) * 100, decimal(whole) or Decimal(100))
+    number = DIGITS.divide((decimal(value) or Decimal(0)) * 100, decimal(whole) or Decimal(100))
     return exact(min(max(number, Decimal(0)), Decimal(100)).quantize(Decimal("0.01")))
 
 
@@ -165,7 +106,7 @@ def share_of(part: Any, whole: Any) -> Decimal | None:
     one, all_of_it = decimal(part), decimal(whole)
     if one is None or not all_of_it:
         return None
-    return _DIGITS.divide(one * 100, all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR, _DIGITS)
+    return DIGITS.divide(one * 100, all_of_it).quantize(Decimal("0.01"), ROUND_FLOOR, DIGITS)
 
 
 def path_part(text: Any) -> str:

@@ -2,16 +2,18 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from tollgate.console.access.callers import Caller, Role, allow
+from tollgate.console.access.callers import Caller, Role
 from tollgate.console.access.restriction import restriction_of
-from tollgate.console.api.asking import Reader, now_ms
-from tollgate.console.api.users import UserAnswer, UserPath, seen, user_answer
+from tollgate.console.api.asking import Reader, Viewer, now_ms
+from tollgate.console.api.flags import FlagNow
+from tollgate.console.api.users import UserAnswer, UserPath, flag_of, seen, user_answer
 from tollgate.console.numbers import NumbersError, Shares
 from tollgate.console.pages.rendering import render
 from tollgate.console.pages.shown import path_part
+from tollgate.console.pages.told import Told, told
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem
 from tollgate.console.room import Entry, Room
@@ -21,8 +23,6 @@ from tollgate.schemas.scopes import Dimension, scope_of
 
 # One screen of a person who looks for the most expensive.
 _SHOWN: Final = 50
-
-Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 
 router = APIRouter()
 
@@ -76,18 +76,17 @@ async def show_me(request: Request, parts: TheParts, caller: Reader) -> Response
 
 
 async def _page(request: Request, parts: Parts, caller: Caller, user: str, *, own: bool) -> HTMLResponse:
-    try:
-        answer, away = await user_answer(parts, restriction_of(caller), user), ""
-    except NumbersError as error:
-        answer, away = None, str(error)
-    return user_page(request, caller, user, answer, away, own=own)
+    restriction = restriction_of(caller)
+    found = await told(user_answer(parts, restriction, user))
+    flag = found.value.flag if found.value is not None else flag_of(parts, restriction, user, now_ms())
+    return user_page(request, caller, user, flag, found, own=own)
 
 
 def user_page(
-    request: Request, caller: Caller, user: str, answer: UserAnswer | None, away: str, *, own: bool
+    request: Request, caller: Caller, user: str, flag: FlagNow, found: Told[UserAnswer], *, own: bool
 ) -> HTMLResponse:
-    """The page of a user; without an answer, `away` says why it is not known."""
-    return render(request, caller, "user.html", user=user, u=answer, away=away, own=own)
+    """The page of a user. The flag is known from Kafka, also while the answer is not."""
+    return render(request, caller, "user.html", user=user, flag=flag, u=found.value, away=found.why, own=own)
 
 
 _ROLES: Final = frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN})

@@ -74,6 +74,7 @@ class FlagRecord(_Record):
     percent: str | None = None
     since: str | None = None
     until: str | None = None
+    note: str | None = ""
     revision: int = 0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from tollgate.console.pages.shown import count, exact, money, price
+from tollgate.console.amounts import count, exact, money, price
 
 # Every change sets these, or the key says it; they stand beside the differences.
 _OF_THE_CHANGE: Final = frozenset({"actor", "reason", "version", "updated_at", "id"})
@@ -29,9 +29,12 @@ _INSTANTS: Final = ("effective_from", "effective_to", "expires_at", "created_at"
 
 
 class Difference(NamedTuple):
-    """One field. An empty text: the record did not have it. `is_time`: the texts are instants."""
+    """One field by its path, `thresholds.warning.percent`, and its name for people. An empty text: the record did not
+    have it. `is_time`: the texts are instants.
+    """
 
     field: str
+    name: str
     before: str
     after: str
     is_time: bool = False
@@ -44,9 +47,8 @@ def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | Non
     for path in [*new, *(path for path in old if path not in new)]:
         if path in _OF_THE_CHANGE or old.get(path) == new.get(path):
             continue
-        shown = Difference(
-            _name(path), _text(path, old, before or {}), _text(path, new, after or {}), path in _INSTANTS
-        )
+        was, is_now = _text(path, old, before or {}), _text(path, new, after or {})
+        shown = Difference(path, _name(path), was, is_now, path in _INSTANTS)
         if shown.before or shown.after:
             found.append(shown)
     return found
