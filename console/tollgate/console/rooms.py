@@ -33,7 +33,10 @@ from tollgate.console.pages import settings as settings_page
 from tollgate.console.pages import users as user_pages
 from tollgate.console.room import Room
 
+# A request is compared with the routes in this order: first what services ask many times a second.
 ROOMS: tuple[Room, ...] = (
+    check.ROOM,
+    usage.ROOM,
     login.ROOM,
     static_files.ROOM,
     dashboard.ROOM,
@@ -62,7 +65,5 @@ ROOMS: tuple[Room, ...] = (
     status.ROOM,
     health_page.ROOM,
     stream.ROOM,
-    usage.ROOM,
-    check.ROOM,
     api_reference.ROOM,
 )

@@ -24,6 +24,9 @@ _LOOK_SECONDS: Final = 30.0
 _RECORDS_MAX: Final = 500
 # The first reading takes large strides.
 _FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
+# The broker collects records for this long, instead of answering after each of the workers' transactions.
+_FETCH_BYTES_MIN: Final = 256 * 1024
+_FETCH_WAIT_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_FETCH_BYTES_MAX,
+            fetch_min_bytes=_FETCH_BYTES_MIN,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         try:
             await consumer.start()

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,6 +48,18 @@ class EventFilter:
     status: EventStatus | None = None
     price_status: PriceStatus | None = None
     kind: EventKind | None = None
+
+    def key(self) -> Hashable:
+        """The same for equal filters."""
+        return (
+            frozenset(self.by.items()),
+            self.within,
+            self.source,
+            self.event_id,
+            self.status,
+            self.price_status,
+            self.kind,
+        )
 
 
 class Place(tuple[int, str, str, int, int]):

@@ -1,7 +1,7 @@
 """`Numbers`: what the console and the command line ask ClickHouse, in one object for a process."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tollgate.console.numbers import events, history, projections, reports, spends, sums, trends, users
 from tollgate.console.numbers.answers import Card, CountedEvent, Page, Series, Shares, UserNumbers
@@ -21,6 +21,9 @@ from tollgate.domain.windows import month_start
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import SpendRecord, WindowKind
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
+
+# A first page; larger ones would take memory for what nobody asks twice.
+_SHARED_EVENTS_MAX: Final = 100
 
 _Answer = TypeVar("_Answer")
 
@@ -108,9 +111,10 @@ class Numbers:
 
     async def events(self, r: Restriction, wanted: EventFilter, limit: int, cursor: str = "") -> Page[CountedEvent]:
         """Single events, the newest first."""
-        if limit > 100 or cursor or wanted != EventFilter():
+        if limit > _SHARED_EVENTS_MAX or cursor:
             return await events.events(self._questions, r, wanted, limit, cursor)
-        return await self._share(("events", r, limit), lambda: events.events(self._questions, r, wanted, limit))
+        key = ("events", r, limit, wanted.key())
+        return await self._share(key, lambda: events.events(self._questions, r, wanted, limit))
 
     def export(
         self, r: Restriction, by: Sequence[ReportKey], from_ms: int, to_ms: int, form: ReportFormat

@@ -38,6 +38,8 @@ NEVER_MS = 2**31 - 1
 
 # Room for the largest dead letter in one fetch of a partition.
 FETCH_BYTES_MAX = 2 * RECORD_BYTES_MAX
+FETCH_BYTES_MIN = 1024 * 1024
+FETCH_WAIT_MS = 200
 
 # Records are decoded in chunks of this size, which take about 10 ms each. In between the event loop can ask Kafka for
 # more and notice that an insert has ended.
@@ -336,5 +338,8 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             enable_auto_commit=False,
             max_poll_interval_ms=NEVER_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            # Rows are written once a second. Without these the broker answers after each of the workers' transactions.
+            fetch_min_bytes=FETCH_BYTES_MIN,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
