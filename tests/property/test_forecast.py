@@ -1,6 +1,6 @@
 """What holds for every history."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollgate.domain.forecast import Forecast, History, forecast
@@ -60,6 +60,7 @@ def test_more_spent_today_is_never_a_lower_projection(amounts: list[int], now_ms
 
 
 @given(st.lists(_COSTS, min_size=1, max_size=40), _NOW, st.integers(0, 40 * DAY_MS), st.integers(0, 40 * DAY_MS))
+@example([5], _TODAY, 105, 5)
 def test_a_longer_window_is_never_a_lower_projection(amounts: list[int], now_ms: int, first: int, more: int) -> None:
     history = History.of(_days(amounts))
     short = forecast(history, 0, now_ms + first, now_ms)

@@ -147,9 +147,11 @@ def _expectation(history: History, now_ms: int, end_ms: int) -> _Expectation:
     if known < WEEK_DAYS:
         # What is spent today counts as well, with the time that today has had.
         spent = sum(days) + history.days_picousd.get(today, 0)
-        least_ms = min(_SEEN_MS_MIN, max(end_ms - now_ms, 0) // _SEEN_PER_AHEAD_MIN)
-        seen_ms = max(now_ms - history.first_ms, least_ms, 1)
-        return _Expectation((max(_divided(spent * DAY_MS, seen_ms), 0),) * WEEK_DAYS, 0, Method.RUN_RATE, known)
+        # In tenths of a millisecond: a rounded tenth of a short time ahead would make a longer one cost less.
+        per_ms = _SEEN_PER_AHEAD_MIN
+        seen = max((now_ms - history.first_ms) * per_ms, min(_SEEN_MS_MIN * per_ms, end_ms - now_ms), per_ms)
+        pace = max(_divided(spent * DAY_MS * per_ms, seen), 0)
+        return _Expectation((pace,) * WEEK_DAYS, 0, Method.RUN_RATE, known)
     first_weekday = weekday(today - known * DAY_MS)
     return _Expectation(tuple(_by_weekday(days, first_weekday)), _margin(days, first_weekday), Method.WEEKDAYS, known)
 
