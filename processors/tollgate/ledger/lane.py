@@ -25,8 +25,8 @@ from tollgate.schemas.refusals import RefusalReason
 log = structlog.get_logger("tollgate.ledger")
 
 # A transaction costs the worker, the broker and every reader the same whatever is in it. Begun back to back they were
-# 600 a second for 2,000 events, and took a core; at least this far apart they are 130, and no flag comes later for it,
-# because what it waits here it does not wait for the processor. After a pause the first one begins at once.
+# 600 a second for 2,000 events. ADR 29 has what they cost, and that flags come no later. After a pause the first one
+# begins at once.
 APART_NS: Final = 50_000_000
 
 # By source the offsets `[first, end)` of the records that a transaction counts.

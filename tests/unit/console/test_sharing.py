@@ -78,6 +78,22 @@ async def test_an_answer_of_more_than_four_seconds_is_given_to_nobody() -> None:
     assert await shared.get("key", source.ask) == 2
 
 
+async def test_a_newer_answer_that_takes_long_is_waited_for_and_not_asked_for_again() -> None:
+    clock, source = Clock(), Source()
+    shared = SharedAnswers(clock)
+    assert await shared.get("key", source.ask) == 1
+    clock.now += 2
+    source.may_answer.clear()
+    assert await shared.get("key", source.ask) == 1
+    clock.now += 3
+    late = [asyncio.create_task(shared.get("key", source.ask)) for _ in range(2)]
+    await turns()
+    assert source.asked == 2
+    source.may_answer.set()
+    assert await asyncio.gather(*late) == [2, 2]
+    assert (await shared.get("key", source.ask), source.asked) == (2, 2)
+
+
 async def test_a_newer_question_that_fails_ends_the_old_answer() -> None:
     clock, source = Clock(), Source()
     shared = SharedAnswers(clock)

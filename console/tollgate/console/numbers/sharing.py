@@ -22,7 +22,7 @@ class _Asked:
     task: asyncio.Task[Any]
     waiting: int = 0
     answered_at: float = 0.0
-    newer: asyncio.Task[Any] | None = None
+    newer: "_Asked | None" = None
 
 
 class SharedAnswers:
@@ -37,7 +37,12 @@ class SharedAnswers:
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer to `ask`, or that of somebody who asked with the same key up to four seconds ago."""
         asked = self._asked.get(key)
-        if asked is None or (asked.answered_at and self._clock() - asked.answered_at > GIVEN_SECONDS_MAX):
+        if asked is not None and asked.answered_at and self._clock() - asked.answered_at > GIVEN_SECONDS_MAX:
+            # Too old to be given; the newer one may be under way for long, and is not asked for twice.
+            asked = asked.newer
+            if asked is not None:
+                self._asked[key] = asked
+        if asked is None:
             asked = self._ask(key, ask)
         elif asked.answered_at:
             if self._clock() - asked.answered_at > FRESH_SECONDS and asked.newer is None:
@@ -56,7 +61,7 @@ class SharedAnswers:
 
     async def stop(self) -> None:
         """Cancel the questions that are asked ahead of need."""
-        newer = [asked.newer for asked in self._asked.values() if asked.newer is not None]
+        newer = [asked.newer.task for asked in self._asked.values() if asked.newer is not None]
         self._asked.clear()
         for task in newer:
             task.cancel()
@@ -68,10 +73,10 @@ class SharedAnswers:
         while len(self._asked) > ANSWERS_MAX:
             _, oldest = self._asked.popitem(last=False)
             if oldest.newer is not None:
-                oldest.newer.cancel()
+                oldest.newer.task.cancel()
         return asked
 
-    def _renew(self, key: Hashable, old: _Asked, ask: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
+    def _renew(self, key: Hashable, old: _Asked, ask: Callable[[], Awaitable[Any]]) -> _Asked:
         """Ask for a newer answer, which takes the old one's place when it is there."""
         newer = _Asked(asyncio.ensure_future(_run(ask)))
 
@@ -81,7 +86,7 @@ class SharedAnswers:
             self._done(key, newer)
 
         newer.task.add_done_callback(done)
-        return newer.task
+        return newer
 
     def _done(self, key: Hashable, asked: _Asked) -> None:
         # Taking the exception also keeps asyncio from logging that nobody did.
