@@ -98,13 +98,19 @@ async def committed(settings: Settings) -> int | None:
 
 
 async def all_sent(settings: Settings, records: Iterable[dict[str, Any]], seconds: float = 30) -> None:
-    """Wait until each of the records, or a later one of its key, is recorded as sent."""
+    """Wait until each of the records, or a later one of its key, is recorded as sent, and so is the digest it is in.
+
+    The members of a digest are recorded before the digest is posted: only its own record says that it arrived.
+    """
     wanted = {record["key"]: record["revision"] for record in records}
 
     async def sent() -> bool:
         told = await notifications(settings)
         return all(
-            key in told and told[key].state == "sent" and told[key].revision >= revision
+            key in told
+            and told[key].state == "sent"
+            and told[key].revision >= revision
+            and (not told[key].digest or told[told[key].digest].state == "sent")
             for key, revision in wanted.items()
         )
 
