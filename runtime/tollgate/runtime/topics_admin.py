@@ -9,7 +9,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from tollgate.runtime.broker_limits import BrokerFinding, broker_findings
 from tollgate.runtime.kafka import client_options
@@ -106,15 +112,22 @@ async def _found(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Foun
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, tuple[str, int]]]:
-    """Per topic and configuration name: its value and where the value comes from."""
+    """Per topic and configuration name: its value and where the value comes from.
+
+    The topics exist; a broker that has not heard of one yet is asked again.
+    """
     found: dict[str, dict[str, tuple[str, int]]] = {}
-    if not names:
-        return found
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    for response in await admin.describe_configs(resources):
-        for code, message, _kind, name, entries in response.resources:
-            _raise_for(code, f"describe {name}", message)
-            found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
+    deadline = time.monotonic() + _VISIBLE_SECONDS_MAX
+    while missing := [name for name in names if name not in found]:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in missing]
+        for response in await admin.describe_configs(resources):
+            for code, message, _kind, name, entries in response.resources:
+                if code == UnknownTopicOrPartitionError.errno and time.monotonic() < deadline:
+                    continue
+                _raise_for(code, f"describe {name}", message)
+                found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
+        if len(found) < len(names):
+            await asyncio.sleep(0.05)
     return found
 
 
