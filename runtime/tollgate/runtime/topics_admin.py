@@ -118,15 +118,19 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     """
     found: dict[str, dict[str, tuple[str, int]]] = {}
     deadline = time.monotonic() + _VISIBLE_SECONDS_MAX
-    while missing := [name for name in names if name not in found]:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in missing]
-        for response in await admin.describe_configs(resources):
+    while names:
+        unheard_of = []
+        for response in await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        ):
             for code, message, _kind, name, entries in response.resources:
                 if code == UnknownTopicOrPartitionError.errno and time.monotonic() < deadline:
+                    unheard_of.append(name)
                     continue
                 _raise_for(code, f"describe {name}", message)
                 found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
-        if len(found) < len(names):
+        names = unheard_of
+        if names:
             await asyncio.sleep(0.05)
     return found
 

@@ -78,13 +78,19 @@ async def test_an_answer_of_more_than_four_seconds_is_given_to_nobody() -> None:
     assert await shared.get("key", source.ask) == 2
 
 
-async def test_a_newer_answer_that_takes_long_is_waited_for_and_not_asked_for_again() -> None:
+async def with_a_newer_one_asked_for() -> tuple[Clock, Source, SharedAnswers]:
+    """An answer two seconds old that was given once more, and a newer one that does not come yet."""
     clock, source = Clock(), Source()
     shared = SharedAnswers(clock)
     assert await shared.get("key", source.ask) == 1
     clock.now += 2
     source.may_answer.clear()
     assert await shared.get("key", source.ask) == 1
+    return clock, source, shared
+
+
+async def test_a_newer_answer_that_takes_long_is_waited_for_and_not_asked_for_again() -> None:
+    clock, source, shared = await with_a_newer_one_asked_for()
     clock.now += 3
     late = [asyncio.create_task(shared.get("key", source.ask)) for _ in range(2)]
     await turns()
@@ -125,12 +131,7 @@ async def test_a_question_ends_with_the_last_who_waits_for_it() -> None:
 
 
 async def test_stopping_cancels_what_was_asked_ahead() -> None:
-    clock, source = Clock(), Source()
-    shared = SharedAnswers(clock)
-    assert await shared.get("key", source.ask) == 1
-    clock.now += 2
-    source.may_answer.clear()
-    assert await shared.get("key", source.ask) == 1
+    _, source, shared = await with_a_newer_one_asked_for()
     await turns()
     await shared.stop()
     assert source.cancelled == 1
