@@ -162,6 +162,12 @@ class Broker:
         """One record without a transaction. `ahead_ms`: by how much the broker's clock jumps for this one."""
         self._write(place, record, None, ahead_ms)
 
+    def load(self, record: ConsumerRecord) -> None:
+        """A committed record of a saved log, at its own offset and with its own time."""
+        partition = self._partitions[record.topic, record.partition]
+        partition.entries.append(Entry(record.offset, record))
+        partition.next_offset = record.offset + 1
+
     def _write(self, place: Place, out: OutRecord, transaction: Transaction | None, ahead_ms: int = 0) -> None:
         key, value, headers = out
         partition = self._partitions[place]
