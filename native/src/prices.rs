@@ -1,4 +1,4 @@
-//! What ordinary events cost, by multipliers that the Python pricer made: `domain/pricing/compiled.py` is the reference.
+//! What ordinary events cost, by multipliers that the Python pricer made: `pricing/integer_price.py` is the reference.
 //!
 //! Nothing is looked up in a price book here. A key that is not known yet goes to Python, which then teaches it.
 
@@ -16,8 +16,8 @@ const KEYS_MAX: usize = 4096;
 // Prices kept per key: several, for late events next to live ones and for prices that change by time of day.
 const INTERVALS_MAX: usize = 8;
 
-/// What an event has amounts of, as bits (`compiled.py`): the first two cost something only where nothing else does, the
-/// third is whatever is no token, and the others are of tokens.
+/// What an event has amounts of, as bits (`integer_price.py`): the first two cost something only where nothing else does,
+/// the third is whatever is no token, and the others are of tokens.
 const TOTAL_BIT: u32 = 1;
 const REQUESTS_BIT: u32 = 2;
 const SOMETHING: u32 = !(TOTAL_BIT | REQUESTS_BIT);
@@ -48,7 +48,7 @@ impl Side {
     }
 }
 
-/// What a key of the usage adds: `compiled.Term`, with the bit of the price that states its rate.
+/// What a key of the usage adds: `integer_price.Term`, with the bit of the price that states its rate.
 struct Term {
     multiplier: i128,
     side: Side,
@@ -58,7 +58,7 @@ struct Term {
     origin: u8,
 }
 
-/// `compiled.Band`: the linear part of a price for events of more than `above` input tokens.
+/// `integer_price.Band`: the linear part of a price for events of more than `above` input tokens.
 struct Band {
     above: i128,
     denominator: i128,

@@ -1,6 +1,6 @@
 //! Everything one partition has counted and not yet written to Kafka: the class that Python's `UserStage` calls.
 //!
-//! `tally.py` is the reference for what is collected, `users.py` for the checks of one event and their order.
+//! `tally.py` is the reference for what is collected, `user_stage.py` for the checks of one event and their order.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

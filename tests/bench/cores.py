@@ -19,7 +19,7 @@ from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Core, Counters, Policy, choose_core
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.partitions import partition_of
 
 # What a worker that works off a backlog gets of one partition at once.

@@ -20,8 +20,8 @@ from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.core import Core
 from tollgate.ledger.outbox import Outbox, OutRecord
-from tollgate.ledger.shared import SharedStage
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.shared_stage import SharedStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DELTA_PARTITIONS, TOPIC_SPECS, Topic

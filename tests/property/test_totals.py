@@ -20,8 +20,8 @@ from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.shared import SharedStage
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.shared_stage import SharedStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
 

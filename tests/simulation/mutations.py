@@ -11,7 +11,7 @@ from tollgate.ledger.lane import Lane
 from tollgate.ledger.outbox import OutRecord
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.source import FORWARDER_ROWS, Source
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.user_stage import UserStage
 
 Replaced = tuple[Any, str, Callable[..., Any]]
 

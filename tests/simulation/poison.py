@@ -8,7 +8,7 @@ from unittest.mock import patch
 from aiokafka import ConsumerRecord
 from tests.simulation.broker import POISON_TO_WRITE
 
-from tollgate.ledger import forward, users
+from tollgate.ledger import forward, user_stage
 
 HEADER = ("poison", b"to read")
 
@@ -26,12 +26,12 @@ def is_poison_to_write(record: ConsumerRecord) -> bool:
 @contextmanager
 def poisonous() -> Iterator[None]:
     """Within it, those who read usage fail at records that are poison to read."""
-    decoded = users.decoded
+    decoded = user_stage.decoded
 
     def failing(record: ConsumerRecord) -> Any:
         if is_poison_to_read(record):
             raise ValueError("a defect that this record meets")
         return decoded(record)
 
-    with patch.object(users, "decoded", failing), patch.object(forward, "decoded", failing):
+    with patch.object(user_stage, "decoded", failing), patch.object(forward, "decoded", failing):
         yield

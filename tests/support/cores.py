@@ -14,7 +14,7 @@ from tollgate.domain.pricing import PriceBook, Pricer
 from tollgate.ledger import ANY_AGE_MS, Counters, Policy
 from tollgate.ledger.core import Core, choose_core
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.topics import Topic
 
 # The usage dimensions that the compiled core tells apart in a batch: `native/src/sums.rs`.

@@ -6,7 +6,7 @@ from itertools import chain
 import msgspec
 from aiokafka import ConsumerRecord
 
-from tollgate.domain.pricing.compiled import SOURCES_MAX, CompiledPrice
+from tollgate.domain.pricing.integer_price import SOURCES_MAX, IntegerPrice
 from tollgate.domain.windows import Horizon
 from tollgate.ledger._native import Identities
 from tollgate.ledger._native import Tally as NativeTally
@@ -19,7 +19,7 @@ from tollgate.schemas.conventions import INCLUSIVE
 from tollgate.schemas.usage_codec import EventData
 
 # Above how many input tokens, denominator, and the terms: key, multiplier, side, bit, the bits it must not meet, origin
-# (see `domain.pricing.compiled.Band`). What does not fit into 128 bits raises OverflowError.
+# (see `domain.pricing.integer_price.Band`). What does not fit into 128 bits raises OverflowError.
 Band = tuple[int, int, list[tuple[str, int, int, int, int, int]]]
 
 _encode = msgspec.json.Encoder().encode
@@ -58,7 +58,7 @@ class CompiledTally:
         """Repeated and late events that were met since this was last called."""
         return self._core.take_counts()
 
-    def teach(self, data: EventData, price: CompiledPrice) -> None:
+    def teach(self, data: EventData, price: IntegerPrice) -> None:
         """Let the core price events like this one by this price, which is its own."""
         ids = [price.id_of(origins) for origins in range(1 << min(len(price.sources), SOURCES_MAX))]
         if any(_encode(price_id) != f'"{price_id}"'.encode() for price_id in ids):
@@ -98,7 +98,7 @@ class CompiledTally:
         return chain(named_sums(self._core.take_sums()), large.by_name())
 
 
-def _bands(price: CompiledPrice) -> list[Band] | None:
+def _bands(price: IntegerPrice) -> list[Band] | None:
     """The price's multipliers, highest tier first; None when they alone do not make the cost."""
     if price.once or len(price.sources) > SOURCES_MAX:
         return None

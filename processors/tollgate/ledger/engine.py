@@ -12,10 +12,10 @@ from tollgate.ledger.forward import ForwardStage
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
 from tollgate.ledger.policy import Policy
-from tollgate.ledger.shared import SharedStage
+from tollgate.ledger.shared_stage import SharedStage
 from tollgate.ledger.source import Source
 from tollgate.ledger.stage import Stage
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.topics import Topic
 
 # A lane may run ahead of its open transaction by this many records before fetching waits for it.

@@ -12,7 +12,7 @@ from tollgate.ledger.counters import Counters
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded
 from tollgate.ledger.outbox import Outbox, OutRecord
 from tollgate.ledger.policy import Policy
-from tollgate.ledger.users import decoded
+from tollgate.ledger.user_stage import decoded
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic

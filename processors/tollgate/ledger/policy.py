@@ -8,13 +8,13 @@ from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import Pricer
 from tollgate.domain.stops import Stop
 
-# Longer than any time may lie before another; a 64-bit integer holds an instant less this.
+# No event is this old: 36 million years. An instant less this still fits into 64 bits, as the compiled core needs it.
 ANY_AGE_MS: Final = 1 << 60
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Budgets and prices as of one moment. `new_pricer` gives each lane its own, because a pricer keeps a cache.
+    """Budgets and prices as of one moment. `new_pricer` gives each partition its own, because a pricer keeps a cache.
 
     `event_age_ms_max`: an event of exactly this age when the broker stamps it is counted, an older one is refused.
     `stop`: the stop by hand or its end, None when there never was one.

@@ -12,7 +12,7 @@ from tests.unit.ledger.test_users import STRANGER, USER, Bench, policy
 
 from tollgate.domain.spend import DIMENSIONS_MAX
 from tollgate.ledger.outbox import Outbox, OutRecord
-from tollgate.ledger.shared import Delta, DeltaBatch, SharedStage, in_records
+from tollgate.ledger.shared_stage import Delta, DeltaBatch, SharedStage, in_records
 from tollgate.schemas.topics import LETTER_BYTES_MAX, TOPIC_SPECS, Topic
 
 LIMITS = {spec.topic: int(spec.configs["max.message.bytes"]) for spec in TOPIC_SPECS}

@@ -15,7 +15,7 @@ from tollgate.domain.pricing import PriceBook, Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.core import Core
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.control import BudgetRecord, PriceRecord
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.partitions import partition_of

@@ -11,7 +11,7 @@ from tollgate.domain.pricing import load_price_book
 from tollgate.ledger import Counters
 from tollgate.ledger.core import Core
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.users import UserStage
+from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event

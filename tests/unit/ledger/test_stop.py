@@ -11,7 +11,7 @@ from tollgate.domain.stops import Stop
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import DECISIONS_MAX
-from tollgate.ledger.shared import Delta, SharedStage, in_records
+from tollgate.ledger.shared_stage import Delta, SharedStage, in_records
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.topics import Topic
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.pricing.events import NOW, M, cost, event, price_record
 
 from tollgate.domain.pricing import Pricer
-from tollgate.domain.pricing.compiled import round_half_even
+from tollgate.domain.pricing.integer_price import round_half_even
 from tollgate.schemas.amounts import PICO, format_amount
 from tollgate.schemas.instants import from_ms
 

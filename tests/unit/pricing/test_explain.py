@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.pricing.events import NOW, M, event
 
 from tollgate.domain.pricing import Pricer, explain
-from tollgate.domain.pricing.compiled import rounded
+from tollgate.domain.pricing.integer_price import rounded
 from tollgate.schemas.usage_codec import EventData
 
 SUBJECTS = ["openai/gpt-4o", "google/gemini-2.5-pro", "novita/llama-3-8b", "pika/1.5", "nobody/x", "perplexity/sonar"]

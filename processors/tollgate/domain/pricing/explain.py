@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tollgate.domain.pricing.book import Resolved
 from tollgate.domain.pricing.charges import Charge
-from tollgate.domain.pricing.compiled import rounded
+from tollgate.domain.pricing.integer_price import rounded
 from tollgate.domain.pricing.interval import ALWAYS, Interval
 from tollgate.domain.pricing.price import decimal_text
 from tollgate.domain.pricing.pricer import FREE, REPORTED, UNPRICED, Priceable, Pricer, Quote

@@ -9,8 +9,8 @@ import msgspec
 
 from tollgate.domain.pricing.book import PriceBook
 from tollgate.domain.pricing.charges import Bill, Biller
-from tollgate.domain.pricing.compiled import CompiledPrice, rounded
 from tollgate.domain.pricing.dimensions import INPUT, OUTPUT, TOKENS
+from tollgate.domain.pricing.integer_price import IntegerPrice, rounded
 from tollgate.domain.pricing.price import Price, Rate
 from tollgate.domain.pricing.reported import Reported, native_keys, read
 from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
@@ -82,8 +82,8 @@ class Pricer:
 
     def __init__(self, book: PriceBook) -> None:
         self.book = book
-        self._young: dict[_Key, tuple[CompiledPrice, ...]] = {}
-        self._old: dict[_Key, tuple[CompiledPrice, ...]] = {}
+        self._young: dict[_Key, tuple[IntegerPrice, ...]] = {}
+        self._old: dict[_Key, tuple[IntegerPrice, ...]] = {}
         self._known_options: dict[tuple[tuple[str, str], ...], _Options] = {}
         self._options_ignored = 0
         self._retail = {product: _pico_per_nano(usd) for product, usd in book.defaults.retail_usd.items()}
@@ -113,34 +113,34 @@ class Pricer:
         model = data.model
         convention = data.convention
         key: _Key = (data.provider, model, convention) if model and not options else self._key(data)
-        for compiled in self._young.get(key, ()):
-            if compiled.from_ms <= time_ms < compiled.to_ms:
+        for ready in self._young.get(key, ()):
+            if ready.from_ms <= time_ms < ready.to_ms:
                 break
         else:
-            compiled = self._lookup(key, data, time_ms)
+            ready = self._lookup(key, data, time_ms)
         usage = data.usage
-        band, price_id = compiled.base, compiled.price_id
-        if compiled.special:
-            if compiled.status == FREE:
+        band, price_id = ready.base, ready.price_id
+        if ready.special:
+            if ready.status == FREE:
                 return Quote(0, retail, price_id, FREE)
-            if compiled.once:
-                return self._in_full(compiled, data, time_ms, retail)
-            band = compiled.band(usage)
-            if compiled.origins:
-                price_id = compiled.id_of(_union(compiled.origins.get(key, 0) for key, nano in usage.items() if nano))
+            if ready.once:
+                return self._in_full(ready, data, time_ms, retail)
+            band = ready.band(usage)
+            if ready.origins:
+                price_id = ready.id_of(_union(ready.origins.get(key, 0) for key, nano in usage.items() if nano))
         cost = band.cost(usage)
         if cost is None:
-            return self._in_full(compiled, data, time_ms, retail)
-        return Quote(cost, retail, price_id, compiled.status)
+            return self._in_full(ready, data, time_ms, retail)
+        return Quote(cost, retail, price_id, ready.status)
 
-    def held(self, data: Priceable, time_ms: int) -> CompiledPrice:
+    def held(self, data: Priceable, time_ms: int) -> IntegerPrice:
         """The price that holds for the event, which may be the fallback of its provider."""
         return self._lookup(self._key(data), data, time_ms)
 
-    def bill(self, data: Priceable, time_ms: int) -> tuple[CompiledPrice, Bill]:
+    def bill(self, data: Priceable, time_ms: int) -> tuple[IntegerPrice, Bill]:
         """The price that holds for the event, and what it would charge line by line whatever the event's status."""
-        compiled = self._lookup(self._key(data), data, time_ms)
-        return compiled, self._billed(compiled, data, time_ms, self._reported(compiled, data))
+        ready = self._lookup(self._key(data), data, time_ms)
+        return ready, self._billed(ready, data, time_ms, self._reported(ready, data))
 
     def take_options_ignored(self) -> int:
         """How many options changed no price among the look-ups since this was last called.
@@ -154,12 +154,12 @@ class Pricer:
         """The dimensions that an unpriced event needs a price of. Where no price is known at all, tokens of any kind
         need those of input and output.
         """
-        compiled = self._lookup(self._key(data), data, time_ms)
-        reported = self._reported(compiled, data)
-        bill = self._billed(compiled, data, time_ms, reported)
-        lines = [line for line in bill.charges if line.unpriced or (compiled.status == UNPRICED and line.rate)]
+        ready = self._lookup(self._key(data), data, time_ms)
+        reported = self._reported(ready, data)
+        bill = self._billed(ready, data, time_ms, reported)
+        lines = [line for line in bill.charges if line.unpriced or (ready.status == UNPRICED and line.rate)]
         names = list(dict.fromkeys(line.dimension for line in lines))
-        if compiled.status == UNPRICED and not TOKENS.keys().isdisjoint(names):
+        if ready.status == UNPRICED and not TOKENS.keys().isdisjoint(names):
             names = [INPUT, OUTPUT, *(name for name in names if name not in TOKENS)]
         return tuple(names)
 
@@ -167,24 +167,24 @@ class Pricer:
         """The event's options that some price depends on, as prices name them."""
         return dict(self._options(data.options))
 
-    def _reported(self, compiled: CompiledPrice, data: Priceable) -> Reported:
-        return read(data.usage, data.convention, compiled.native)
+    def _reported(self, ready: IntegerPrice, data: Priceable) -> Reported:
+        return read(data.usage, data.convention, ready.native)
 
-    def _billed(self, compiled: CompiledPrice, data: Priceable, time_ms: int, reported: Reported) -> Bill:
+    def _billed(self, ready: IntegerPrice, data: Priceable, time_ms: int, reported: Reported) -> Bill:
         def fallback() -> tuple[Price, Rate]:
             return self._fallback(data, time_ms).price, self._other
 
-        return Biller(compiled.price, reported, fallback).bill()
+        return Biller(ready.price, reported, fallback).bill()
 
-    def _in_full(self, compiled: CompiledPrice, data: Priceable, time_ms: int, retail: int) -> Quote:
-        reported = self._reported(compiled, data)
-        bill = self._billed(compiled, data, time_ms, reported)
+    def _in_full(self, ready: IntegerPrice, data: Priceable, time_ms: int, retail: int) -> Quote:
+        reported = self._reported(ready, data)
+        bill = self._billed(ready, data, time_ms, reported)
         cost = rounded(sum((line.cost for line in bill.charges), Fraction(0)))
-        price_id, status = compiled.price_id, compiled.status
-        if compiled.origins:
+        price_id, status = ready.price_id, ready.status
+        if ready.origins:
             charged = (line.dimension for line in bill.charges if line.rate and not line.unpriced)
             used = [dimension for dimension, nano in reported.amounts.items() if nano]
-            price_id = compiled.id_of(_union(compiled.origin(dimension) for dimension in (*used, *charged)))
+            price_id = ready.id_of(_union(ready.origin(dimension) for dimension in (*used, *charged)))
         uncovered = next((line for line in bill.charges if line.unpriced), None)
         if status != UNPRICED and uncovered is not None:
             price_id, status = f"{price_id}+{uncovered.price.id}", UNPRICED
@@ -196,10 +196,10 @@ class Pricer:
         owed = data.status in ("success", "") or data.billed
         if data.cost_usd is not None:
             return Quote(parse_usd(data.cost_usd) if owed else 0, retail, REPORTED, REPORTED)
-        compiled = self._lookup(self._key(data), data, time_ms)
-        if compiled.status == UNPRICED:
+        ready = self._lookup(self._key(data), data, time_ms)
+        if ready.status == UNPRICED:
             return Quote(0, retail, "", FREE)
-        return Quote(0, retail, compiled.price_id, compiled.status)
+        return Quote(0, retail, ready.price_id, ready.status)
 
     def _retail_picousd(self, data: Priceable) -> int:
         tokens = data.retail_tokens
@@ -229,41 +229,41 @@ class Pricer:
                 self._known_options[sent] = known
         return known
 
-    def _lookup(self, key: _Key, data: Priceable, time_ms: int) -> CompiledPrice:
-        """The compiled price for a key that may not be among the young ones, or not for this time."""
+    def _lookup(self, key: _Key, data: Priceable, time_ms: int) -> IntegerPrice:
+        """The price for a key that may not be among the young ones, or not for this time."""
         known = self._young.get(key) or self._old.get(key) or ()
-        found = next((compiled for compiled in known if compiled.from_ms <= time_ms < compiled.to_ms), None)
+        found = next((ready for ready in known if ready.from_ms <= time_ms < ready.to_ms), None)
         if found is None:
             found = self._resolve(data, time_ms)
             known = (found, *known[: _INTERVALS_MAX - 1])
         self._remember(key, known)
         return found
 
-    def _resolve(self, data: Priceable, time_ms: int) -> CompiledPrice:
+    def _resolve(self, data: Priceable, time_ms: int) -> IntegerPrice:
         found = self.book.resolve(data.provider, data.model, data.agent, data.options, time_ms)
         self._options_ignored += len(found.ignored)
         model = data.model.lower()
         native = native_keys(self.book.canonical(data.provider, model), model)
         if found.price is None:
-            compiled = self._fallback(data, time_ms).within(found.interval)
-            compiled.native = native
-            return compiled
+            ready = self._fallback(data, time_ms).within(found.interval)
+            ready.native = native
+            return ready
         status = FREE if found.price.free else PRICED
-        return CompiledPrice(found.price, found.interval, status, data.convention, native)
+        return IntegerPrice(found.price, found.interval, status, data.convention, native)
 
-    def _fallback(self, data: Priceable, time_ms: int) -> CompiledPrice:
+    def _fallback(self, data: Priceable, time_ms: int) -> IntegerPrice:
         """The provider's fallback, shared by all of its unknown models."""
         name = self.book.fallback_name(data.provider, data.model)
         key = (name, data.convention)
         known = self._young.get(key) or self._old.get(key) or ()
-        found = next((compiled for compiled in known if compiled.from_ms <= time_ms < compiled.to_ms), None)
+        found = next((ready for ready in known if ready.from_ms <= time_ms < ready.to_ms), None)
         if found is None:
             price, interval = self.book.fallback(name, time_ms)
-            found = CompiledPrice(price, interval, UNPRICED, data.convention, native_keys(name, ""))
+            found = IntegerPrice(price, interval, UNPRICED, data.convention, native_keys(name, ""))
             self._remember(key, (found, *known[: _INTERVALS_MAX - 1]))
         return found
 
-    def _remember(self, key: _Key, known: tuple[CompiledPrice, ...]) -> None:
+    def _remember(self, key: _Key, known: tuple[IntegerPrice, ...]) -> None:
         if key not in self._young and len(self._young) >= _KEYS_MAX:
             self._old, self._young = self._young, {}
         self._young[key] = known

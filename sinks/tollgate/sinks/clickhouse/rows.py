@@ -225,7 +225,7 @@ def _flag_rows(records: Sequence[ConsumerRecord]) -> Encoded:
 
 def _flag_line(record: ConsumerRecord) -> bytes:
     if record.value is None:
-        # A flag that was removed is a scope without a decision.
+        # The worker removes no flag. If somebody else does, readers take the scope for one without a decision.
         flag = FlagRecord(scope=_key_text(record), state="ok", reason="removed")
     else:
         flag = read_record(_flag.decode, record.value)

@@ -20,7 +20,7 @@ from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.shared import Delta, in_records
+from tollgate.ledger.shared_stage import Delta, in_records
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount

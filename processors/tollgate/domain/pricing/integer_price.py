@@ -124,7 +124,7 @@ def is_complete(seen: int) -> bool:
     return not seen & REQUESTS_BIT or bool(seen & _SOMETHING)
 
 
-class CompiledPrice:
+class IntegerPrice:
     """A price over an interval of event times, for events of one convention.
 
     `once`: some rate counts events that report nothing of it, so that their amounts alone do not make the cost.
@@ -182,7 +182,7 @@ class CompiledPrice:
         used = (price_id for place, price_id in enumerate(self.sources) if origins >> place & 1)
         return "+".join(used) or self.price_id
 
-    def within(self, interval: Interval) -> "CompiledPrice":
+    def within(self, interval: Interval) -> "IntegerPrice":
         """The same price where both its own interval and the given one hold."""
         narrowed = copy(self)
         narrowed.from_ms, narrowed.to_ms = interval & Interval(self.from_ms, self.to_ms)
