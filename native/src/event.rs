@@ -18,7 +18,7 @@ const CONVENTIONS: [&str; 14] = [
 const WHOLE: [&str; 9] =
     ["tokens", "token_count", "images", "requests", "characters", "messages", "searches", "pages", "calls"];
 
-/// An optional name of `data`, by its place in `Event::names`. The first eight are dimensions of spend, beside the user.
+/// An optional name of `data`, by its place in `Event::names`.
 pub mod name {
     pub const ORG: usize = 0;
     pub const SERVICE: usize = 1;
@@ -92,8 +92,8 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The event, or `None` when it is not ordinary, which leaves it to the Python code.
-    pub fn read(value: &'a [u8]) -> Option<Self> {
+    /// The event of this type, or `None` when it is not ordinary, which leaves it to the Python code.
+    pub fn read(value: &'a [u8], entry_type: &str) -> Option<Self> {
         if value.len() > BYTES_MAX {
             return None;
         }
@@ -102,7 +102,7 @@ impl<'a> Event<'a> {
         let mut seen = Seen::default();
         let mut more = scanner.object()?;
         while more {
-            event.member(&mut scanner, &mut seen)?;
+            event.member(&mut scanner, &mut seen, entry_type)?;
             more = scanner.more()?;
         }
         // Every member of the envelope is required.
@@ -111,10 +111,10 @@ impl<'a> Event<'a> {
         Some(event)
     }
 
-    fn member(&mut self, scanner: &mut Scanner<'a>, seen: &mut Seen) -> Option<()> {
+    fn member(&mut self, scanner: &mut Scanner<'a>, seen: &mut Seen, entry_type: &str) -> Option<()> {
         match scanner.name()? {
             "specversion" => seen.first(0).and_then(|()| (scanner.text()? == "1.0").then_some(())),
-            "type" => seen.first(1).and_then(|()| (scanner.text()? == "tollgate.usage.v1").then_some(())),
+            "type" => seen.first(1).and_then(|()| (scanner.text()? == entry_type).then_some(())),
             "source" => seen.first(2).and_then(|()| required(scanner, &mut self.source)),
             "id" => seen.first(3).and_then(|()| required(scanner, &mut self.id)),
             "subject" => seen.first(4).and_then(|()| required(scanner, &mut self.subject)),
@@ -275,6 +275,11 @@ fn place_of(field: &str) -> Option<usize> {
         "metadata" => name::COUNT + 8,
         _ => return None,
     })
+}
+
+/// The place in `Event::names` of a name of `data`.
+pub fn place_of_name(field: &str) -> Option<usize> {
+    place_of(field).filter(|place| *place < name::COUNT)
 }
 
 /// A text of at most 256 characters.

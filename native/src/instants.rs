@@ -1,6 +1,6 @@
 //! Instants: RFC 3339 outside, milliseconds since 1970 inside, as `event_time.py` and `instants.py` have them.
 
-pub const HOUR_MS: i64 = 60 * 60 * 1000;
+const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 // 9999-12-31T23:59:59.999Z.

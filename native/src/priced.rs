@@ -1,12 +1,13 @@
 //! The priced record of an event as JSON, byte for byte as `outputs_codec.encode_priced` writes it.
 
 use crate::amounts::{write_usd, write_whole};
+use crate::dimensions::Dimensions;
 use crate::event::{Amount, Event, Scalar, name};
 use crate::instants;
 use crate::prices::Quote;
 
 /// Append the record. Texts are written as they are: an ordinary event holds none that needs an escape.
-pub fn write(out: &mut Vec<u8>, event: &Event, quote: &Quote, partition: u32, offset: u64) {
+pub fn write(out: &mut Vec<u8>, event: &Event, dimensions: &Dimensions, quote: &Quote, partition: u32, offset: u64) {
     text(out, b"{\"event_id\":", event.id);
     text(out, b",\"source\":", event.source);
     out.extend_from_slice(b",\"time\":\"");
@@ -34,14 +35,9 @@ pub fn write(out: &mut Vec<u8>, event: &Event, quote: &Quote, partition: u32, of
     });
     text(out, b",\"status\":", if event.failure.is_empty() { "success" } else { event.failure });
     let names = &event.names;
-    field(out, b",\"org\":", names[name::ORG]);
-    field(out, b",\"service\":", names[name::SERVICE]);
-    field(out, b",\"provider\":", names[name::PROVIDER]);
-    field(out, b",\"model\":", names[name::MODEL]);
-    field(out, b",\"agent\":", names[name::AGENT]);
-    field(out, b",\"campaign\":", names[name::CAMPAIGN]);
-    field(out, b",\"feature\":", names[name::FEATURE]);
-    field(out, b",\"product\":", names[name::PRODUCT]);
+    for (before, name) in dimensions.fields(event) {
+        field(out, before, name);
+    }
     field(out, b",\"operation\":", names[name::OPERATION]);
     if let Some(latency_ms) = event.latency_ms {
         out.extend_from_slice(b",\"latency_ms\":");

@@ -66,7 +66,7 @@ struct Band {
 }
 
 /// What Python hands over of a band: above, denominator, and the terms by key, each the multiplier (picousd per whole
-/// unit times the denominator), the side as a number of `compiled`, the bit, the bits it must not meet, and the origin.
+/// unit times the denominator), the side as a number of `integer_price`, the bit, the bits it must not meet, and the origin.
 pub type TaughtBand = (i128, i128, Vec<(String, i128, u8, u32, u32, u8)>);
 
 /// A price over an interval of event times. Without bands, only failed calls can be priced by it here.

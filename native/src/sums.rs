@@ -1,17 +1,17 @@
-//! The sums of a batch: what its events add to each name of each dimension, in each hour. `sums.py` is the reference,
-//! also for the order in which they are given back.
+//! The sums of a batch: what its events add to each name of each dimension, in each slot of time. `sums.py` is the
+//! reference, also for the order in which they are given back.
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::hash::BuildHasher;
-
-/// The dimensions of spend in the order of `Dimension`, and last the scope that every event adds to.
-pub const POSITIONS: usize = 10;
 
 // Events with further dimensions are counted by Python: sums are found by a walk over a group's dimensions, which must
 // be few.
 const DIMENSIONS_MAX: usize = 64;
 
-/// All events of a batch that share a name and an hour.
+/// Start of the slot, and since when the horizon was as it was when the event was counted: `sums.Time`.
+pub type Time = (i64, i64);
+
+/// All events of a batch that share a name and a time.
 pub struct Group {
     pub position: u8,
     name: u32,
@@ -25,9 +25,9 @@ pub struct Group {
 
 /// What one event adds. All amounts are below 2¹⁰⁴, so that 2²² of them cannot pass 2¹²⁷.
 pub struct Addition<'a> {
-    pub names: [&'a str; POSITIONS],
-    pub hour_start_ms: i64,
-    pub held_kinds: u8,
+    /// One for each shape of scopes; empty for none.
+    pub names: &'a [&'a str],
+    pub time: Time,
     pub cost_picousd: i128,
     pub retail_picousd: i128,
     /// By number of the dimension, as `Sums::dimension` gave it.
@@ -39,23 +39,41 @@ pub struct Addition<'a> {
 struct Names {
     text: Vec<Box<str>>,
     numbers: HashTable<u32>,
-    /// For each name, the hour it was last added in and the group of both: nearly always the next event's group too.
+    /// For each name, the time it was last added in and the group of both: nearly always the next event's group too.
     latest: Vec<(u32, u32)>,
 }
 
-#[derive(Default)]
 pub struct Sums {
     hasher: DefaultHashBuilder,
-    names: [Names; POSITIONS],
+    names: Vec<Names>,
     groups: Vec<Group>,
     by_name_and_time: HashMap<(u8, u32, u32), u32>,
-    times: Vec<(i64, u8)>,
-    time_numbers: HashMap<(i64, u8), u32>,
+    times: Vec<Time>,
+    time_numbers: HashMap<Time, u32>,
     latest_time: u32,
     dimensions: Vec<Box<str>>,
 }
 
 impl Sums {
+    /// For events with so many names.
+    pub fn new(shapes: usize) -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            names: (0..shapes).map(|_| Names::default()).collect(),
+            groups: Vec::new(),
+            by_name_and_time: HashMap::new(),
+            times: Vec::new(),
+            time_numbers: HashMap::new(),
+            latest_time: 0,
+            dimensions: Vec::new(),
+        }
+    }
+
+    /// The same without any events.
+    pub fn emptied(&self) -> Self {
+        Self::new(self.names.len())
+    }
+
     /// The number of a usage dimension in this batch; `None` when there are too many.
     #[inline]
     pub fn dimension(&mut self, dimension: &str) -> Option<u8> {
@@ -70,7 +88,7 @@ impl Sums {
     }
 
     pub fn add(&mut self, addition: &Addition) {
-        let time = self.time((addition.hour_start_ms, addition.held_kinds));
+        let time = self.time(addition.time);
         for (position, name) in addition.names.iter().enumerate() {
             if !name.is_empty() {
                 let group = self.group(position, name, time);
@@ -81,7 +99,7 @@ impl Sums {
         }
     }
 
-    fn time(&mut self, time: (i64, u8)) -> u32 {
+    fn time(&mut self, time: Time) -> u32 {
         if self.times.get(self.latest_time as usize) == Some(&time) {
             return self.latest_time;
         }
@@ -123,7 +141,7 @@ impl Sums {
         latest.1
     }
 
-    /// The groups in the order in which `sums.py` gives them: by dimension, first occurrence of the name, and of the hour.
+    /// The groups in the order in which `sums.py` gives them: by shape, first occurrence of the name, and of the time.
     pub fn in_order(&self) -> Vec<&Group> {
         let mut groups: Vec<&Group> = self.groups.iter().collect();
         groups.sort_unstable_by_key(|group| (group.position, group.name, group.time));
@@ -134,8 +152,8 @@ impl Sums {
         &self.names[group.position as usize].text[group.name as usize]
     }
 
-    /// Start of the hour and how many kinds of windows hold it.
-    pub fn time_of(&self, group: &Group) -> (i64, u8) {
+    /// When it was spent, and counted.
+    pub fn time_of(&self, group: &Group) -> Time {
         self.times[group.time as usize]
     }
 

@@ -6,28 +6,75 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use crate::event::{Event, name};
+use crate::dimensions::{Dimensions, POSITIONS_MAX};
+use crate::event::Event;
 use crate::fetched::{Fetched, Fields};
 use crate::identities::{Digest, Identities, packed};
 use crate::identity;
-use crate::instants::HOUR_MS;
 use crate::partitions::partition_of;
 use crate::priced;
 use crate::prices::{PICOUSD_MAX, Prices, Status, TaughtBand, Unable};
 use crate::record_batch::PricedRecords;
-use crate::sums::{Addition, POSITIONS, Sums};
+use crate::sums::{Addition, Sums, Time};
 
 // A batch has far fewer events; sums cannot overflow up to here (see `Addition`).
 const EVENTS_MAX: usize = 1 << 22;
 
-/// `Horizon`, as plain numbers: which windows are held while the clock stays below `next_hour_ms`.
+/// `Horizon`, as plain numbers: what it says holds while the clock is in `[since_ms, next_ms)`.
 #[derive(FromPyObject)]
 struct Limits {
     clock_ms: i64,
-    next_hour_ms: i64,
-    hours_from: i64,
-    days_from: i64,
-    months_from: i64,
+    since_ms: i64,
+    next_ms: i64,
+    punctual_from_ms: i64,
+}
+
+/// Why a record is left to Python: `HandedOver`.
+#[derive(Clone, Copy)]
+enum Why {
+    Form,
+    Headers,
+    WindowBegins,
+    Misrouted,
+    Future,
+    Old,
+    Conflict,
+    PriceUnknown,
+    PriceSpecial,
+    Dimensions,
+    Full,
+}
+
+impl Why {
+    const ALL: [Self; 11] = [
+        Self::Form,
+        Self::Headers,
+        Self::WindowBegins,
+        Self::Misrouted,
+        Self::Future,
+        Self::Old,
+        Self::Conflict,
+        Self::PriceUnknown,
+        Self::PriceSpecial,
+        Self::Dimensions,
+        Self::Full,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Headers => "headers",
+            Self::WindowBegins => "window",
+            Self::Misrouted => "misrouted",
+            Self::Future => "future",
+            Self::Old => "old",
+            Self::Conflict => "conflict",
+            Self::PriceUnknown => "price",
+            Self::PriceSpecial => "special",
+            Self::Dimensions => "dimensions",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// Counts ordinary events of one partition, and collects what Python counted of the others.
@@ -37,6 +84,9 @@ pub struct Tally {
     partitions: u32,
     future_ms_max: i64,
     identities: Py<Identities>,
+    entry_type: String,
+    dimensions: Dimensions,
+    slot_ms: i64,
     prices: Prices,
     sums: Sums,
     /// Keys and values of the priced records, one after another, and where each key and each value ends.
@@ -51,15 +101,36 @@ pub struct Tally {
 
 #[pymethods]
 impl Tally {
+    /// The last four are the vocabulary: the type of the entries that are counted here, the dimensions in their order,
+    /// the scope that every event adds to, and the unit of time of a sum. ValueError for one that is not known here.
     #[new]
-    fn new(partition: u32, partitions: u32, future_ms_max: i64, identities: Py<Identities>) -> Self {
-        Self {
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        partition: u32,
+        partitions: u32,
+        future_ms_max: i64,
+        identities: Py<Identities>,
+        entry_type: String,
+        dimensions: Vec<String>,
+        everything: String,
+        slot_ms: i64,
+    ) -> PyResult<Self> {
+        let dimensions = Dimensions::of(&dimensions, everything)
+            .ok_or_else(|| PyValueError::new_err("not the dimensions of a usage event, or too many"))?;
+        if slot_ms <= 0 {
+            return Err(PyValueError::new_err("a slot must have a length"));
+        }
+        let sums = Sums::new(dimensions.positions());
+        Ok(Self {
             partition,
             partitions,
             future_ms_max,
             identities,
+            entry_type,
+            dimensions,
+            slot_ms,
             prices: Prices::default(),
-            sums: Sums::default(),
+            sums,
             priced: Vec::new(),
             ends: Vec::new(),
             new_identities: Vec::new(),
@@ -67,7 +138,13 @@ impl Tally {
             late: 0,
             usage: Vec::new(),
             scratch: Vec::new(),
-        }
+        })
+    }
+
+    /// All reasons for which a record is left to Python.
+    #[staticmethod]
+    fn reasons() -> Vec<&'static str> {
+        Why::ALL.iter().map(|why| why.text()).collect()
     }
 
     /// How many events were counted.
@@ -76,7 +153,7 @@ impl Tally {
     }
 
     /// Count the records from `first` on until one is not ordinary. Returns its position (or how many there are), why
-    /// it is not, and the clock. What is not ordinary changed nothing.
+    /// it is not (None when all were), and the clock. What is not ordinary changed nothing.
     fn count(
         &mut self,
         py: Python<'_>,
@@ -84,22 +161,22 @@ impl Tally {
         first: usize,
         limits: Limits,
         age_ms_max: i64,
-    ) -> (usize, &'static str, i64) {
+    ) -> (usize, Option<&'static str>, i64) {
         let identities = self.identities.clone_ref(py);
         let mut identities = identities.bind(py).borrow_mut();
         let mut clock_ms = limits.clock_ms;
         for at in first..records.len() {
             let Some(fields) = records.fields(py, at) else {
-                return (at, "form", clock_ms);
+                return (at, Some(Why::Form.text()), clock_ms);
             };
             if fields.has_headers {
-                return (at, "headers", clock_ms);
+                return (at, Some(Why::Headers.text()), clock_ms);
             }
             if let Err(why) = self.event(&mut identities, &fields, &limits, age_ms_max, &mut clock_ms) {
-                return (at, why, clock_ms);
+                return (at, Some(why.text()), clock_ms);
             }
         }
-        (records.len(), "", clock_ms)
+        (records.len(), None, clock_ms)
     }
 
     /// Remember a price for events of these names (provider, model, agent, convention or `""` for the default) and
@@ -131,8 +208,8 @@ impl Tally {
     /// Add an event that Python has priced. False, and nothing is added, when its amounts or dimensions are too many.
     fn add(
         &mut self,
-        names: [String; POSITIONS],
-        time: (i64, u8),
+        names: Vec<String>,
+        time: Time,
         cost_picousd: &Bound<'_, PyAny>,
         retail_picousd: &Bound<'_, PyAny>,
         usage: Vec<(String, i128)>,
@@ -144,6 +221,9 @@ impl Tally {
         if amounts.into_iter().any(|amount: i128| !(0..PICOUSD_MAX).contains(&amount)) || self.is_full() {
             return Ok(false);
         }
+        if names.len() != self.dimensions.positions() {
+            return Err(PyValueError::new_err("not a name for each shape of scopes"));
+        }
         let mut numbered = Vec::with_capacity(usage.len());
         for (dimension, nano) in &usage {
             match self.sums.dimension(dimension) {
@@ -152,9 +232,8 @@ impl Tally {
             }
         }
         self.sums.add(&Addition {
-            names: std::array::from_fn(|position| names[position].as_str()),
-            hour_start_ms: time.0,
-            held_kinds: time.1,
+            names: &names.iter().map(String::as_str).collect::<Vec<_>>(),
+            time,
             cost_picousd,
             retail_picousd,
             usage: &numbered,
@@ -196,24 +275,25 @@ impl Tally {
         rows.chunks((rows_max * crate::identities::ROW_BYTES).max(1)).map(|chunk| PyBytes::new(py, chunk)).collect()
     }
 
-    /// The sums, in the order of `BatchSums.by_name`: position of the dimension, name, start of the hour, held kinds,
-    /// cost, retail, events, usage.
+    /// The sums, in the order of `BatchSums.by_name`: position of the shape, name, time (two numbers), cost, retail,
+    /// events, usage.
     fn take_sums<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let sums = std::mem::take(&mut self.sums);
+        let emptied = self.sums.emptied();
+        let sums = std::mem::replace(&mut self.sums, emptied);
         let taken = PyList::empty(py);
         for group in sums.in_order() {
             let usage = PyDict::new(py);
             for (dimension, nano) in sums.usage(group) {
                 usage.set_item(dimension, number(py, nano)?)?;
             }
-            let (hour_start_ms, held_kinds) = sums.time_of(group);
+            let (slot_ms, since_ms) = sums.time_of(group);
             taken.append(PyTuple::new(
                 py,
                 [
                     group.position.into_pyobject(py)?.into_any(),
                     sums.name(group).into_pyobject(py)?.into_any(),
-                    hour_start_ms.into_pyobject(py)?.into_any(),
-                    held_kinds.into_pyobject(py)?.into_any(),
+                    slot_ms.into_pyobject(py)?.into_any(),
+                    since_ms.into_pyobject(py)?.into_any(),
                     number(py, group.cost_picousd)?,
                     number(py, group.retail_picousd)?,
                     group.events.into_pyobject(py)?.into_any(),
@@ -238,91 +318,66 @@ impl Tally {
         limits: &Limits,
         age_ms_max: i64,
         clock_ms: &mut i64,
-    ) -> Result<(), &'static str> {
-        let event = fetched.value.and_then(Event::read).ok_or("form")?;
+    ) -> Result<(), Why> {
+        let event = fetched.value.and_then(|value| Event::read(value, &self.entry_type)).ok_or(Why::Form)?;
         let now_ms = fetched.timestamp_ms;
         if now_ms > *clock_ms {
-            if now_ms >= limits.next_hour_ms {
-                return Err("hour");
+            if now_ms >= limits.next_ms {
+                return Err(Why::WindowBegins);
             }
             *clock_ms = now_ms;
         }
         if partition_of(event.subject.as_bytes(), self.partitions) != Some(self.partition) {
-            return Err("misrouted");
+            return Err(Why::Misrouted);
         }
         if event.time_ms > now_ms.saturating_add(self.future_ms_max) {
-            return Err("future");
+            return Err(Why::Future);
         }
         if event.time_ms < now_ms.saturating_sub(age_ms_max) {
-            return Err("old");
+            return Err(Why::Old);
         }
-        let now_s = u32::try_from(now_ms.div_euclid(1000)).map_err(|_| "form")?;
+        let now_s = u32::try_from(now_ms.div_euclid(1000)).map_err(|_| Why::Form)?;
         let digest = identity::digest(&event, &mut self.scratch);
         let fingerprint = identity::fingerprint(&event, &mut self.scratch);
         if let Some(seen) = identities.look(&digest)
             && identities.remembers(seen, i64::from(now_s))
         {
             if seen.0 != fingerprint {
-                return Err("conflict");
+                return Err(Why::Conflict);
             }
             self.duplicates += 1;
             return Ok(());
         }
         let quote = self.prices.quote(&event).map_err(|unable| match unable {
-            Unable::Unknown => "price",
-            Unable::Special => "special",
+            Unable::Unknown => Why::PriceUnknown,
+            Unable::Special => Why::PriceSpecial,
         })?;
         self.usage.clear();
         for (dimension, amount) in &event.usage {
-            self.usage.push((self.sums.dimension(dimension).ok_or("dimensions")?, amount.nano()));
+            self.usage.push((self.sums.dimension(dimension).ok_or(Why::Dimensions)?, amount.nano()));
         }
         if self.is_full() {
-            return Err("full");
+            return Err(Why::Full);
         }
         // From here on nothing can fail.
         let seen = (fingerprint, now_s);
         identities.insert(digest, seen);
         self.new_identities.extend_from_slice(&packed(&digest, seen));
-        let hour_start_ms = event.time_ms - event.time_ms % HOUR_MS;
-        let held_kinds = limits.held_kinds(hour_start_ms);
-        self.late += u64::from(held_kinds < 4);
-        let names = &event.names;
+        let slot_ms = event.time_ms - event.time_ms % self.slot_ms;
+        self.late += u64::from(slot_ms < limits.punctual_from_ms);
+        let mut names = [""; POSITIONS_MAX];
         self.sums.add(&Addition {
-            names: [
-                event.subject,
-                names[name::ORG],
-                names[name::SERVICE],
-                names[name::PROVIDER],
-                names[name::MODEL],
-                names[name::AGENT],
-                names[name::CAMPAIGN],
-                names[name::FEATURE],
-                names[name::PRODUCT],
-                "global",
-            ],
-            hour_start_ms,
-            held_kinds,
+            names: self.dimensions.names(&event, &mut names),
+            time: (slot_ms, limits.since_ms),
             cost_picousd: quote.cost_picousd,
             retail_picousd: 0,
             usage: &self.usage,
         });
         self.priced.extend_from_slice(event.subject.as_bytes());
         let key_end = self.priced.len();
-        priced::write(&mut self.priced, &event, &quote, self.partition, fetched.offset);
+        priced::write(&mut self.priced, &event, &self.dimensions, &quote, self.partition, fetched.offset);
         self.ends.push((key_end, self.priced.len()));
         Ok(())
-    }
-}
-
-impl Limits {
-    /// `Horizon.held_kinds`. Its limits are starts of a day and of a month, so the hour need not be brought to one.
-    fn held_kinds(&self, hour_start_ms: i64) -> u8 {
-        match hour_start_ms {
-            hour if hour >= self.hours_from => 4,
-            hour if hour >= self.days_from => 3,
-            hour if hour >= self.months_from => 2,
-            _ => 1,
-        }
     }
 }
 

@@ -18,6 +18,7 @@ from tests.bench.workload import Workload
 from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Core, Counters, Policy, choose_core
+from tollgate.ledger.core import HandedOver
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.partitions import partition_of
@@ -59,7 +60,7 @@ def handed_over(records: list[ConsumerRecord], policy: Policy) -> Counter[str]:
     assert tally is not None
     count = tally.count
 
-    def counted(*given: object) -> tuple[int, str]:
+    def counted(*given: object) -> tuple[int, HandedOver | None]:
         at, why = count(*given)  # type: ignore[arg-type] # passed on as they came
         if why:
             found[why] += 1

@@ -29,7 +29,7 @@ from tollgate.console.problems import Problem
 from tollgate.console.room import Room
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 T = TypeVar("T")

@@ -20,9 +20,9 @@ from tollgate.console.rooms import ROOMS
 from tollgate.console.sums import Sums
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BudgetRecord
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 # A port that nobody listens on.
 NOWHERE = "127.0.0.1:9"

@@ -7,7 +7,7 @@ from tests.support.alert_records import budget_record
 
 from tollgate.domain.windows import window_end, window_start
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 LIFETIME_END = "9999-12-31T23:59:59Z"
 

@@ -25,7 +25,8 @@ from tollgate.schemas.instants import to_ms
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.text_rules import USAGE_KEY
 from tollgate.schemas.usage_codec import EventData
-from tollgate.schemas.usage_limits import EVENT_TYPE, SPEC_VERSION
+from tollgate.schemas.usage_limits import SPEC_VERSION
+from tollgate.schemas.vocabulary import EntryType
 
 _ENVELOPE: Final = ("subject", "id", "source", "time")
 _GROUPS: Final = ("usage", "options", "metadata")
@@ -133,7 +134,7 @@ class CsvReader:
             moved = shifted(time_ms, shift_ms)
             envelope = {
                 "specversion": SPEC_VERSION,
-                "type": EVENT_TYPE,
+                "type": EntryType.USAGE,
                 "source": source,
                 "id": event_id,
                 "subject": subject,

@@ -39,11 +39,12 @@ from tollgate.runtime.topic_writing import open_writer
 from tollgate.schemas.amounts import PICO, format_usd, parse_usd
 from tollgate.schemas.control import BudgetRecord, ThresholdsRecord, default_thresholds
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Action, Flag, FlagState, WindowKind
+from tollgate.schemas.outputs import Action, Flag, FlagState
 from tollgate.schemas.shown_text import safe, shell_word
 from tollgate.schemas.tokens import Role
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
+from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sdk import FlagReader, UnavailableError, UsagePublisher
 from tollgate.sinks.alerts.figures import amount
 

@@ -16,9 +16,9 @@ from tollgate.runtime.topic_writing import open_writer
 from tollgate.schemas.amounts import parse_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.shown_text import safe
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sdk import FlagReader, UnavailableError
 from tollgate.verification import verify
 

@@ -13,7 +13,7 @@ from tollgate.cli.services import find_settings
 from tollgate.console.numbers import EVERYTHING
 from tollgate.console.numbers.projections import as_json
 from tollgate.domain.budgets import Budget, BudgetBook
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 app = App(
     name="forecast",

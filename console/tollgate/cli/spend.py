@@ -15,7 +15,8 @@ from tollgate.cli.spend_reading import read_spend
 from tollgate.domain.standings import BudgetStanding, standings, window_record
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.outputs import SpendRecord
+from tollgate.schemas.vocabulary import WindowKind
 
 app = App(
     name="spend",

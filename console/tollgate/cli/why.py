@@ -20,8 +20,9 @@ from tollgate.domain.standings import standings
 from tollgate.domain.why import Why
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import Flag, FlagState, WindowKind
+from tollgate.schemas.outputs import Flag, FlagState
 from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sdk.decision import HeldFlag
 
 app = App(name="why", help_epilogue=examples("tollgate why user/u-42", "tollgate why global --json"))

@@ -18,7 +18,7 @@ from tollgate.domain.standings import measured
 from tollgate.domain.windows import window_start
 from tollgate.schemas.amounts import parse_amount, parse_usd
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 log = structlog.get_logger("tollgate.console")
 

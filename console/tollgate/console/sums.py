@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers, NumbersError
-from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.outputs import SpendRecord
+from tollgate.schemas.vocabulary import WindowKind
 
 SUMS_MAX: Final = 10_000
 """Sums of ClickHouse that are remembered, those that were asked for last. Each takes some 2 kB."""

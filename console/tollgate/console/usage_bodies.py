@@ -7,7 +7,8 @@ import msgspec
 
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
-from tollgate.schemas.usage_limits import EVENT_TYPE, SPEC_VERSION
+from tollgate.schemas.usage_limits import SPEC_VERSION
+from tollgate.schemas.vocabulary import EntryType
 
 EVENTS_MAX: Final = 1000
 """In one request."""
@@ -105,7 +106,7 @@ def _completed(index: int, document: bytes, now: str, new_id: Callable[[int], st
         made["id"] = new_id(index)
     if "time" not in given:
         made["time"] = now
-    return _encode({"specversion": SPEC_VERSION, "type": EVENT_TYPE, **made, **given}), bool(made)
+    return _encode({"specversion": SPEC_VERSION, "type": EntryType.USAGE, **made, **given}), bool(made)
 
 
 def _with_org(value: bytes, org: str) -> bytes:

@@ -5,8 +5,9 @@ from typing import Final
 
 from tollgate.schemas.control import BudgetRecord, ThresholdRecord, ThresholdsRecord, default_thresholds
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Action, WindowKind
+from tollgate.schemas.outputs import Action
 from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.vocabulary import WindowKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from tollgate.domain.windows import window_end, window_start
 from tollgate.schemas.amounts import NANO, format_amount, format_usd, parse_amount, parse_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Action, AlertLevel, FlagState, WindowKind
+from tollgate.schemas.outputs import Action, AlertLevel, FlagState
+from tollgate.schemas.vocabulary import WindowKind
 
 _STATE_OF_ACTION: Final = {
     Action.ALERT: FlagState.WARNING,

@@ -3,18 +3,16 @@
 Money is in 10⁻¹² USD, usage in 10⁻⁹ units, both as integers of any size; nothing is ever rounded here.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from tollgate.domain.windows import Horizon, day_start, month_start
-from tollgate.schemas.outputs import WindowKind
+from tollgate.domain.windows import LIFETIME, Horizon, WindowKey, Windows
 from tollgate.schemas.usage_limits import COMMON_DIMENSIONS
+from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
-WindowKey = tuple[WindowKind, int]
-
-LIFETIME: Final[WindowKey] = (WindowKind.LIFETIME, 0)
+_KINDS: Final = (WindowKind.LIFETIME, *BASE_WINDOWS)
 
 # Besides the common ones, a scope's usage is kept for at most so many dimensions, those that it saw first. What comes
 # under other names is added up under `OTHER`. With names of 256 characters a scope's state row then has 170 kB, so that
@@ -46,59 +44,57 @@ pack_spend: Final = msgspec.json.Encoder().encode
 unpack_spend: Final = msgspec.json.Decoder(Spend).decode
 
 
-class OpenRow(msgspec.Struct, array_like=True, gc=False):
-    """The open windows of a scope as the state topic has them, with the transaction that wrote them in front."""
+OpenRow = list[Any]
+"""The open windows of a scope as the state topic has them: the number of the transaction that wrote them, the sum of
+lifetime, then start and sum of each kind of `BASE_WINDOWS`, in its order.
+"""
 
-    sequence: int
-    lifetime: Spend
-    hour_start: int
-    hour: Spend
-    day_start: int
-    day: Spend
-    month_start: int
-    month: Spend
+unpack_open_row: Final[Callable[[bytes], OpenRow]] = msgspec.json.Decoder(list[int | Spend]).decode
 
 
 class ScopeSpend:
     """All held windows of one scope.
 
-    The newest hour, day and month are *open* and share one state row; a window that a newer one has replaced is
-    *closed* and has a row of its own, so that the row written with every batch stays small. Closed windows are kept
-    packed: see `pack_spend`.
+    The newest window of each kind is *open*, and all of these share one state row; a window that a newer one has
+    replaced is *closed* and has a row of its own, so that the row written with every batch stays small. Closed windows
+    are kept packed: see `pack_spend`. A kind in which nothing was counted yet has an open window that starts in 1970.
     """
 
-    __slots__ = ("_open", "closed", "day", "day_start", "hour", "hour_start", "lifetime", "month", "month_start")
+    __slots__ = ("_open", "_sums", "closed")
 
-    def __init__(self, hour_start_ms: int) -> None:
-        self.lifetime = Spend()
-        self.hour_start = hour_start_ms
-        self.hour = Spend()
-        self.day_start = day_start(hour_start_ms)
-        self.day = Spend()
-        self.month_start = month_start(hour_start_ms)
-        self.month = Spend()
+    def __init__(self) -> None:
+        self._open: Windows = tuple((kind, 0) for kind in _KINDS)
+        self._sums: dict[WindowKind, Spend] = {kind: Spend() for kind in _KINDS}
         self.closed: dict[WindowKey, bytes] = {}
-        self._open: list[WindowKey] | None = None
 
-    def add(self, hour_start_ms: int, held_kinds: int, amount: Spend) -> list[WindowKey]:
-        """Count `amount`, spent in that hour, in the windows that hold it; returns those that changed or closed.
+    @property
+    def lifetime(self) -> Spend:
+        """The sum of everything."""
+        return self._sums[WindowKind.LIFETIME]
 
-        The result is the list of `open_windows` itself when just those changed.
+    def add(self, windows: Windows, amount: Spend) -> Sequence[WindowKey]:
+        """Count an amount in these windows (see `Horizon.windows_of`); returns those that changed or closed.
 
-        `held_kinds` is `Horizon.held_kinds` of the hour: 4 counts in all windows, 1 in lifetime alone.
+        The result is `windows` itself when they are the open ones.
         """
-        if held_kinds == 4 and hour_start_ms == self.hour_start and self._is_newest(hour_start_ms):
-            # The common case: an event of the current hour.
-            self._add_to_open(amount)
-            return self.open_windows()
-        self.lifetime.add(amount)
-        changed = [LIFETIME]
-        if held_kinds >= 2:
-            self._add_month(month_start(hour_start_ms), amount, changed)
-        if held_kinds >= 3:
-            self._add_day(day_start(hour_start_ms), amount, changed)
-        if held_kinds >= 4:
-            self._add_hour(hour_start_ms, amount, changed)
+        if windows == self._open:
+            # The common case: an event of the present hour. Scopes that are busy at the same time share one tuple.
+            self._open = windows
+            _add_to_all(self._sums.values(), amount)
+            return windows
+        starts = dict(self._open)
+        changed: list[WindowKey] = []
+        for window in windows:
+            kind, start = window
+            changed.append(window)
+            if start > starts[kind]:
+                self._close((kind, starts[kind]), changed)
+                starts[kind], self._sums[kind] = start, Spend()
+            if start == starts[kind]:
+                self._sums[kind].add(amount)
+            else:
+                self._add_to_closed(window, amount)
+        self._open = tuple(starts.items())
         return changed
 
     def folded(self, amount: Spend) -> Spend:
@@ -121,72 +117,16 @@ class ScopeSpend:
             usage[name] = usage.get(name, 0) + nano
         return Spend(amount.cost_picousd, amount.retail_picousd, amount.events, usage)
 
-    def _add_to_open(self, amount: Spend) -> None:
-        """`Spend.add` to all four open windows, in one walk over the usage."""
-        cost, retail, events = amount.cost_picousd, amount.retail_picousd, amount.events
-        usage = []
-        for spend in (self.lifetime, self.hour, self.day, self.month):
-            spend.cost_picousd += cost
-            spend.retail_picousd += retail
-            spend.events += events
-            usage.append(spend.usage_nano)
-        for dimension, nano in amount.usage_nano.items():
-            for sums in usage:
-                sums[dimension] = sums.get(dimension, 0) + nano
-
-    def open_windows(self) -> list[WindowKey]:
-        """Lifetime and the newest hour, day and month, which share a row. The list is kept: do not change it."""
-        if self._open is None:
-            self._open = [
-                LIFETIME,
-                (WindowKind.HOUR, self.hour_start),
-                (WindowKind.DAY, self.day_start),
-                (WindowKind.MONTH, self.month_start),
-            ]
+    def open_windows(self) -> Windows:
+        """Lifetime and the newest window of each kind, which share a row."""
         return self._open
 
-    def _is_newest(self, hour_start_ms: int) -> bool:
-        """Whether the open day and month are the hour's own. They are newer when late events, counted by a partition
-        whose clock is ahead, opened them without an hour.
-        """
-        return day_start(hour_start_ms) == self.day_start and month_start(hour_start_ms) == self.month_start
-
-    def _add_hour(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
-        changed.append((WindowKind.HOUR, start))
-        if start > self.hour_start:
-            self._close(WindowKind.HOUR, self.hour_start, self.hour, changed)
-            self.hour_start, self.hour = start, Spend()
-        if start == self.hour_start:
-            self.hour.add(amount)
-        else:
-            self._add_to_closed((WindowKind.HOUR, start), amount)
-
-    def _add_day(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
-        changed.append((WindowKind.DAY, start))
-        if start > self.day_start:
-            self._close(WindowKind.DAY, self.day_start, self.day, changed)
-            self.day_start, self.day = start, Spend()
-        if start == self.day_start:
-            self.day.add(amount)
-        else:
-            self._add_to_closed((WindowKind.DAY, start), amount)
-
-    def _add_month(self, start: int, amount: Spend, changed: list[WindowKey]) -> None:
-        changed.append((WindowKind.MONTH, start))
-        if start > self.month_start:
-            self._close(WindowKind.MONTH, self.month_start, self.month, changed)
-            self.month_start, self.month = start, Spend()
-        if start == self.month_start:
-            self.month.add(amount)
-        else:
-            self._add_to_closed((WindowKind.MONTH, start), amount)
-
-    def _close(self, kind: WindowKind, start: int, spend: Spend, changed: list[WindowKey]) -> None:
-        self._open = None
-        # A scope's very first window may close empty, when its first event was counted elsewhere: nothing to keep.
+    def _close(self, window: WindowKey, changed: list[WindowKey]) -> None:
+        spend = self._sums[window[0]]
+        # The window in which a kind begins closes empty: nothing to keep.
         if spend.events:
-            self.closed[kind, start] = pack_spend(spend)
-            changed.append((kind, start))
+            self.closed[window] = pack_spend(spend)
+            changed.append(window)
 
     def _add_to_closed(self, window: WindowKey, amount: Spend) -> None:
         packed = self.closed.get(window)
@@ -196,25 +136,14 @@ class ScopeSpend:
 
     def window(self, kind: WindowKind, start_ms: int) -> Spend | None:
         """The sum of one window, to be read only; None when nothing was counted in it (or it is no longer held)."""
-        if kind is WindowKind.LIFETIME:
-            return self.lifetime
-        if kind is WindowKind.HOUR and start_ms == self.hour_start:
-            return self.hour
-        if kind is WindowKind.DAY and start_ms == self.day_start:
-            return self.day
-        if kind is WindowKind.MONTH and start_ms == self.month_start:
-            return self.month
+        if self.is_open((kind, start_ms)):
+            return self._sums[kind]
         packed = self.closed.get((kind, start_ms))
         return unpack_spend(packed) if packed is not None else None
 
     def is_open(self, window: WindowKey) -> bool:
         """Whether the window is in the row of open windows; else it has its own row."""
-        kind, start = window
-        if kind is WindowKind.HOUR:
-            return start == self.hour_start
-        if kind is WindowKind.DAY:
-            return start == self.day_start
-        return kind is WindowKind.LIFETIME or start == self.month_start
+        return window in self._open
 
     def evict(self, horizon: Horizon, is_needed: Callable[[WindowKey], bool] = lambda _: False) -> list[WindowKey]:
         """Forget closed windows that are neither held nor needed any more; returns them, so that their rows can go."""
@@ -225,36 +154,43 @@ class ScopeSpend:
 
     def windows(self) -> Iterator[WindowKey]:
         """Every open window with events, and lifetime."""
-        yield LIFETIME
-        for kind, start, spend in (
-            (WindowKind.HOUR, self.hour_start, self.hour),
-            (WindowKind.DAY, self.day_start, self.day),
-            (WindowKind.MONTH, self.month_start, self.month),
-        ):
-            if spend.events:
-                yield kind, start
+        for window in self._open:
+            if window == LIFETIME or self._sums[window[0]].events:
+                yield window
 
     def open_row(self, sequence: int = 0) -> OpenRow:
-        """The open windows and lifetime for the state topic. They are shared with the row: encode it at once."""
-        return OpenRow(
-            sequence,
-            self.lifetime,
-            self.hour_start,
-            self.hour,
-            self.day_start,
-            self.day,
-            self.month_start,
-            self.month,
-        )
+        """The open windows for the state topic. Their sums are shared with the row: encode it at once."""
+        row: OpenRow = [sequence, self.lifetime]
+        for kind, start in self._open[1:]:
+            row += (start, self._sums[kind])
+        return row
 
     @classmethod
     def from_open_row(cls, row: OpenRow) -> "ScopeSpend":
-        """The inverse of `open_row`; takes over the row's sums. The caller puts closed windows back into `closed`."""
+        """The inverse of `open_row`; takes over the row's sums. The caller puts closed windows back into `closed`.
+
+        The row may be of a release with fewer kinds of windows, or with more, which are left out.
+        """
         self = cls.__new__(cls)
-        self.lifetime = row.lifetime
-        self.hour_start, self.hour = row.hour_start, row.hour
-        self.day_start, self.day = row.day_start, row.day
-        self.month_start, self.month = row.month_start, row.month
+        starts, sums = (0, *row[2::2]), (row[1], *row[3::2])
+        self._open = tuple(zip(_KINDS, starts, strict=False))
+        self._sums = dict(zip(_KINDS, sums, strict=False))
+        for kind in _KINDS[len(sums) :]:
+            self._open += ((kind, 0),)
+            self._sums[kind] = Spend()
         self.closed = {}
-        self._open = None
         return self
+
+
+def _add_to_all(sums: Iterable[Spend], amount: Spend) -> None:
+    """`Spend.add` to each of the sums, in one walk over the usage."""
+    cost, retail, events = amount.cost_picousd, amount.retail_picousd, amount.events
+    usage = []
+    for spend in sums:
+        spend.cost_picousd += cost
+        spend.retail_picousd += retail
+        spend.events += events
+        usage.append(spend.usage_nano)
+    for dimension, nano in amount.usage_nano.items():
+        for found in usage:
+            found[dimension] = found.get(dimension, 0) + nano

@@ -9,7 +9,8 @@ from tollgate.domain.windows import window_end, window_start
 from tollgate.schemas.amounts import NANO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import FlagState, SpendRecord, WindowKind
+from tollgate.schemas.outputs import FlagState, SpendRecord
+from tollgate.schemas.vocabulary import WindowKind
 
 
 class Summed(Protocol):

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tollgate.domain.standings import BudgetStanding
-from tollgate.schemas.outputs import Flag, WindowKind
+from tollgate.schemas.outputs import Flag
 from tollgate.schemas.shown_text import shell_command, shell_option
+from tollgate.schemas.vocabulary import WindowKind
 
 
 @dataclass(frozen=True, slots=True)

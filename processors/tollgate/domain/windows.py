@@ -1,7 +1,7 @@
 """Calendar windows in UTC and how long each is held in state.
 
-A window is half-open: an instant belongs to `[start, end)`. Hours, days and months nest, so a window of any kind is
-found from the start of the hour. All instants are milliseconds since 1970-01-01T00:00:00Z.
+A window is half-open: an instant belongs to `[start, end)`. All instants are milliseconds since 1970-01-01T00:00:00Z.
+Which kinds there are, and how they are cut, is data: `schemas/vocabulary.py`.
 """
 
 from datetime import UTC, datetime
@@ -9,15 +9,21 @@ from functools import lru_cache
 from typing import Final
 
 from tollgate.schemas.instants import from_ms, to_ms
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import BASE_WINDOWS, DAY_MS, HOUR_MS, SLOT_MS, WindowKind
 
-HOUR_MS: Final = 60 * 60 * 1000
-DAY_MS: Final = 24 * HOUR_MS
+__all__ = [
+    "CLOCK_AHEAD_MS_MAX", "DAY_MS", "HOUR_MS", "LIFETIME", "LIFETIME_END_MS", "Horizon", "WindowKey", "Windows",
+    "day_start", "held_from", "hour_start", "month_start", "months_later", "slot_start", "window_end", "window_start",
+    "windows_at",
+]  # fmt: skip
 
-# How long a worker keeps windows of each kind, which bounds its memory per scope. ClickHouse has older windows.
-HOURS_HELD_MS: Final = 72 * HOUR_MS
-DAYS_HELD_MS: Final = 62 * DAY_MS
-MONTHS_HELD: Final = 25
+WindowKey = tuple[WindowKind, int]
+"""A window: its kind and its start."""
+
+Windows = tuple[WindowKey, ...]
+"""The windows that an amount counts in: lifetime first, then in the order of `BASE_WINDOWS`."""
+
+LIFETIME: Final[WindowKey] = (WindowKind.LIFETIME, 0)
 
 # A broker's clock may run ahead of the worker's by this much. A clock that jumps further must not close the windows of
 # today: events of today would then be late, and no budget would see them.
@@ -25,6 +31,14 @@ CLOCK_AHEAD_MS_MAX: Final = HOUR_MS
 
 # The lifetime window has no end; flags and rows give this instant, the last second RFC 3339 can write.
 LIFETIME_END_MS: Final = to_ms(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+
+# Slots whose windows a horizon remembers. A sender can invent as many times as there are slots since 1970.
+_SLOTS_MAX: Final = 4096
+
+
+def slot_start(instant_ms: int) -> int:
+    """Start of the slot, the unit of time of a sum."""
+    return instant_ms - instant_ms % SLOT_MS
 
 
 def hour_start(instant_ms: int) -> int:
@@ -48,32 +62,50 @@ def _month_of_day(day: int) -> int:
 
 
 def months_later(month_start_ms: int, months: int) -> int:
-    """The start of the month `months` after (or, when negative, before) the month that starts at `month_start_ms`."""
+    """The start of the month `months` after (or, when negative, before) the month that starts at `month_start_ms`.
+
+    Before 1970 it is 0, and after 9999 `LIFETIME_END_MS`.
+    """
     start = from_ms(month_start_ms)
-    years, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    return to_ms(datetime(years, month + 1, 1, tzinfo=UTC))
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    if not 1970 <= year <= 9999:
+        return 0 if year < 1970 else LIFETIME_END_MS
+    return to_ms(datetime(year, month + 1, 1, tzinfo=UTC))
 
 
 def window_start(kind: WindowKind, instant_ms: int) -> int:
     """Start of the window of this kind that contains the instant; 0 for lifetime."""
-    if kind is WindowKind.HOUR:
-        return hour_start(instant_ms)
-    if kind is WindowKind.DAY:
-        return day_start(instant_ms)
-    if kind is WindowKind.MONTH:
+    cut = BASE_WINDOWS.get(kind)
+    if cut is None:
+        return 0
+    if cut.length_ms is None:
         return month_start(instant_ms)
-    return 0
+    return instant_ms - (instant_ms - cut.origin_ms) % cut.length_ms
 
 
 def window_end(kind: WindowKind, start_ms: int) -> int:
     """First instant after the window that starts at `start_ms`."""
-    if kind is WindowKind.HOUR:
-        return start_ms + HOUR_MS
-    if kind is WindowKind.DAY:
-        return start_ms + DAY_MS
-    if kind is WindowKind.MONTH:
-        return months_later(start_ms, 1)
-    return LIFETIME_END_MS
+    cut = BASE_WINDOWS.get(kind)
+    if cut is None:
+        return LIFETIME_END_MS
+    return months_later(start_ms, 1) if cut.length_ms is None else start_ms + cut.length_ms
+
+
+def held_from(kind: WindowKind, clock_ms: int) -> int:
+    """Start of the oldest window of this kind that is held while a clock shows this instant; 0 for lifetime.
+
+    A clock near 1970, which has seen no record yet, holds everything.
+    """
+    cut = BASE_WINDOWS.get(kind)
+    if cut is None:
+        return 0
+    start = window_start(kind, clock_ms)
+    return months_later(start, -cut.held) if cut.length_ms is None else start - cut.held * cut.length_ms
+
+
+def windows_at(instant_ms: int) -> Windows:
+    """Every window that contains the instant."""
+    return (LIFETIME, *((kind, window_start(kind, instant_ms)) for kind in BASE_WINDOWS))
 
 
 class Horizon:
@@ -82,17 +114,27 @@ class Horizon:
     The clock is the highest broker timestamp of a partition's records, so the same log gives the same answer on every
     replay and to `tollgate verify`. The machine's time is only its bound: see `bound`.
 
-    `slack_ms` keeps windows longer than the promise; the
-    second stage uses it, whose inputs come from partitions whose clocks differ. The limits hold while the clock stays
-    below `next_hour_ms`.
+    `slack_ms` keeps windows longer than the promise; the second stage uses it, whose inputs come from partitions whose
+    clocks differ. What is held is the same for every clock in `[since_ms, next_ms)`. Every window holds what was spent
+    at `punctual_from_ms` or later.
     """
 
-    __slots__ = ("clock_ms", "days_from", "hours_from", "limit_ms", "months_from", "next_hour_ms", "slack_ms")
+    __slots__ = (
+        "_held_from",
+        "_windows",
+        "clock_ms",
+        "limit_ms",
+        "next_ms",
+        "punctual_from_ms",
+        "since_ms",
+        "slack_ms",
+    )
 
     def __init__(self, clock_ms: int = 0, slack_ms: int = 0) -> None:
         self.slack_ms = slack_ms
         self.clock_ms = clock_ms
         self.limit_ms = LIFETIME_END_MS
+        self._windows: dict[int, Windows] = {}
         self._set_limits()
 
     def bound(self, now_ms: int) -> None:
@@ -104,31 +146,28 @@ class Horizon:
         instant_ms = min(instant_ms, self.limit_ms)
         if instant_ms > self.clock_ms:
             self.clock_ms = instant_ms
-            if instant_ms >= self.next_hour_ms:
+            if instant_ms >= self.next_ms:
                 self._set_limits()
 
     def _set_limits(self) -> None:
         now = max(self.clock_ms - self.slack_ms, 0)
-        self.next_hour_ms = hour_start(self.clock_ms) + HOUR_MS
-        self.hours_from = hour_start(now) - HOURS_HELD_MS
-        self.days_from = day_start(now) - DAYS_HELD_MS
-        # A clock near 1970 (no record seen yet) holds everything.
-        self.months_from = months_later(month_start(now), -MONTHS_HELD) if now > 900 * DAY_MS else 0
+        starts = {kind: window_start(kind, now) for kind in BASE_WINDOWS}
+        self.since_ms = min(max(starts.values()) + self.slack_ms, self.clock_ms)
+        self.next_ms = min(window_end(*window) for window in starts.items()) + self.slack_ms
+        self._held_from = {kind: held_from(kind, now) for kind in BASE_WINDOWS}
+        self.punctual_from_ms = max(self._held_from.values())
+        self._windows.clear()
 
     def holds(self, kind: WindowKind, start_ms: int) -> bool:
         """Whether an event may still be counted in the window of this kind that starts at `start_ms`."""
-        if kind is WindowKind.HOUR:
-            return start_ms >= self.hours_from
-        if kind is WindowKind.DAY:
-            return start_ms >= self.days_from
-        if kind is WindowKind.MONTH:
-            return start_ms >= self.months_from
-        return True
+        return kind not in self._held_from or start_ms >= self._held_from[kind]
 
-    def held_kinds(self, hour_start_ms: int) -> int:
-        """How many of lifetime, month, day, hour (in this order) hold an event of that hour: 4 for a punctual one."""
-        if hour_start_ms >= self.hours_from:
-            return 4
-        if day_start(hour_start_ms) >= self.days_from:
-            return 3
-        return 2 if month_start(hour_start_ms) >= self.months_from else 1
+    def windows_of(self, slot_start_ms: int) -> Windows:
+        """The windows that count what was spent in this slot: of a punctual one all, of an old one lifetime alone."""
+        windows = self._windows.get(slot_start_ms)
+        if windows is None:
+            if len(self._windows) >= _SLOTS_MAX:
+                self._windows.clear()
+            windows = tuple(window for window in windows_at(slot_start_ms) if self.holds(*window))
+            self._windows[slot_start_ms] = windows
+        return windows

@@ -38,9 +38,21 @@ class Fetched:
 class Tally:
     """Counts ordinary events of one partition, and collects what Python counted of the others; see `compiled.py`."""
 
-    def __init__(self, partition: int, partitions: int, future_ms_max: int, identities: Identities) -> None: ...
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        future_ms_max: int,
+        identities: Identities,
+        entry_type: str,
+        dimensions: list[str],
+        everything: str,
+        slot_ms: int,
+    ) -> None: ...
+    @staticmethod
+    def reasons() -> list[str]: ...
     def __len__(self) -> int: ...
-    def count(self, records: Fetched, first: int, limits: Horizon, age_ms_max: int) -> tuple[int, str, int]: ...
+    def count(self, records: Fetched, first: int, limits: Horizon, age_ms_max: int) -> tuple[int, str | None, int]: ...
     def teach(
         self,
         names: tuple[str, str, str, str],

@@ -10,6 +10,7 @@ from tollgate.domain.pricing.integer_price import SOURCES_MAX, IntegerPrice
 from tollgate.domain.windows import Horizon
 from tollgate.ledger._native import Identities
 from tollgate.ledger._native import Tally as NativeTally
+from tollgate.ledger.core import HandedOver
 from tollgate.ledger.fetched import FetchedBatch
 from tollgate.ledger.packed import PackablePriced
 from tollgate.ledger.policy import ANY_AGE_MS
@@ -17,6 +18,7 @@ from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
 from tollgate.schemas.conventions import INCLUSIVE
 from tollgate.schemas.usage_codec import EventData
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE, SLOT_MS, Dimension, EntryType
 
 # Above how many input tokens, denominator, and the terms: key, multiplier, side, bit, the bits it must not meet, origin
 # (see `domain.pricing.integer_price.Band`). What does not fit into 128 bits raises OverflowError.
@@ -30,7 +32,10 @@ class CompiledTally:
 
     def __init__(self, partition: int, partitions: int, future_ms_max: int, horizon_ms: int) -> None:
         self.identities = Identities(horizon_ms)
-        self._core = NativeTally(partition, partitions, future_ms_max, self.identities)
+        dimensions = [dimension.value for dimension in Dimension]
+        self._core = NativeTally(
+            partition, partitions, future_ms_max, self.identities, EntryType.USAGE, dimensions, GLOBAL_SCOPE, SLOT_MS
+        )
         # Sums that are too large or too many for the core.
         self._large = BatchSums()
 
@@ -44,15 +49,15 @@ class CompiledTally:
 
     def count(
         self, records: FetchedBatch, first: int, horizon: Horizon, age_ms_max: int = ANY_AGE_MS
-    ) -> tuple[int, str]:
-        """Count records from `first` on until one is not ordinary; its position, or how many there are, and why.
+    ) -> tuple[int, HandedOver | None]:
+        """Count records from `first` on until one is not ordinary.
 
-        Returns its position (the number of records when all were counted) and why it is not ordinary. That record has
-        changed nothing. The horizon's clock has moved with the records that were counted.
+        Returns its position and why it is not ordinary; the number of records and None when all were counted. That
+        record has changed nothing. The horizon's clock has moved with the records that were counted.
         """
         at, why, clock_ms = self._core.count(records.core, first, horizon, age_ms_max)
         horizon.advance(clock_ms)
-        return at, why
+        return at, None if why is None else HandedOver(why)
 
     def take_counts(self) -> tuple[int, int]:
         """Repeated and late events that were met since this was last called."""

@@ -1,5 +1,6 @@
 """Which code counts ordinary events: the compiled core where it was built, else Python alone. Both count the same."""
 
+from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal
@@ -8,6 +9,32 @@ Core = Literal["compiled", "python"]
 CoreSetting = Literal["auto", "compiled", "python"]
 
 _MODULE = "tollgate.ledger._native"
+
+
+class HandedOver(StrEnum):
+    """Why the compiled core leaves a record to Python, which has the last word: `Why` in `native/src/tally.rs`."""
+
+    FORM = "form"
+    """Not the plain JSON of an event, or no event at all."""
+    HEADERS = "headers"
+    """The record has headers."""
+    WINDOW_BEGINS = "window"
+    """The clock reaches an instant from which on other windows are held."""
+    MISROUTED = "misrouted"
+    """The user's events live in another partition."""
+    FUTURE = "future"
+    OLD = "old"
+    """The event's time is too far ahead of the broker's, or behind it."""
+    CONFLICT = "conflict"
+    """Its identity was counted with other data."""
+    PRICE_UNKNOWN = "price"
+    """No price for such events has been taught."""
+    PRICE_SPECIAL = "special"
+    """The price is known, and these amounts need its rules in full."""
+    DIMENSIONS = "dimensions"
+    """The batch has too many usage dimensions."""
+    FULL = "full"
+    """The batch has too many events."""
 
 
 class CoreMissingError(RuntimeError):

@@ -10,13 +10,13 @@ from typing import Final
 
 import msgspec
 
-from tollgate.domain.spend import OpenRow, ScopeSpend, WindowKey
+from tollgate.domain.spend import ScopeSpend, unpack_open_row
+from tollgate.domain.windows import WindowKey
 
 # Busy scopes per partition: with 8 partitions 160,000 of them, half a gigabyte at most.
 BUSY_MAX: Final = 20_000
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(OpenRow).decode
 
 
 class ScopeTable:
@@ -69,7 +69,7 @@ class ScopeTable:
         self._busy[scope] = spend
 
     def _unpacked(self, scope: str, row: bytes) -> ScopeSpend:
-        spend = ScopeSpend.from_open_row(_decode(row))
+        spend = ScopeSpend.from_open_row(unpack_open_row(row))
         spend.closed = self._closed.get(scope, spend.closed)
         return spend
 

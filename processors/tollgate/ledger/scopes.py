@@ -15,18 +15,18 @@ import structlog
 
 from tollgate.domain.budgets import BudgetBook, positions, window_json
 from tollgate.domain.decisions import Standing, decide
-from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend, WindowKey
+from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
-from tollgate.domain.windows import Horizon
+from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 # Spend records are for readers, not for recovery, and a window that changes with every batch needs only its latest.
 # So a transaction carries at most this many, or an eighth of its events if that is more; the rest wait their turn.
@@ -96,26 +96,26 @@ class Scopes:
     def __len__(self) -> int:
         return len(self.spend)
 
-    def add(self, scope: str, hour_start_ms: int, held_kinds: int, amount: Spend) -> None:
-        """Count an amount that was spent in that hour; see `ScopeSpend.add`."""
+    def add(self, scope: str, windows: Windows, amount: Spend) -> None:
+        """Count an amount in these windows; see `ScopeSpend.add`."""
         spend = self.spend.take(scope)
         if spend is None:
-            spend = ScopeSpend(hour_start_ms)
+            spend = ScopeSpend()
             self.spend.add(scope, spend)
         if len(amount.usage_nano) + len(spend.lifetime.usage_nano) > DIMENSIONS_MAX:
             amount = self._folded(scope, spend, amount)
         self._dirty[scope] = None
         if not self._budgets.is_empty and self._budgets.covers(scope):
             self._undecided[scope] = None
-        changed = spend.add(hour_start_ms, held_kinds, amount)
+        changed = spend.add(windows, amount)
         self._unsaid.setdefault(scope, self._sequence + 1)
-        if changed is spend.open_windows():
+        if changed is windows:
             return
         for window in changed:
             if not spend.is_open(window):
                 self._unsaid_closed.setdefault((scope, window), self._sequence + 1)
                 self._dirty_closed[scope, window] = True
-        if len(spend.closed) > 1 and len(changed) > 4:
+        if len(spend.closed) > 1 and len(changed) > len(windows):
             # One batch of a backlog may span days: a window is dropped only after its last spend record was written.
             for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
                 self._dirty_closed[scope, window] = False

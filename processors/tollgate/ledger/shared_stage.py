@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 
 from tollgate.domain.spend import Spend
 from tollgate.domain.stops import Stop
-from tollgate.domain.windows import DAY_MS, Horizon
+from tollgate.domain.windows import Horizon, Windows, windows_at
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.policy import Policy
@@ -18,6 +18,7 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
 from tollgate.schemas.topics import BATCH_BYTES_MAX, DELTA_PARTITIONS, Topic
+from tollgate.schemas.vocabulary import DAY_MS, WindowKind
 
 # Deltas come from partitions whose clocks differ by as much as their lag does. A window is therefore held this much
 # longer than promised: only a partition that lags a week behind another could still find it gone.
@@ -25,10 +26,14 @@ CLOCK_SKEW_MS: Final = 7 * DAY_MS
 
 
 class Delta(msgspec.Struct, array_like=True, gc=False):
-    """What one batch of the first stage adds to one scope in one hour. `held_kinds` as in `Horizon.held_kinds`."""
+    """What one batch of the first stage adds to one scope in one hour.
+
+    `held_kinds` is how many windows hold the hour. Only records of release 0.1 are read by it; it is written for a
+    worker of that release beside this one.
+    """
 
     scope: str
-    hour_start_ms: int
+    slot_start_ms: int
     held_kinds: int
     cost_picousd: int
     retail_picousd: int
@@ -37,10 +42,15 @@ class Delta(msgspec.Struct, array_like=True, gc=False):
 
 
 class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
-    """One record of the deltas topic: the clock of the partition it came from, and what it adds."""
+    """One record of the deltas topic: the clock of the partition it came from, and what it adds.
+
+    `is_by_clock`: the deltas count in the windows that are held at `clock_ms`. A record of release 0.1 does not say so:
+    its deltas were counted before its clock, and tell by `held_kinds` where.
+    """
 
     clock_ms: int
     deltas: list[Delta]
+    is_by_clock: bool = False
 
 
 # A record of deltas stays below this, with room for its own header and its batch's.
@@ -55,7 +65,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def in_records(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
-    """Deltas as the values of records that are small enough, in order.
+    """Deltas that were counted at this clock, as the values of records that are small enough, in order.
 
     A delta with more usage than fits becomes several of the same scope and hour. The first has the money and the
     events, the others only usage, so that their sum is the delta.
@@ -65,7 +75,7 @@ def in_records(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
 
 
 def _halved(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
-    value = _encode(DeltaBatch(clock_ms, deltas))
+    value = _encode(DeltaBatch(clock_ms, deltas, is_by_clock=True))
     if len(value) <= DELTAS_BYTES_MAX:
         yield value
     elif len(deltas) > 1:
@@ -73,7 +83,7 @@ def _halved(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
         yield from _halved(clock_ms, deltas[:half])
         yield from _halved(clock_ms, deltas[half:])
     else:
-        yield from (_encode(DeltaBatch(clock_ms, [part])) for part in _parts(deltas[0]))
+        yield from (_encode(DeltaBatch(clock_ms, [part], is_by_clock=True)) for part in _parts(deltas[0]))
 
 
 def _parts(delta: Delta) -> Iterator[Delta]:
@@ -82,7 +92,7 @@ def _parts(delta: Delta) -> Iterator[Delta]:
     most = (DELTAS_BYTES_MAX - 4096) // _USAGE_BYTES
     cost, retail, events = delta.cost_picousd, delta.retail_picousd, delta.events
     while part := dict(islice(usage, most)):
-        yield Delta(delta.scope, delta.hour_start_ms, delta.held_kinds, cost, retail, events, part)
+        yield Delta(delta.scope, delta.slot_start_ms, delta.held_kinds, cost, retail, events, part)
         cost = retail = events = 0
 
 
@@ -124,9 +134,10 @@ class SharedStage:
         for record in records:
             batch = _decode(record.value)
             scopes.horizon.advance(batch.clock_ms)
+            sender = Horizon(batch.clock_ms)
             for d in batch.deltas:
-                amount = Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano)
-                scopes.add(d.scope, d.hour_start_ms, d.held_kinds, amount)
+                held = sender.windows_of(d.slot_start_ms) if batch.is_by_clock else _windows_of_0_1(d)
+                scopes.add(d.scope, held, Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano))
         self._applied += len(records)
 
     def set_policy(self, policy: Policy) -> None:
@@ -141,3 +152,9 @@ class SharedStage:
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied, self._applied = self._applied, 0
         return self.scopes.write(outbox, applied, now_ms)
+
+
+def _windows_of_0_1(delta: Delta) -> Windows:
+    """The windows that a delta of release 0.1 counts in: 4 of them are all, 3 are without the hour, 1 is lifetime."""
+    lost = (WindowKind.HOUR, WindowKind.DAY, WindowKind.MONTH)[: 4 - delta.held_kinds]
+    return tuple(window for window in windows_at(delta.slot_start_ms) if window[0] not in lost)

@@ -1,4 +1,4 @@
-"""The sums of a batch: what its events add to each name of each dimension, in each hour.
+"""The sums of a batch: what its events add to each name of each dimension, in each slot of time.
 
 An event adds to up to ten scopes: nine names and `global`. Adding to each of them in Python would take longer than all
 other work. Events are therefore kept as columns, and numpy sums one dimension at a time on 64-bit integers. A column
@@ -6,22 +6,32 @@ whose sum might not fit is summed as Python integers instead, which is exact too
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tollgate.domain.spend import Spend
+from tollgate.schemas.usage_codec import EventRecord
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE, Dimension
 
 _INT64_MAX: Final = 2**63 - 1
 
 Codes = npt.NDArray[np.intp]
-# The names of one event in the order of `Dimension`, and last the scope that every event adds to; "" for none.
+# The names of one event, one for each of `BASE_SHAPES`; "" for none.
 Names = tuple[str, ...]
-# Start of the hour, and how many kinds of windows still hold it (see `Horizon.held_kinds`).
+# Start of the slot, and `Horizon.since_ms` when the event was counted: together they tell the windows that hold it.
 Time = tuple[int, int]
-# Position of the dimension, name, start of the hour, held kinds, and what was added.
+# Position of the shape, name, start of the slot, since when the horizon was as it was, and what was added.
 NamedSum = tuple[int, str, int, int, Spend]
+
+_names_of_data = attrgetter(*(dimension.value for dimension in Dimension if dimension is not Dimension.USER))
+
+
+def names_of(event: EventRecord) -> Names:
+    """What an event adds to."""
+    return (event.subject, *_names_of_data(event.data), GLOBAL_SCOPE)
 
 
 class BatchSums:
@@ -55,7 +65,7 @@ class BatchSums:
             column[1].append(nano)
 
     def by_name(self) -> Iterator[NamedSum]:
-        """Position of the dimension, name, start of the hour, held kinds, and the sum of all events that share these.
+        """The sum of all events that share shape, name and time; see `NamedSum`.
 
         Events without a name in a dimension are left out of it. An amount of zero that was reported is in the sum.
         """

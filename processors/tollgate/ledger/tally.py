@@ -73,6 +73,6 @@ class PythonTally:
 
 
 def named_sums(rows: Iterable[tuple[int, str, int, int, int, int, int, dict[str, int]]]) -> Iterator[NamedSum]:
-    """Sums as the compiled core gives them: position, name, hour, held kinds, cost, retail, events, usage."""
-    for position, name, hour, held, cost, retail, events, usage in rows:
-        yield position, name, hour, held, Spend(cost, retail, events, usage)
+    """Sums as the compiled core gives them: position, name, slot, since when, cost, retail, events, usage."""
+    for position, name, slot_ms, since_ms, cost, retail, events, usage in rows:
+        yield position, name, slot_ms, since_ms, Spend(cost, retail, events, usage)

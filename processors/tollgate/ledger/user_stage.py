@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
-from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon
+from tollgate.domain.windows import Horizon
 from tollgate.ledger.clock import ClockWatch
-from tollgate.ledger.core import Core, choose_core
+from tollgate.ledger.core import Core, HandedOver, choose_core
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded, is_unreadable
@@ -21,6 +21,7 @@ from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.shared_stage import Delta, in_records
+from tollgate.ledger.sums import names_of
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import NANO, format_usd, parse_amount
@@ -28,10 +29,10 @@ from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal, RefusalReason
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint, fingerprint_as_sent, identity_digest
+from tollgate.schemas.vocabulary import BASE_SHAPES, DAY_MS, SLOT_MS
 
 if TYPE_CHECKING:
     from tollgate.ledger.compiled import CompiledTally
@@ -46,17 +47,11 @@ COUNTED_HEADER: Final = "tollgate-counted-to"
 # Events are decoded in chunks of this size and then counted, while they are still in the processor's cache.
 _CHUNK: Final = 256
 
-# `user/` + `u-42` is the scope `user/u-42`. In the order of `Dimension`; `global` comes last and has no prefix.
-_PREFIXES: Final = (*(f"{dimension.value}/" for dimension in Dimension), "")
-
+# `user/` + `u-42` is the scope `user/u-42`. For each shape, with whether its scopes are counted here.
+_SHAPES: Final = tuple((shape.prefix, shape.is_users) for shape in BASE_SHAPES)
 
 # A batch of records that is too large when it is unpacked.
 _UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
-
-# Reasons for which the compiled core hands a record to Python. Named here because `compiled.py` cannot be imported
-# where the core was not built.
-PRICE_UNKNOWN: Final = "price"
-HOUR_BEGINS: Final = "hour"
 
 
 class UserStage:
@@ -153,7 +148,7 @@ class UserStage:
             if at == len(batch):
                 break
             record = batch[at]
-            if why == HOUR_BEGINS and record.timestamp <= self.horizon.limit_ms:
+            if why is HandedOver.WINDOW_BEGINS and record.timestamp <= self.horizon.limit_ms:
                 self.horizon.advance(record.timestamp)
                 continue
             event = decoded(record)
@@ -162,7 +157,7 @@ class UserStage:
             else:
                 digest = identity_digest(event.source, event.id)
                 self._judge(record, event, digest, tally.identities.get(digest))
-                if why == PRICE_UNKNOWN:
+                if why is HandedOver.PRICE_UNKNOWN:
                     self._teach(tally, event)
             at += 1
         duplicates, late = tally.take_counts()
@@ -223,32 +218,24 @@ class UserStage:
         cost, retail, status = quote.cost_picousd, quote.retail_picousd, quote.status
         if status == UNPRICED:
             self._unpriced.note(data, quote.price_id, self._pricer, time_ms)
-        hour = time_ms - time_ms % HOUR_MS
-        held = 4
-        if hour < self.horizon.hours_from:
-            held = self.horizon.held_kinds(hour)
+        slot_ms = time_ms - time_ms % SLOT_MS
+        if slot_ms < self.horizon.punctual_from_ms:
             self._counters.late += 1
-        user = event.subject
-        # In the order of `Dimension`; the last one is `global`, which every event adds to.
-        names = (
-            user, data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature,
-            data.product, GLOBAL_SCOPE,
-        )  # fmt: skip
+        user, names = event.subject, names_of(event)
         usage = [
             (dimension, given * NANO if isinstance(given, int) else parse_amount(given))
             for dimension, given in data.usage.items()
         ]
-        self._tally.add(names, (hour, held), cost, retail, usage)
+        self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage)
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
             time = format_instant(time_ms)
         # By position, in the order of the contract's columns as `PricedRecord` declares them: names cost a microsecond.
-        priced = PricedRecord(
+        priced = PricedRecord(  # type: ignore[call-arg] # the dimensions but the user are fields that stand together
             event.id, event.source, time, "usage", user,
             format_usd(cost), format_usd(retail) if retail else "0", quote.price_id, status,
-            record.partition, record.offset, 1, data.usage, data.status,
-            data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature, data.product,
+            record.partition, record.offset, 1, data.usage, data.status, *names[1:-1],  # type: ignore[arg-type]
             data.operation, data.latency_ms, data.resource_type, data.resource_id, data.request_id,
             data.options, data.metadata,
         )  # fmt: skip
@@ -311,17 +298,29 @@ class UserStage:
 
     def _write_sums(self, outbox: Outbox) -> None:
         """Add the batch to its users, and address its sums for shared scopes to the partitions that own them."""
-        batches: dict[int, list[Delta]] = {}
-        for position, name, hour, held, spend in self._tally.take_sums():
-            scope = _PREFIXES[position] + name
-            if position == 0:
-                self.scopes.add(scope, hour, held, spend)
+        now = self.horizon
+        clocks = {now.since_ms: now}
+        # By partition, and by the clock that tells the windows that they count in.
+        batches: dict[int, dict[int, list[Delta]]] = {}
+        for position, name, slot_ms, counted_ms, spend in self._tally.take_sums():
+            # What every window still holds now was held by all of them then, so that few records are needed.
+            since_ms = now.since_ms if slot_ms >= now.punctual_from_ms else counted_ms
+            clock = clocks.get(since_ms)
+            if clock is None:
+                clock = clocks[since_ms] = Horizon(since_ms)
+            windows = clock.windows_of(slot_ms)
+            prefix, is_users = _SHAPES[position]
+            scope = prefix + name
+            if is_users:
+                self.scopes.add(scope, windows, spend)
                 continue
-            delta = Delta(scope, hour, held, spend.cost_picousd, spend.retail_picousd, spend.events, spend.usage_nano)
-            batches.setdefault(self._owner(scope), []).append(delta)
-        for partition, deltas in batches.items():
+            delta = Delta(
+                scope, slot_ms, len(windows), spend.cost_picousd, spend.retail_picousd, spend.events, spend.usage_nano
+            )
+            batches.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
+        for partition, by_clock in batches.items():
             records = outbox.to(Topic.DELTAS, partition)
-            values = list(in_records(self.horizon.clock_ms, deltas))
+            values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms].clock_ms, ds)]
             for number, value in enumerate(values, 1):
                 counted = f"{self._partition}:{self._next_offset}:{len(values) - number}".encode()
                 records.append((None, value, [(COUNTED_HEADER, counted)]))

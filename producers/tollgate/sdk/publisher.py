@@ -15,7 +15,8 @@ from tollgate.schemas.instants import format_instant, to_ms
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic, topic_name
 from tollgate.schemas.usage_codec import EventData, decode_usage_event
-from tollgate.schemas.usage_limits import EVENT_TYPE, SPEC_VERSION
+from tollgate.schemas.usage_limits import SPEC_VERSION
+from tollgate.schemas.vocabulary import EntryType
 from tollgate.sdk.errors import InvalidEventError, UnavailableError
 
 _FIELDS: Final = frozenset(EventData.__struct_fields__)
@@ -122,7 +123,7 @@ def encode_event(source: str, event_id: str, user: str, time: datetime | str | N
     value = _encode(
         {
             "specversion": SPEC_VERSION,
-            "type": EVENT_TYPE,
+            "type": EntryType.USAGE,
             "source": source,
             "id": event_id,
             "subject": user,

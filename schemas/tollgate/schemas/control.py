@@ -24,9 +24,10 @@ from pydantic import (
 from tollgate.schemas.amounts import format_amount, format_usd, parse_amount, parse_usd
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Action, WindowKind
+from tollgate.schemas.outputs import Action
 from tollgate.schemas.scopes import Dimension, parse_scope
 from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY, USAGE_KEY_PATTERN
+from tollgate.schemas.vocabulary import WindowKind
 
 BUDGET_KEY_PREFIX: Final = "budget/"
 PRICE_KEY_PREFIX: Final = "price/"

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tollgate.schemas.text_rules import AMOUNT_PATTERN, INSTANT_PATTERN, PERCENT_PATTERN, USD_PATTERN
+from tollgate.schemas.vocabulary import WindowKind
 
 Usd = Annotated[
     str,
@@ -84,18 +85,6 @@ class PriceStatus(StrEnum):
     """No price is known: a stand-in was used, and an alert went out. The event keeps this cost when a price arrives."""
     CORRECTED = "corrected"
     """An adjustment that replaces what a stand-in had cost."""
-
-
-class WindowKind(StrEnum):
-    """The calendar intervals that spend is kept for, all in UTC."""
-
-    HOUR = "hour"
-    DAY = "day"
-    MONTH = "month"
-    LIFETIME = "lifetime"
-
-    # Equal to its string and hashed alike; enum's own hash is a Python function, too slow for a key of every sum.
-    __hash__ = str.__hash__
 
 
 class FlagState(StrEnum):

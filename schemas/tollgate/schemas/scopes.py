@@ -1,29 +1,12 @@
 """Scopes: whose spend is counted. `global`, or `<dimension>/<name>` such as `user/u-42` and `agent/SEO`."""
 
-from enum import StrEnum
 from typing import Final
 
-GLOBAL_SCOPE: Final = "global"
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE, Dimension
 
-
-class Dimension(StrEnum):
-    """The named dimensions of a usage event that spend is kept for. `user` is the event's subject."""
-
-    USER = "user"
-    ORG = "org"
-    SERVICE = "service"
-    PROVIDER = "provider"
-    MODEL = "model"
-    AGENT = "agent"
-    CAMPAIGN = "campaign"
-    FEATURE = "feature"
-    PRODUCT = "product"
-
+__all__ = ["GLOBAL_SCOPE", "Dimension", "parse_scope", "scope_of"]
 
 _DIMENSIONS: Final = frozenset(d.value for d in Dimension)
-
-# Kept by the second stage: many users add to them.
-SHARED_DIMENSIONS: Final = tuple(d for d in Dimension if d is not Dimension.USER)
 
 
 def scope_of(dimension: Dimension, name: str) -> str:

@@ -30,4 +30,3 @@ COMMON_DIMENSIONS: Final = frozenset(
 )  # fmt: skip
 
 SPEC_VERSION: Final = "1.0"
-EVENT_TYPE: Final = "tollgate.usage.v1"

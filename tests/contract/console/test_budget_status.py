@@ -11,8 +11,8 @@ from tollgate.domain.windows import month_start
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
+from tollgate.schemas.vocabulary import WindowKind
 
 STATUS = "/api/v1/budgets/status"
 AGENTS = 2_000

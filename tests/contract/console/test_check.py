@@ -9,8 +9,8 @@ from tests.support.live_console import LiveConsole
 
 from tollgate.domain.windows import LIFETIME_END_MS, window_end, window_start
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
+from tollgate.schemas.vocabulary import WindowKind
 
 CHECK = "/api/v1/check"
 

@@ -10,8 +10,8 @@ from tests.support.live_console import LiveConsole
 
 from tollgate.domain.windows import HOUR_MS
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
+from tollgate.schemas.vocabulary import WindowKind
 
 API = "/api/v1"
 HOSTILE = [

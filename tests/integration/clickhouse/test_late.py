@@ -13,8 +13,8 @@ from tests.waiting import eventually
 from tollgate.domain.windows import months_later, window_start
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import format_instant, to_ms
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 pytestmark = pytest.mark.integration
 

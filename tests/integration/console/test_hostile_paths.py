@@ -22,9 +22,9 @@ from tollgate.console.document import openapi_document
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import default_budget_id
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.shown_text import safe
 from tollgate.schemas.tokens import Role
+from tollgate.schemas.vocabulary import WindowKind
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -22,8 +22,9 @@ from tollgate.domain.windows import window_start
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BudgetRecord
-from tollgate.schemas.outputs import AlertLevel, FlagState, WindowKind
+from tollgate.schemas.outputs import AlertLevel, FlagState
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 pytestmark = pytest.mark.integration
 

@@ -20,8 +20,8 @@ from tollgate.console.numbers import Numbers
 from tollgate.console.pages.overview_model import Dashboard
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
+from tollgate.schemas.vocabulary import WindowKind
 
 pytestmark = pytest.mark.integration
 

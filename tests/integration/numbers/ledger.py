@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 from tollgate.domain.windows import Horizon, window_end, window_start
 from tollgate.schemas.amounts import format_amount, format_usd, parse_amount, parse_usd
 from tollgate.schemas.instants import format_instant, parse_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension, scope_of
+from tollgate.schemas.vocabulary import WindowKind
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from tests.support.hostile_names import HOSTILE_NAMES
 from tollgate.console.numbers import EVERYTHING, EventFilter, Numbers, Range, ReportFormat, Restriction, report_keys
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension
+from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sinks.clickhouse import connect, migrate
 
 pytestmark = pytest.mark.integration

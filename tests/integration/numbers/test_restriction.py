@@ -10,8 +10,8 @@ from tests.integration.numbers.test_sums import at
 
 from tollgate.console.numbers import EventFilter, Numbers, ReportFormat, Restriction, report_keys
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension
+from tollgate.schemas.vocabulary import WindowKind
 
 pytestmark = pytest.mark.integration
 

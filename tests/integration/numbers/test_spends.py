@@ -12,7 +12,7 @@ from tollgate.console.numbers import Numbers, SpendKey
 from tollgate.console.numbers import spends as spends_module
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sinks.clickhouse import connect, migrate
 
 pytestmark = pytest.mark.integration

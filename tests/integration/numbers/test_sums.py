@@ -7,8 +7,8 @@ from tollgate.console.numbers import EVERYTHING, BadQuestionError, Numbers, Rest
 from tollgate.domain.windows import DAY_MS, HOUR_MS
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension
+from tollgate.schemas.vocabulary import WindowKind
 
 pytestmark = pytest.mark.integration
 

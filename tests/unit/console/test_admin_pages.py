@@ -11,8 +11,8 @@ from tests.support.live_console import LiveConsole
 
 from tollgate.console.amounts import price
 from tollgate.console.pages.shown import path_part, spark
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.tokens import Role
+from tollgate.schemas.vocabulary import WindowKind
 
 PAGES = {
     "/campaigns": "viewer",

@@ -12,8 +12,9 @@ from tollgate.console.live.held_spend import HeldSpend
 from tollgate.console.live.ignored import Ignored
 from tollgate.domain.windows import DAY_MS, HOUR_MS
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import AlertLevel, FlagState, WindowKind
+from tollgate.schemas.outputs import AlertLevel, FlagState
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 NOON_MS = parse_instant("2026-11-21T12:00:00Z")
 DEEP = b"[" * 100_000

@@ -21,7 +21,7 @@ from tollgate.console.live.stream import Stream
 from tollgate.control import ControlStore
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 NOON_MS = parse_instant("2026-11-21T12:00:00Z")
 HOSTILE = [

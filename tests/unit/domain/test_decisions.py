@@ -5,11 +5,12 @@ from typing import Any
 from tollgate.domain.budgets import Budget, BudgetBook, positions
 from tollgate.domain.decisions import ALERT_REFRESH_MS, Decision, Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend
-from tollgate.domain.windows import HOUR_MS
+from tollgate.domain.windows import windows_at
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Alert, Flag
+from tollgate.schemas.vocabulary import WindowKind
 
 NOW = parse_instant("2026-11-21T10:30:00Z")
 TEN = parse_instant("2026-11-21T10:00:00Z")
@@ -40,12 +41,11 @@ class Ledger:
     def __init__(self, *budgets: Budget, scope: str = "user/u1") -> None:
         self.scope = scope
         self.book = BudgetBook(budgets)
-        self.spend = ScopeSpend(TEN)
+        self.spend = ScopeSpend()
         self.standing: Standing | None = None
 
     def pay(self, picousd: int, at_ms: int = NOW, events: int = 1) -> Decision:
-        hour = at_ms - at_ms % HOUR_MS
-        self.spend.add(hour, 4, Spend(picousd, 0, events))
+        self.spend.add(windows_at(at_ms), Spend(picousd, 0, events))
         return self.look(at_ms)
 
     def look(self, at_ms: int = NOW) -> Decision:
@@ -212,5 +212,6 @@ def test_a_budget_set_in_mid_window_counts_what_was_spent_before() -> None:
 
 def test_a_late_event_of_last_month_does_not_block_this_one() -> None:
     ledger = Ledger(budget(limit="10"))
-    ledger.spend.add(parse_instant("2026-10-31T23:00:00Z"), 3, Spend(50 * PICO, 0, 1))
+    late = (w for w in windows_at(parse_instant("2026-10-31T23:00:00Z")) if w[0] is not WindowKind.HOUR)
+    ledger.spend.add(tuple(late), Spend(50 * PICO, 0, 1))
     assert ledger.look().flag is None

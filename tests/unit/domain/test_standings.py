@@ -17,7 +17,8 @@ from tollgate.domain.why import Why
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import AlertLevel, Flag, SpendRecord, Window, WindowKind
+from tollgate.schemas.outputs import AlertLevel, Flag, SpendRecord, Window
+from tollgate.schemas.vocabulary import WindowKind
 
 NOON_MS = parse_instant("2026-11-21T12:00:00Z")
 MONTH = Window(kind=WindowKind.MONTH, start="2026-11-01T00:00:00Z", end="2026-12-01T00:00:00Z")

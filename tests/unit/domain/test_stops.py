@@ -8,6 +8,7 @@ from tollgate.domain.budgets import Budget, BudgetBook, positions
 from tollgate.domain.decisions import Decision, Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.stops import Stop
+from tollgate.domain.windows import windows_at
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.control import BudgetRecord, SettingRecord
 from tollgate.schemas.instants import parse_instant
@@ -61,8 +62,8 @@ class Company:
         self.standing: Standing | None = None
 
     def pay(self, picousd: int) -> None:
-        self.spend = self.spend or ScopeSpend(TEN)
-        self.spend.add(TEN, 4, Spend(picousd, 0, 1))
+        self.spend = self.spend or ScopeSpend()
+        self.spend.add(windows_at(TEN), Spend(picousd, 0, 1))
 
     def look(self, stop: Stop | None, at_ms: int = NOW) -> Decision:
         found = positions(self.book.for_scope("global"), self.spend, at_ms)

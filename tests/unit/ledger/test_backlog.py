@@ -2,14 +2,18 @@
 
 from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.spend import ScopeSpend, Spend
-from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, Windows, windows_at
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import Scopes
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 # 2026-11-21T10:00:00Z
 TEN_MS = 1_795_255_200_000
+
+
+def without_hour(instant_ms: int) -> Windows:
+    return tuple(window for window in windows_at(instant_ms) if window[0] is not WindowKind.HOUR)
 
 
 def one() -> Spend:
@@ -22,7 +26,7 @@ def test_every_hour_of_a_backlog_of_a_week_is_written_once_even_when_it_is_no_lo
     hours = range(7 * 24)
     for hour in hours:
         horizon.advance(TEN_MS + hour * HOUR_MS)
-        scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, one())
+        scopes.add("user/u1", windows_at(TEN_MS + hour * HOUR_MS), one())
     outbox = Outbox()
     scopes.write(outbox, len(hours), TEN_MS + 7 * DAY_MS)
     keys = [key for key, _, _ in outbox.to(Topic.SPEND, 0) if key is not None and b"|hour|" in key]
@@ -34,7 +38,7 @@ def test_windows_of_a_backlog_are_forgotten_once_they_have_been_written() -> Non
     scopes = Scopes(0, Topic.USER_STATE, horizon, BudgetBook())
     for hour in range(7 * 24):
         horizon.advance(TEN_MS + hour * HOUR_MS)
-        scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, one())
+        scopes.add("user/u1", windows_at(TEN_MS + hour * HOUR_MS), one())
         scopes.write(Outbox(), 1, TEN_MS + hour * HOUR_MS)
     spend = scopes.spend.find("user/u1")
     assert spend is not None
@@ -44,10 +48,10 @@ def test_windows_of_a_backlog_are_forgotten_once_they_have_been_written() -> Non
 
 def test_a_day_that_was_opened_by_a_partition_ahead_does_not_take_the_spend_of_the_day_before() -> None:
     # The clock of one partition is days ahead of the other's: for it 10:00 and the next day are no longer held by hour.
-    scope = ScopeSpend(TEN_MS)
-    scope.add(TEN_MS, 3, one())
-    scope.add(TEN_MS + DAY_MS, 3, one())
-    scope.add(TEN_MS, 4, one())
+    scope = ScopeSpend()
+    scope.add(without_hour(TEN_MS), one())
+    scope.add(without_hour(TEN_MS + DAY_MS), one())
+    scope.add(windows_at(TEN_MS), one())
     day = TEN_MS - 10 * HOUR_MS
     found = scope.window(WindowKind.DAY, day)
     assert found is not None

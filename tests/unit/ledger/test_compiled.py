@@ -8,7 +8,11 @@ from tests.support.usage import TIME_MS, event, record
 
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.domain.windows import Horizon
+from tollgate.ledger._native import Identities, Tally
 from tollgate.ledger.compiled import CompiledTally
+from tollgate.ledger.core import HandedOver
+from tollgate.ledger.fetched import FetchedBatch
+from tollgate.ledger.policy import ANY_AGE_MS
 from tollgate.schemas.conventions import CONVENTIONS
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS
@@ -61,8 +65,8 @@ def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
     made = taught(*KNOWN)
     values = [json.dumps(event(f"e{n}", USER, data=data), ensure_ascii=False).encode() for n in range(3)]
     records = [record(value, n) for n, value in enumerate(values)]
-    assert made.count(made.batch(records), 0, _at_ten()) == (3, "")
-    assert made.count(made.batch(records), 0, _at_ten()) == (3, "")
+    assert made.count(made.batch(records), 0, _at_ten()) == (3, None)
+    assert made.count(made.batch(records), 0, _at_ten()) == (3, None)
     assert (len(made), made.take_counts()) == (3, (3, 0))
 
 
@@ -83,7 +87,7 @@ def test_what_providers_answer_never_reaches_python(convention: str) -> None:
     fields = {"provider": "anthropic", "model": "claude-sonnet-4-5", "convention": convention}
     made = taught(EventData(**fields))  # type: ignore[arg-type] # one of the conventions
     value = json.dumps(event("e", USER, data={**fields, "usage": usage})).encode()
-    assert made.count(made.batch([record(value)]), 0, _at_ten()) == (1, "")
+    assert made.count(made.batch([record(value)]), 0, _at_ten()) == (1, None)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_the_clock_stops_at_the_next_hour_where_limits_change() -> None:
         record(event("e0", USER), 0, timestamp=TIME_MS + 3_599_999),
         record(event("e1", USER), 1, timestamp=TIME_MS + 3_600_000),
     ]
-    assert made.count(made.batch(records), 0, horizon) == (1, "hour")
+    assert made.count(made.batch(records), 0, horizon) == (1, "window")
     assert horizon.clock_ms == TIME_MS + 3_599_999
 
 
@@ -188,7 +192,7 @@ def test_costs_are_rounded_once_half_to_even(usage: dict[str, Any], cost: str) -
     ]
     made._core.teach(("openai", "gpt-4o", "", ""), [], (0, 10**15), ["half"], "priced", [(0, 4, terms)])
     value = record(event("e", USER, data={"usage": usage}))
-    assert made.count(made.batch([value]), 0, _at_ten()) == (1, "")
+    assert made.count(made.batch([value]), 0, _at_ten()) == (1, None)
     ((_, priced, _),) = made.take_priced()
     assert f'"cost_usd":"{cost}"'.encode() in (priced or b"")
 
@@ -218,3 +222,23 @@ def test_digests_and_fingerprints_are_what_they_have_always_been() -> None:
     assert isinstance(read, EventRecord)
     assert rows[16:24] == fingerprint(read).to_bytes(8, "little")
     assert rows.hex() == "28ccba138d9ef33a9cd39c48b71d57faeffe711606a38b63a06b016b"
+
+
+def test_both_languages_have_the_same_reasons_in_the_same_order() -> None:
+    assert Tally.reasons() == [reason.value for reason in HandedOver]
+
+
+@pytest.mark.parametrize("dimensions", [["user", "latency_ms"], ["user", "team"], ["org"] * 16])
+def test_a_core_that_does_not_know_the_dimensions_does_not_start(dimensions: list[str]) -> None:
+    with pytest.raises(ValueError, match="not the dimensions of a usage event, or too many"):
+        Tally(0, 8, 300_000, Identities(1), "tollgate.usage.v1", dimensions, "global", 3_600_000)
+
+
+def test_the_core_counts_the_dimensions_that_it_is_given_in_their_order() -> None:
+    data = {"model": "gpt-4o", "org": "acme", "agent": "SEO", "cost_usd": "1"}
+    tally = Tally(0, 8, 300_000, Identities(1), "tollgate.usage.v1", ["agent", "user", "org"], "all", 3_600_000)
+    batch = FetchedBatch.of([record(event("e1", USER, data=data))])
+    assert tally.count(batch.core, 0, _at_ten(), ANY_AGE_MS)[:2] == (1, None)
+    assert [row[:2] for row in tally.take_sums()] == [(0, "SEO"), (1, USER), (2, "acme"), (3, "all")]
+    _, value = tally.take_priced()[0]
+    assert b',"status":"success","agent":"SEO","org":"acme"}' in value

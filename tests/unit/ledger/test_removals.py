@@ -6,7 +6,7 @@ import pytest
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.spend import Spend
-from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
 from tollgate.ledger import resolved
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import Scopes
@@ -33,7 +33,7 @@ class Bench:
 
     def spend(self, at_ms: int, picousd: int = 5, scope: str = "user/u1") -> None:
         self.scopes.horizon.advance(at_ms)
-        self.scopes.add(scope, at_ms - at_ms % HOUR_MS, 4, Spend(picousd, 0, 1))
+        self.scopes.add(scope, windows_at(at_ms), Spend(picousd, 0, 1))
 
     def write(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)

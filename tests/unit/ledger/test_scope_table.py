@@ -2,10 +2,10 @@
 
 import random
 
-from tollgate.domain.spend import ScopeSpend, Spend, WindowKey, pack_spend, unpack_spend
-from tollgate.domain.windows import HOUR_MS
+from tollgate.domain.spend import ScopeSpend, Spend, pack_spend, unpack_spend
+from tollgate.domain.windows import HOUR_MS, WindowKey, windows_at
 from tollgate.ledger.scope_table import ScopeTable
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 # 2026-11-21T10:00:00Z
 TEN_MS = 1_795_255_200_000
@@ -18,9 +18,9 @@ def everything(spend: ScopeSpend) -> tuple[object, dict[WindowKey, Spend]]:
 def add(table: ScopeTable, scope: str, hour_start_ms: int, amount: Spend) -> None:
     spend = table.take(scope)
     if spend is None:
-        spend = ScopeSpend(hour_start_ms)
+        spend = ScopeSpend()
         table.add(scope, spend)
-    spend.add(hour_start_ms, 4, amount)
+    spend.add(windows_at(hour_start_ms), amount)
 
 
 def test_a_small_table_holds_the_same_spend_as_one_that_never_packs() -> None:
@@ -62,8 +62,8 @@ def test_the_scopes_that_were_changed_last_stay_busy() -> None:
 
 def test_what_was_found_in_an_idle_scope_is_for_reading_and_changes_nothing() -> None:
     table = ScopeTable()
-    first = ScopeSpend(TEN_MS)
-    first.add(TEN_MS, 4, Spend(5, 0, 1))
+    first = ScopeSpend()
+    first.add(windows_at(TEN_MS), Spend(5, 0, 1))
     other = ScopeTable(busy_max=0)
     other.add("a", first)
     other.settle([])
@@ -76,8 +76,8 @@ def test_what_was_found_in_an_idle_scope_is_for_reading_and_changes_nothing() ->
 
 
 def test_restored_closed_windows_belong_to_their_scope_whichever_row_came_first() -> None:
-    source = ScopeSpend(TEN_MS)
-    source.add(TEN_MS, 4, Spend(7, 0, 1))
+    source = ScopeSpend()
+    source.add(windows_at(TEN_MS), Spend(7, 0, 1))
     table = ScopeTable(busy_max=0)
     closed = (WindowKind.HOUR, TEN_MS - HOUR_MS)
     table.restore_closed("a", closed, pack_spend(Spend(3, 0, 1)))
@@ -90,7 +90,7 @@ def test_restored_closed_windows_belong_to_their_scope_whichever_row_came_first(
     spend = table.take("a")
     assert spend is not None
     assert spend.window(*closed) == Spend(3, 0, 1)
-    assert spend.hour == Spend(7, 0, 1)
-    spend.add(closed[1], 4, Spend(2, 0, 1))
+    assert spend.window(WindowKind.HOUR, TEN_MS) == Spend(7, 0, 1)
+    spend.add(windows_at(closed[1]), Spend(2, 0, 1))
     assert table.find("a") is spend
     assert spend.window(*closed) == Spend(5, 0, 2)

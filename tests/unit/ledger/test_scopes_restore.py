@@ -4,7 +4,7 @@ import json
 
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.domain.spend import Spend
-from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import SPEND_RECORDS_MIN, SWEPT_MAX, Scopes, sequence_of, with_sequence, without_sequence
 from tollgate.schemas.control import BudgetRecord
@@ -61,11 +61,11 @@ def test_a_row_is_numbered_and_brought_back() -> None:
 def test_open_and_closed_windows_come_back_and_go_on() -> None:
     scopes, log = new_scopes(), Log()
     for hour in (0, 1):
-        scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, Spend(5, 0, 1, {"images": 10**9}))
+        scopes.add("user/u1", windows_at(TEN_MS + hour * HOUR_MS), Spend(5, 0, 1, {"images": 10**9}))
     log.write(scopes)
     assert log.rows[HOUR_KEY.decode()] == b'[1,5,0,1,{"images":1000000000}]'
     scopes = log.restored()
-    scopes.add("user/u1", TEN_MS, 4, Spend(2, 0, 1))
+    scopes.add("user/u1", windows_at(TEN_MS), Spend(2, 0, 1))
     outbox = log.write(scopes)
     assert log.rows[HOUR_KEY.decode()] == b'[2,7,0,2,{"images":1000000000}]'
     values = {
@@ -83,7 +83,7 @@ def test_a_second_crash_loses_no_spend_record_whatever_the_order_of_rows_in_the_
     told: list[str] = []
     for changed in (first, crowd, first):
         for scope in changed:
-            scopes.add(scope, TEN_MS, 4, Spend(1, 0, 1))
+            scopes.add(scope, windows_at(TEN_MS), Spend(1, 0, 1))
         told += said(log.write(scopes))
     assert len(told) == 3 * SPEND_RECORDS_MIN
     told += said(log.write(log.restored()))
@@ -96,15 +96,15 @@ def test_a_second_crash_loses_no_spend_record_whatever_the_order_of_rows_in_the_
 def test_rows_of_windows_past_the_horizon_are_left_out_and_deleted() -> None:
     scopes, log = new_scopes(), Log()
     for hour in (0, 1):
-        scopes.add("user/u1", TEN_MS + hour * HOUR_MS, 4, Spend(5, 0, 1))
+        scopes.add("user/u1", windows_at(TEN_MS + hour * HOUR_MS), Spend(5, 0, 1))
     log.write(scopes)
     scopes.horizon.advance(TEN_MS + 72 * HOUR_MS)
-    scopes.add("user/u2", TEN_MS + 72 * HOUR_MS, 4, Spend(5, 0, 1))
+    scopes.add("user/u2", windows_at(TEN_MS + 72 * HOUR_MS), Spend(5, 0, 1))
     log.write(scopes)
     log.write(log.restored())
     assert log.deleted == []
     scopes.horizon.advance(TEN_MS + 73 * HOUR_MS)
-    scopes.add("user/u2", TEN_MS + 73 * HOUR_MS, 4, Spend(5, 0, 1))
+    scopes.add("user/u2", windows_at(TEN_MS + 73 * HOUR_MS), Spend(5, 0, 1))
     log.write(scopes)
     restored = log.restored()
     assert restored.has_pending()
@@ -117,9 +117,9 @@ def test_rows_of_windows_past_the_horizon_are_left_out_and_deleted() -> None:
 def test_a_closed_window_past_the_horizon_that_readers_have_not_seen_is_said_first() -> None:
     scopes, log = new_scopes(), Log()
     for n in range(SPEND_RECORDS_MIN):
-        scopes.add(f"user/c{n}", TEN_MS, 4, Spend(1, 0, 1))
-    scopes.add("user/u1", TEN_MS, 4, Spend(5, 0, 1))
-    scopes.add("user/u1", TEN_MS + HOUR_MS, 4, Spend(5, 0, 1))
+        scopes.add(f"user/c{n}", windows_at(TEN_MS), Spend(1, 0, 1))
+    scopes.add("user/u1", windows_at(TEN_MS), Spend(5, 0, 1))
+    scopes.add("user/u1", windows_at(TEN_MS + HOUR_MS), Spend(5, 0, 1))
     scopes.horizon.advance(TEN_MS + 30 * DAY_MS)
     told = said(log.write(scopes))
     restored = log.restored()
@@ -132,11 +132,11 @@ def test_a_pattern_budget_reaches_every_restored_scope_and_those_in_use_first() 
     scopes, log = new_scopes(), Log()
     users = 2 * SWEPT_MAX + 5
     for n in range(users):
-        scopes.add(f"user/u{n}", TEN_MS, 4, Spend(10**12, 0, 1))
+        scopes.add(f"user/u{n}", windows_at(TEN_MS), Spend(10**12, 0, 1))
     while scopes.has_pending():
         log.write(scopes)
     scopes = log.restored({"scope": "user/*", "limit": "0.5", "window": "month"})
-    scopes.add("user/u7", TEN_MS, 4, Spend(1, 0, 1))
+    scopes.add("user/u7", windows_at(TEN_MS), Spend(1, 0, 1))
     blocked: list[str] = []
     steps = 0
     while scopes.has_pending():
@@ -151,7 +151,7 @@ def test_a_pattern_budget_reaches_every_restored_scope_and_those_in_use_first() 
 
 def test_a_removed_budget_frees_its_scope_after_a_restart() -> None:
     scopes, log = new_scopes({"scope": "user/u1", "limit": "0.5", "window": "month"}), Log()
-    scopes.add("user/u1", TEN_MS, 4, Spend(10**12, 0, 1))
+    scopes.add("user/u1", windows_at(TEN_MS), Spend(10**12, 0, 1))
     (_, flag, _) = log.write(scopes).records[Topic.FLAGS, 0][0]
     assert json.loads(flag or b"")["state"] == "blocked"
     (_, flag, _) = log.write(log.restored()).records[Topic.FLAGS, 0][0]

@@ -21,7 +21,7 @@ def add(sums: BatchSums, names: tuple[str, ...], time: tuple[int, int], cost: in
 
 def rows(sums: BatchSums) -> dict[tuple[int, str, int, int], list[object]]:
     found = [
-        ((position, name, hour, held), list(astuple(spend))) for position, name, hour, held, spend in sums.by_name()
+        ((position, name, slot, since), list(astuple(spend))) for position, name, slot, since, spend in sums.by_name()
     ]
     assert len(found) == len(dict(found))
     return dict(found)
@@ -42,7 +42,7 @@ def test_each_name_gets_what_its_events_add_and_no_name_gets_nothing() -> None:
     }
 
 
-def test_hours_and_held_kinds_are_told_apart() -> None:
+def test_slots_and_since_when_the_horizon_is_as_it_is_are_told_apart() -> None:
     sums = BatchSums()
     for time in ((0, 4), (3_600_000, 4), (0, 3), (0, 4)):
         add(sums, ("u1",), time, 1, {})

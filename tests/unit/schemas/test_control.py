@@ -13,7 +13,8 @@ from tollgate.schemas.control import (
     describe_faults,
     price_id,
 )
-from tollgate.schemas.outputs import Action, WindowKind
+from tollgate.schemas.outputs import Action
+from tollgate.schemas.vocabulary import WindowKind
 
 NOW = "2026-11-21T10:00:00Z"
 

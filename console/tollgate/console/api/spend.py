@@ -15,7 +15,8 @@ from tollgate.domain.budgets import window_json
 from tollgate.domain.standings import standings
 from tollgate.domain.windows import window_start
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Amount, Instant, SpendRecord, Usd, Window, WindowKind
+from tollgate.schemas.outputs import Amount, Instant, SpendRecord, Usd, Window
+from tollgate.schemas.vocabulary import WindowKind
 
 router = APIRouter(responses=ANSWERS)
 

@@ -28,8 +28,9 @@ from tollgate.domain.forecast import Method
 from tollgate.domain.windows import window_start
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Amount, Instant, Percent, Usd, Window, WindowKind
+from tollgate.schemas.outputs import Amount, Instant, Percent, Usd, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
+from tollgate.schemas.vocabulary import WindowKind
 
 router = APIRouter(responses=ANSWERS)
 

@@ -36,8 +36,9 @@ from tollgate.domain.forecast import Forecast, Method
 from tollgate.domain.windows import DAY_MS, HOUR_MS, day_start, month_start, window_end, window_start
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.instants import format_instant, parse_instant
-from tollgate.schemas.outputs import EventStatus, Flag, FlagState, SpendRecord, Window, WindowKind
+from tollgate.schemas.outputs import EventStatus, Flag, FlagState, SpendRecord, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
+from tollgate.schemas.vocabulary import WindowKind
 
 SHOWN: Final = 8
 CALLS: Final = 10

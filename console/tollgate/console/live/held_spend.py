@@ -8,10 +8,11 @@ import msgspec
 from tollgate.console.live.ignored import Ignored
 from tollgate.domain.windows import DAY_MS, HOUR_MS, day_start, hour_start, month_start, months_later
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.outputs import SpendRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import WindowKind
 
 
 class WindowSum(msgspec.Struct, gc=False):

@@ -15,8 +15,9 @@ from tollgate.console.live.sight import Sight
 from tollgate.control import ControlStore
 from tollgate.domain.windows import window_start
 from tollgate.schemas.control import BUDGET_KEY_PREFIX
-from tollgate.schemas.outputs import FlagState, SpendRecord, WindowKind
+from tollgate.schemas.outputs import FlagState, SpendRecord
 from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.vocabulary import WindowKind
 
 Item = dict[str, Any]
 

@@ -21,9 +21,10 @@ from tollgate.control import ControlStore
 from tollgate.domain.budgets import Budget, BudgetBook
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
-from tollgate.schemas.outputs import Alert, Flag, SpendRecord, WindowKind
+from tollgate.schemas.outputs import Alert, Flag, SpendRecord
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
+from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sdk.decision import Decision, decide
 
 # A process answers before it has read everything, and says so.

@@ -19,8 +19,9 @@ from tollgate.domain.forecast import Forecast
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import month_start
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.outputs import SpendRecord
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
+from tollgate.schemas.vocabulary import WindowKind
 
 # A first page; larger ones would take memory for what nobody asks twice.
 _SHARED_EVENTS_MAX: Final = 100

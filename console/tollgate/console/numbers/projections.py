@@ -9,7 +9,7 @@ from tollgate.domain.forecast import HISTORY_DAYS_MAX, Forecast, History, Method
 from tollgate.domain.windows import DAY_MS, LIFETIME_END_MS, day_start, window_end, window_start
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 if TYPE_CHECKING:
     from tollgate.console.numbers.numbers import Numbers

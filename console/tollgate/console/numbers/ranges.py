@@ -10,21 +10,10 @@ from datetime import date
 from typing import Final
 
 from tollgate.console.numbers.errors import BadQuestionError
-from tollgate.domain.windows import (
-    DAY_MS,
-    DAYS_HELD_MS,
-    HOUR_MS,
-    HOURS_HELD_MS,
-    MONTHS_HELD,
-    day_start,
-    hour_start,
-    month_start,
-    months_later,
-    window_end,
-    window_start,
-)
+from tollgate.domain import windows
+from tollgate.domain.windows import HOUR_MS, month_start, window_end, window_start
 from tollgate.schemas.event_time import EVENT_TIME_MS_MAX, parse_event_time
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 # Two machines' clocks may differ, and this process's may be behind the one that the worker counts by.
 _CLOCKS_MS: Final = 2 * HOUR_MS
@@ -71,14 +60,7 @@ class Range:
 
 def held_from(kind: WindowKind, now_ms: int) -> int:
     """Windows of this kind that start then or later count every event, however late it came."""
-    now_ms = max(now_ms + _CLOCKS_MS, 0)
-    if kind is WindowKind.HOUR:
-        return max(hour_start(now_ms) - HOURS_HELD_MS, 0)
-    if kind is WindowKind.DAY:
-        return max(day_start(now_ms) - DAYS_HELD_MS, 0)
-    if kind is WindowKind.MONTH:
-        return months_later(month_start(now_ms), -MONTHS_HELD) if now_ms > 900 * DAY_MS else 0
-    return 0
+    return max(windows.held_from(kind, max(now_ms + _CLOCKS_MS, 0)), 0)
 
 
 def is_aligned(kind: WindowKind, instant_ms: int) -> bool:

@@ -10,7 +10,7 @@ from tollgate.console.numbers.questions import Questions
 from tollgate.console.numbers.sums import picousd
 from tollgate.domain.spend import Spend
 from tollgate.schemas.amounts import format_amount, format_usd
-from tollgate.schemas.outputs import WindowKind
+from tollgate.schemas.vocabulary import WindowKind
 
 SCOPES_MAX: Final = 20_000
 """More scopes are not asked about at a time."""

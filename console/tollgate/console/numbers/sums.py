@@ -11,8 +11,9 @@ from tollgate.console.numbers.restriction import Names
 from tollgate.domain.windows import LIFETIME_END_MS, window_end
 from tollgate.schemas.amounts import PICO, format_usd
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import SpendRecord, Window, WindowKind
+from tollgate.schemas.outputs import SpendRecord, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
+from tollgate.schemas.vocabulary import WindowKind
 
 SHARES_MAX: Final = 1000
 

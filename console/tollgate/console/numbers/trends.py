@@ -7,8 +7,8 @@ from tollgate.console.numbers.questions import Questions, Row
 from tollgate.console.numbers.ranges import Range, starts
 from tollgate.console.numbers.restriction import Names
 from tollgate.console.numbers.sums import conditions
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension, scope_of
+from tollgate.schemas.vocabulary import WindowKind
 
 NAMES_MAX: Final = 200
 

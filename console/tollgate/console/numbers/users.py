@@ -11,8 +11,8 @@ from tollgate.console.numbers.questions import Questions
 from tollgate.console.numbers.ranges import Range
 from tollgate.console.numbers.restriction import Names, Restriction, narrowed
 from tollgate.domain.windows import month_start, window_end
-from tollgate.schemas.outputs import WindowKind
 from tollgate.schemas.scopes import Dimension, scope_of
+from tollgate.schemas.vocabulary import WindowKind
 
 LAST_CALLS: Final = 10
 

@@ -15,8 +15,9 @@ from tollgate.console.pages.overview_model import Standing
 from tollgate.console.pages.told import Told, told
 from tollgate.console.parts import Parts
 from tollgate.domain.windows import DAY_MS, day_start, window_end, window_start
-from tollgate.schemas.outputs import SpendRecord, WindowKind
+from tollgate.schemas.outputs import SpendRecord
 from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.vocabulary import WindowKind
 
 DAYS: Final = 30
 EVENTS: Final = 12

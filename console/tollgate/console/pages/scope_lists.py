@@ -15,8 +15,9 @@ from tollgate.console.pages.overview_model import Standing
 from tollgate.console.pages.told import Told, told
 from tollgate.console.parts import Parts
 from tollgate.domain.windows import DAY_MS, day_start, month_start, months_later
-from tollgate.schemas.outputs import FlagState, WindowKind
+from tollgate.schemas.outputs import FlagState
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
+from tollgate.schemas.vocabulary import WindowKind
 
 ROWS: Final = 50
 # A search looks at so many of the most expensive names.
