@@ -1,4 +1,4 @@
-"""What decides: budgets, prices and the stop, replaced as a whole when the control topic changes, and a setting."""
+"""What decides: budgets, prices and the stop as the control topic has them, and a setting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,11 @@ ANY_AGE_MS: Final = 1 << 60
 
 @dataclass(frozen=True)
 class Policy:
-    """Budgets and prices as of one moment. `new_pricer` gives each partition its own, because a pricer keeps a cache.
+    """Budgets and prices as of one moment.
+
+    `new_pricer` gives each partition a pricer of its own, because it remembers the prices that it has looked up. As
+    long as prices stay, a policy has the same `new_pricer` as the one before, and as long as budgets stay, the same
+    `budgets`: a partition keeps what it remembers of either.
 
     `event_age_ms_max`: an event of exactly this age when the broker stamps it is counted, an older one is refused.
     `stop`: the stop by hand or its end, None when there never was one.

@@ -113,6 +113,7 @@ class SharedStage:
         self._has_global = partition_of(GLOBAL_SCOPE.encode(), delta_partitions) == partition
         horizon = Horizon(slack_ms=CLOCK_SKEW_MS)
         self.scopes = Scopes(partition, self.state, horizon, policy.budgets, counters, self._stop_of(policy))
+        self._policy = policy
         self._applied = 0
 
     def _stop_of(self, policy: Policy) -> Stop | None:
@@ -141,7 +142,9 @@ class SharedStage:
         self._applied += len(records)
 
     def set_policy(self, policy: Policy) -> None:
-        self.scopes.set_budgets(policy.budgets, self._stop_of(policy))
+        before, self._policy = self._policy, policy
+        if policy.budgets is not before.budgets or policy.stop != before.stop:
+            self.scopes.set_budgets(policy.budgets, self._stop_of(policy))
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)

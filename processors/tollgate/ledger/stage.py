@@ -34,7 +34,7 @@ class Stage(Protocol):
         """Count these records. They follow what was applied before, in offset order."""
 
     def set_policy(self, policy: Policy) -> None:
-        """Use other budgets and prices from the next record on."""
+        """Use these budgets and prices from the next record on; what did not change is kept as it is."""
 
     def tick(self, now_ms: int) -> None:
         """Notice that time has passed."""

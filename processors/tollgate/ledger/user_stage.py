@@ -74,8 +74,8 @@ class UserStage:
         self._partitions = partitions
         self._delta_partitions = delta_partitions
         self._counters = counters
+        self._policy = policy
         self._pricer = policy.new_pricer()
-        self._age_ms_max = policy.event_age_ms_max
         self.horizon = Horizon()
         self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets, counters)
         self._unpriced = UnpricedModels(partition, self.state)
@@ -111,12 +111,14 @@ class UserStage:
         self._identities.restore(value, self.horizon.clock_ms // 1000)
 
     def set_policy(self, policy: Policy) -> None:
-        self._pricer = policy.new_pricer()
-        self._age_ms_max = policy.event_age_ms_max
-        self._unpriced.is_stale = True
-        if self._compiled is not None:
-            self._compiled.forget_prices()
-        self.scopes.set_budgets(policy.budgets)
+        before, self._policy = self._policy, policy
+        if policy.new_pricer is not before.new_pricer:
+            self._pricer = policy.new_pricer()
+            self._unpriced.is_stale = True
+            if self._compiled is not None:
+                self._compiled.forget_prices()
+        if policy.budgets is not before.budgets:
+            self.scopes.set_budgets(policy.budgets)
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)
@@ -144,7 +146,7 @@ class UserStage:
         batch = tally.batch(records)
         at = 0
         while True:
-            at, why = tally.count(batch, at, self.horizon, self._age_ms_max)
+            at, why = tally.count(batch, at, self.horizon, self._policy.event_age_ms_max)
             if at == len(batch):
                 break
             record = batch[at]
@@ -199,7 +201,7 @@ class UserStage:
         # By a clock that does not jump ahead: else today's event could be too old, or an identity of yesterday past the
         # horizon.
         now_ms = min(now_ms, self.horizon.limit_ms)
-        if time_ms < now_ms - self._age_ms_max:
+        if time_ms < now_ms - self._policy.event_age_ms_max:
             self._refuse_old(record, now_ms - time_ms)
             return
         now_s = now_ms // 1000
@@ -246,7 +248,8 @@ class UserStage:
         self._refuse(record, Refusal(RefusalReason.FUTURE, text))
 
     def _refuse_old(self, record: ConsumerRecord, age_ms: int) -> None:
-        text = f"time: {age_ms // DAY_MS} days before the broker's clock; {self._age_ms_max // DAY_MS} are allowed"
+        days = self._policy.event_age_ms_max // DAY_MS
+        text = f"time: {age_ms // DAY_MS} days before the broker's clock; {days} are allowed"
         self._refuse(record, Refusal(RefusalReason.TOO_OLD, text))
 
     def _belongs_here(self, record: ConsumerRecord, user: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -40,6 +41,9 @@ class ControlReader:
         self._budgets: dict[str, Budget] = {}
         self._prices: dict[str, PriceRecord] = {}
         self._stop: Stop | None = None
+        # Made anew only when there is another budget or price: see `Policy`.
+        self._book: BudgetBook | None = None
+        self._new_pricer: Callable[[], Pricer] | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._tp = TopicPartition(settings.topic(Topic.CONTROL), 0)
 
@@ -97,11 +101,13 @@ class ControlReader:
                     self._budgets.pop(name, None)
                 else:
                     self._budgets[name] = read_record(_budget, value)
+                self._book = None
             elif kind == "price":
                 if value is None:
                     self._prices.pop(name, None)
                 else:
                     self._prices[name] = read_record(PriceRecord.model_validate_json, value)
+                self._new_pricer = None
             elif (kind, name) == ("setting", STOP_SETTING):
                 self._stop = None if value is None else _stop(value)
             else:
@@ -112,7 +118,11 @@ class ControlReader:
         return True
 
     def _policy(self) -> Policy:
-        book = self._shipped.with_prices(self._prices.values())
+        if self._book is None:
+            self._book = BudgetBook(self._budgets.values())
+        if self._new_pricer is None:
+            prices = self._shipped.with_prices(self._prices.values())
+            self._new_pricer = partial(Pricer, prices)
         days = self._settings.event_age_days_max
         age_ms_max = ANY_AGE_MS if days is None else days * DAY_MS
-        return Policy(BudgetBook(self._budgets.values()), lambda: Pricer(book), age_ms_max, self._stop)
+        return Policy(self._book, self._new_pricer, age_ms_max, self._stop)

@@ -254,6 +254,27 @@ def test_the_alert_for_an_unknown_model_resolves_when_its_price_arrives() -> Non
     assert (priced["price_status"], priced["cost_usd"]) == ("priced", "0.0011")
 
 
+def test_another_budget_holds_at_once_and_keeps_the_prices_that_were_looked_up() -> None:
+    pricers: list[Pricer] = []
+
+    def new_pricer() -> Pricer:
+        pricers.append(Pricer(BOOK))
+        return pricers[-1]
+
+    bench = Bench()
+    prices = replace(policy(), new_pricer=new_pricer)
+    bench.stage.set_policy(prices)
+    bench.send(event("e1", USER))
+    bench.write()
+    bench.stage.set_policy(replace(prices, budgets=policy({"scope": "user/*", "limit": "0.001"}).budgets))
+    assert len(pricers) == 1
+    (flag,) = values(bench.write(), Topic.FLAGS)
+    assert flag["state"] == "blocked"
+    bench.stage.set_policy(replace(prices, new_pricer=lambda: Pricer(BOOK)))
+    bench.send(event("e2", USER))
+    assert len(values(bench.write(), Topic.PRICED)) == 1
+
+
 # Ten in the morning of 21 November less two days.
 @pytest.mark.parametrize(("time", "counted"), [("2026-11-19T10:00:00Z", 1), ("2026-11-19T09:59:59.999Z", 0)])
 def test_an_event_may_be_as_old_as_the_setting_says_and_no_older(time: str, counted: int) -> None:

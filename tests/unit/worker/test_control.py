@@ -7,6 +7,7 @@ import pytest
 
 from tollgate.domain.pricing import load_price_book
 from tollgate.domain.stops import Stop
+from tollgate.ledger import Policy
 from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
 
@@ -30,7 +31,12 @@ class Reader:
     def take(self, record: dict[str, Any] | bytes | None, key: str = "setting/stop") -> Stop | None:
         """The stop in force after one more record."""
         self._reader._take(key, json.dumps(record).encode() if isinstance(record, dict) else record)
-        return self._reader._policy().stop
+        return self.policy.stop
+
+    @property
+    def policy(self) -> Policy:
+        """Everything in force."""
+        return self._reader._policy()
 
 
 def test_the_setting_stops_and_its_end_says_who_let_spending_go_on() -> None:
@@ -40,6 +46,30 @@ def test_the_setting_stops_and_its_end_says_who_let_spending_go_on() -> None:
     assert reader.take(end) == Stop(False, "bob", "mended")
     assert reader.take(RECORD) == STOP
     assert reader.take(None) is None
+
+
+BUDGET = {"id": "b", "scope": "user/*", "limit": "10", "updated_at": "2026-11-21T10:00:00Z"}
+PRICE = {
+    "id": "p", "provider": "openai", "model": "gpt-99", "rates": [{"dimension": "images", "usd": "1"}],
+    "effective_from": "2026-11-01T00:00:00Z",
+}  # fmt: skip
+
+
+def test_only_what_changed_is_made_anew() -> None:
+    reader = Reader()
+    first = reader.policy
+    reader.take(RECORD)
+    stopped = reader.policy
+    assert (stopped.budgets is first.budgets, stopped.new_pricer is first.new_pricer) == (True, True)
+    reader.take(BUDGET, "budget/b")
+    limited = reader.policy
+    assert (next(iter(limited.budgets)).id, limited.new_pricer is first.new_pricer) == ("b", True)
+    reader.take(PRICE, "price/p")
+    priced = reader.policy
+    assert (priced.budgets is limited.budgets, priced.new_pricer is first.new_pricer) == (True, False)
+    assert priced.new_pricer() is not priced.new_pricer()
+    reader.take(None, "budget/b")
+    assert list(reader.policy.budgets) == []
 
 
 def test_without_a_record_nothing_is_stopped() -> None:
