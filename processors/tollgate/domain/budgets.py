@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import structs
+
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import window_end, window_start
 from tollgate.schemas.amounts import NANO, format_amount, format_usd, parse_amount, parse_usd
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, AlertLevel, FlagState
+from tollgate.schemas.outputs_codec import WindowRecord
 from tollgate.schemas.vocabulary import WindowKind
 
 _STATE_OF_ACTION: Final = {
@@ -157,19 +160,20 @@ class Position:
     value: int
     threshold: Threshold | None
 
-    def window_json(self) -> dict[str, str]:
-        """The window as it is written in flags, alerts and spend."""
-        return window_json(self.budget.window, self.window_start_ms)
+    @property
+    def window(self) -> WindowRecord:
+        """The window as it is written in flags and alerts."""
+        return written_window(self.budget.window, self.window_start_ms)
+
+
+def written_window(kind: WindowKind, start_ms: int) -> WindowRecord:
+    """A window as it is written in flags, alerts and spend."""
+    return WindowRecord(kind, format_instant(start_ms), format_instant(window_end(kind, start_ms)))
 
 
 def window_json(kind: WindowKind, start_ms: int) -> dict[str, str]:
-    """A window as JSON: kind, start and end as instants, time zone."""
-    return {
-        "kind": kind.value,
-        "start": format_instant(start_ms),
-        "end": format_instant(window_end(kind, start_ms)),
-        "timezone": "UTC",
-    }
+    """The same for those who read JSON: kind, start, end, time zone."""
+    return structs.asdict(written_window(kind, start_ms))
 
 
 def position(budget: Budget, spend: ScopeSpend | None, window_start_ms: int) -> Position:

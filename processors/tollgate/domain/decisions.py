@@ -8,15 +8,18 @@ forgets any of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from tollgate.domain.budgets import Position, Threshold, position
 from tollgate.domain.spend import ScopeSpend
 from tollgate.domain.stops import Stop
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs_codec import AlertRecord, FlagRecord
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 
 # While an alert fires, its numbers are refreshed this often; a new level is told at once.
@@ -29,8 +32,7 @@ FIRING_MAX: Final = 64
 # The key of the stop's alert among those that fire: a budget's id is never empty.
 _STOP: Final = ""
 
-_LEVELS: Final = ("", AlertLevel.WARNING.value, AlertLevel.CRITICAL.value, AlertLevel.EMERGENCY.value)
-Json = dict[str, Any]
+_LEVELS: Final = (AlertLevel.WARNING, AlertLevel.CRITICAL, AlertLevel.EMERGENCY)
 
 
 class Firing(msgspec.Struct):
@@ -39,7 +41,7 @@ class Firing(msgspec.Struct):
     window_start_ms: int
     window_end_ms: int
     value: int
-    record: Json
+    record: AlertRecord
     told_ms: int
 
 
@@ -61,8 +63,8 @@ class Decision:
 
     standing: Standing
     changed: bool = False
-    flag: Json | None = None
-    alerts: list[Json] = field(default_factory=list)
+    flag: FlagRecord | None = None
+    alerts: list[AlertRecord] = field(default_factory=list)
     due_ms: int | None = None
 
 
@@ -108,24 +110,23 @@ def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decis
     standing.revision += 1
     standing.until_ms = shown.window_end_ms if shown is not None and state != FlagState.OK else 0
     decision.changed = True
-    decision.flag = {
-        "scope": scope,
-        "state": state.value,
-        "blocked": state in (FlagState.BLOCKED, FlagState.STOPPED),
-        "action": action.value if action else None,
-        "reason": _reason(scope, state),
-        "budget": shown.budget.id if shown else None,
-        "window": shown.window_json() if shown else None,
-        "limit": shown.budget.format(shown.budget.limit) if shown else None,
-        "unit": shown.budget.unit if shown else None,
-        "spent": shown.budget.format(shown.value) if shown else None,
-        "percent": shown.budget.percent(shown.value) if shown else None,
-        "since": format_instant(standing.since_ms),
-        "until": format_instant(shown.window_end_ms) if shown else None,
-        "revision": standing.revision,
-    }
-    if stop is not None:
-        decision.flag["note"] = stop.sentence
+    decision.flag = FlagRecord(
+        scope=scope,
+        state=state,
+        blocked=state in (FlagState.BLOCKED, FlagState.STOPPED),
+        action=action,
+        reason=_reason(scope, state),
+        budget=shown.budget.id if shown else None,
+        window=shown.window if shown else None,
+        limit=shown.budget.format(shown.budget.limit) if shown else None,
+        unit=shown.budget.unit if shown else None,
+        spent=shown.budget.format(shown.value) if shown else None,
+        percent=shown.budget.percent(shown.value) if shown else None,
+        since=format_instant(standing.since_ms),
+        until=format_instant(shown.window_end_ms) if shown else None,
+        revision=standing.revision,
+        note=stop.sentence if stop is not None else UNSET,
+    )
 
 
 def worst(found: Sequence[Position]) -> Position | None:
@@ -170,22 +171,22 @@ def _decide_stop_alert(scope: str, stop: Stop | None, decision: Decision, now_ms
     if told is None and not is_stopped:
         return
     sentence = stop.sentence if stop is not None else "the setting was removed"
-    if told is not None and is_stopped and told.record["reason"] == sentence:
+    if told is not None and is_stopped and told.record.reason == sentence:
         return
     now = format_instant(now_ms)
-    record: Json = {
-        "key": f"stop/{scope}",
-        "kind": AlertKind.STOP.value,
-        "level": (AlertLevel.EMERGENCY if is_stopped else AlertLevel.RESOLVED).value,
-        "scope": scope,
-        "state": (FlagState.STOPPED if is_stopped else FlagState.OK).value,
-        "action": Action.STOP.value if is_stopped else None,
-        "reason": sentence,
-        "peak_level": AlertLevel.EMERGENCY.value,
-        "since": told.record["since"] if told is not None else now,
-        "updated_at": now,
-        "revision": _next_revision(decision.standing),
-    }
+    record = AlertRecord(
+        key=f"stop/{scope}",
+        kind=AlertKind.STOP,
+        level=AlertLevel.EMERGENCY if is_stopped else AlertLevel.RESOLVED,
+        scope=scope,
+        state=FlagState.STOPPED if is_stopped else FlagState.OK,
+        action=Action.STOP if is_stopped else None,
+        reason=sentence,
+        peak_level=AlertLevel.EMERGENCY,
+        since=told.record.since if told is not None else now,
+        updated_at=now,
+        revision=_next_revision(decision.standing),
+    )
     if is_stopped:
         firing[_STOP] = Firing(0, 0, 0, record, now_ms)
     else:
@@ -208,7 +209,7 @@ def _decide_alerts(
         if here is not None:
             here = position(here.budget, spend, alert.window_start_ms)
         del firing[budget_id]
-        decision.alerts.append(_resolved(alert, here, now_ms) | {"revision": _next_revision(decision.standing)})
+        decision.alerts.append(_resolved(alert, here, _next_revision(decision.standing), now_ms))
         decision.changed = True
     for budget_id, here in current.items():
         if here.threshold is None:
@@ -230,9 +231,7 @@ def _decide_alerts(
 
 def _is_news(told: Firing, here: Position, threshold: Threshold) -> bool:
     """Whether the alert is rewritten at once: its level or its limit changed."""
-    return bool(
-        told.record["level"] != threshold.level or told.record["limit"] != here.budget.format(here.budget.limit)
-    )
+    return told.record.level != threshold.level or told.record.limit != here.budget.format(here.budget.limit)
 
 
 def _tell(scope: str, here: Position, before: Firing | None, decision: Decision, now_ms: int) -> None:
@@ -240,41 +239,40 @@ def _tell(scope: str, here: Position, before: Firing | None, decision: Decision,
     budget, threshold = here.budget, here.threshold
     assert threshold is not None
     percent, limit = budget.percent(here.value), budget.format(budget.limit)
-    level = threshold.level.value
-    peak_level, peak_percent, since = level, percent, format_instant(now_ms)
+    peak_level, peak_percent, since = threshold.level, percent, format_instant(now_ms)
     if before is not None:
         last = before.record
-        since = last["since"]
-        peak_level = max(level, last["peak_level"], key=_LEVELS.index)
-        peak_percent = max(percent, last["peak_percent"], key=_as_hundredths)
-    record = {
-        "key": f"budget/{budget.id}|{scope}|{budget.window.value}|{format_instant(here.window_start_ms)}",
-        "kind": AlertKind.BUDGET.value,
-        "level": level,
-        "scope": scope,
-        "budget": budget.id,
-        "window": here.window_json(),
-        "limit": limit,
-        "unit": budget.unit,
-        "spent": budget.format(here.value),
-        "percent": percent,
-        "state": threshold.state.value,
-        "action": threshold.action.value,
-        "reason": f"{scope} has reached {percent} % of its {budget.window.value} budget of {limit} {budget.unit}",
-        "peak_level": peak_level,
-        "peak_percent": peak_percent,
-        "since": since,
-        "updated_at": format_instant(now_ms),
-        "revision": _next_revision(decision.standing),
-    }
+        since = last.since
+        peak_level = max(peak_level, last.peak_level, key=_LEVELS.index)
+        peak_percent = max(percent, last.peak_percent or percent, key=_as_hundredths)
+    record = AlertRecord(
+        key=f"budget/{budget.id}|{scope}|{budget.window.value}|{format_instant(here.window_start_ms)}",
+        kind=AlertKind.BUDGET,
+        level=threshold.level,
+        scope=scope,
+        budget=budget.id,
+        window=here.window,
+        limit=limit,
+        unit=budget.unit,
+        spent=budget.format(here.value),
+        percent=percent,
+        state=threshold.state,
+        action=threshold.action,
+        reason=f"{scope} has reached {percent} % of its {budget.window.value} budget of {limit} {budget.unit}",
+        peak_level=peak_level,
+        peak_percent=peak_percent,
+        since=since,
+        updated_at=format_instant(now_ms),
+        revision=_next_revision(decision.standing),
+    )
     decision.standing.firing[budget.id] = Firing(here.window_start_ms, here.window_end_ms, here.value, record, now_ms)
     decision.alerts.append(record)
     decision.changed = True
 
 
-def _resolved(alert: Firing, here: Position | None, now_ms: int) -> Json:
+def _resolved(alert: Firing, here: Position | None, revision: int, now_ms: int) -> AlertRecord:
     """The alert's last record: its window ended, or its budget was raised or removed (then `here` may be None)."""
-    record = dict(alert.record)
+    record = alert.record
     if alert.window_end_ms <= now_ms:
         reason = "the window has ended"
     elif here is None:
@@ -283,19 +281,22 @@ def _resolved(alert: Firing, here: Position | None, now_ms: int) -> Json:
         reason = "spend is below the thresholds of the budget"
     if here is not None:
         budget = here.budget
-        record |= {
-            "limit": budget.format(budget.limit),
-            "unit": budget.unit,
-            "spent": budget.format(here.value),
-            "percent": budget.percent(here.value),
-        }
-    return record | {
-        "level": AlertLevel.RESOLVED.value,
-        "state": FlagState.OK.value,
-        "action": None,
-        "reason": reason,
-        "updated_at": format_instant(now_ms),
-    }
+        record = replace(
+            record,
+            limit=budget.format(budget.limit),
+            unit=budget.unit,
+            spent=budget.format(here.value),
+            percent=budget.percent(here.value),
+        )
+    return replace(
+        record,
+        level=AlertLevel.RESOLVED,
+        state=FlagState.OK,
+        action=None,
+        reason=reason,
+        updated_at=format_instant(now_ms),
+        revision=revision,
+    )
 
 
 def _next_revision(standing: Standing) -> int:

@@ -79,7 +79,7 @@ def _verdict(scope: str, found: Sequence[Position], now_ms: int, stop: Stop | No
     flag = decide(scope, found, None, None, now_ms, stop).flag
     if flag is None:
         return Verdict(FlagState.OK, worst(found))
-    return Verdict(FlagState(flag["state"]), worst(found) if flag["budget"] is not None else None)
+    return Verdict(flag.state, worst(found) if flag.budget is not None else None)
 
 
 def differing_spans(before: Budget | None, after: Budget | None) -> list[Span]:

@@ -1,14 +1,16 @@
 """A broker's clock that is ahead of the worker's: one alert while it is, and its end."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
 
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import AlertKind, AlertLevel
+from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs_codec import AlertRecord
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE
 
 # The row of the state topic: since when the alert fires, and its revision.
 ROW: Final = "clock"
@@ -76,19 +78,19 @@ class ClockWatch:
         # Rises with time, so that an alert that fires again is newer than its end.
         firing.revision = max(firing.revision + 1, now_ms)
         key = f"clock/{self._partition}"
-        alert: dict[str, Any] = {
-            "key": key,
-            "kind": AlertKind.CLOCK.value,
-            "level": level.value,
-            "scope": "global",
-            "state": "ok",
-            "action": "alert" if level is not AlertLevel.RESOLVED else None,
-            "reason": reason,
-            "peak_level": AlertLevel.WARNING.value,
-            "since": format_instant(firing.since_ms),
-            "updated_at": format_instant(now_ms),
-            "revision": firing.revision,
-        }
+        alert = AlertRecord(
+            key=key,
+            kind=AlertKind.CLOCK,
+            level=level,
+            scope=GLOBAL_SCOPE,
+            state=FlagState.OK,
+            action=Action.ALERT if level is not AlertLevel.RESOLVED else None,
+            reason=reason,
+            peak_level=AlertLevel.WARNING,
+            since=format_instant(firing.since_ms),
+            updated_at=format_instant(now_ms),
+            revision=firing.revision,
+        )
         outbox.to(Topic.ALERTS, 0).append((key.encode(), _encode(alert), NO_HEADERS))
         row = _encode(firing) if level is not AlertLevel.RESOLVED else None
         outbox.to(self._state, self._partition).append((ROW.encode(), row, NO_HEADERS))

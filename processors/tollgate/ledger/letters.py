@@ -10,9 +10,11 @@ from tollgate.ledger.endings import Ending
 from tollgate.ledger.outbox import NO_HEADERS, Headers, Outbox, OutRecord
 from tollgate.schemas.cloud_events import binary_attributes
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import AlertKind, AlertLevel
+from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs_codec import AlertRecord
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import LETTER_BYTES_MAX, Topic
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE
 
 # Marks a record that a worker has already forwarded once.
 FORWARDED_HEADER: Final = "tollgate-forwarded-from"
@@ -97,20 +99,20 @@ def write_poison(outbox: Outbox, record: ConsumerRecord, ending: Ending, now_ms:
     outbox.to(Topic.DEAD_LETTERS, 0).append(dead_letter(record, Refusal(RefusalReason.POISON, error)))
     key = f"poison/{record.topic}/{record.partition}/{record.offset}"
     now = format_instant(now_ms)
-    alert = {
-        "key": key,
-        "kind": AlertKind.POISON.value,
-        "level": AlertLevel.CRITICAL.value,
-        "scope": "global",
-        "state": "ok",
-        "action": "alert",
-        "reason": f"record {record.offset} of {record.topic} partition {record.partition}: {error}. It is kept as a "
+    alert = AlertRecord(
+        key=key,
+        kind=AlertKind.POISON,
+        level=AlertLevel.CRITICAL,
+        scope=GLOBAL_SCOPE,
+        state=FlagState.OK,
+        action=Action.ALERT,
+        reason=f"record {record.offset} of {record.topic} partition {record.partition}: {error}. It is kept as a "
         "dead letter, to be sent again to a release that can count it",
-        "peak_level": AlertLevel.CRITICAL.value,
-        "since": now,
-        "updated_at": now,
-        "revision": now_ms,
-    }
+        peak_level=AlertLevel.CRITICAL,
+        since=now,
+        updated_at=now,
+        revision=now_ms,
+    )
     outbox.to(Topic.ALERTS, 0).append((key.encode(), _encode(alert), NO_HEADERS))
 
 

@@ -5,10 +5,11 @@ keeps the history, and Slack the message.
 """
 
 import heapq
-from typing import Any, Final
+from typing import Final
 
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.schemas.outputs import AlertLevel
+from tollgate.schemas.outputs_codec import AlertRecord
 from tollgate.schemas.topics import DAY_MS, Topic
 
 # Long enough for a sink that is away to learn that the alert is over.
@@ -45,10 +46,10 @@ class ResolvedAlerts:
         """Whether a transaction now would remove something."""
         return self._is_due
 
-    def note(self, alert: dict[str, Any], outbox: Outbox, now_ms: int) -> None:
+    def note(self, alert: AlertRecord, outbox: Outbox, now_ms: int) -> None:
         """An alert is written: remember when it can go, or that it fires again."""
-        key = alert["key"]
-        if alert["level"] == AlertLevel.RESOLVED:
+        key = alert.key
+        if alert.level is AlertLevel.RESOLVED:
             until_ms = self._until[key] = now_ms + KEPT_MS
             heapq.heappush(self._queue, (until_ms, key))
             self._write(outbox, key, b"%d" % until_ms)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from tollgate.domain.budgets import BudgetBook, positions, window_json
+from tollgate.domain.budgets import BudgetBook, positions, written_window
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
@@ -24,6 +24,7 @@ from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs_codec import SpendValue
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.vocabulary import WindowKind
@@ -197,7 +198,7 @@ class Scopes:
         if decision.flag is not None:
             outbox.to(Topic.FLAGS, self._partition).append((scope.encode(), _encode(decision.flag), NO_HEADERS))
         for alert in decision.alerts:
-            outbox.to(Topic.ALERTS, 0).append((alert["key"].encode(), _encode(alert), NO_HEADERS))
+            outbox.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
             self._resolved.note(alert, outbox, now_ms)
 
     def _write_state(self, outbox: Outbox) -> None:
@@ -309,18 +310,6 @@ def without_sequence(row: bytes) -> bytes:
     return b"[" + row[row.index(b",") + 1 :]
 
 
-class SpendValue(msgspec.Struct, gc=False):
-    """The value of a spend record: the contract's fields, the window ready as JSON."""
-
-    scope: str
-    window: msgspec.Raw
-    spent_usd: str
-    retail_usd: str
-    usage: dict[str, str]
-    events: int
-    updated_at: str
-
-
 def _spend_key(scope: str, window: WindowKey) -> bytes:
     return f"{scope}|{_written(window)[0]}".encode()
 
@@ -341,4 +330,4 @@ def _spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) -
 def _written(window: WindowKey) -> tuple[str, msgspec.Raw]:
     """A window as it ends a spend record's key, and as JSON; the same few are written for every scope."""
     kind, start = window
-    return f"{kind.value}|{format_instant(start)}", msgspec.Raw(_encode(window_json(kind, start)))
+    return f"{kind.value}|{format_instant(start)}", msgspec.Raw(_encode(written_window(kind, start)))

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -10,7 +10,9 @@ from tollgate.domain.pricing import UNPRICED, Pricer
 from tollgate.domain.pricing.book import FALLBACK
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import AlertKind, AlertLevel
+from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs_codec import AlertRecord
+from tollgate.schemas.scopes import Dimension, scope_of
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
 from tollgate.schemas.usage_limits import USAGE_KEYS_MAX
@@ -133,24 +135,24 @@ class UnpricedModels:
         provider, model = pair
         now = format_instant(now_ms)
         key = f"unpriced/{provider}/{model}"
-        alert: dict[str, Any] = {
-            "key": key,
-            "kind": AlertKind.UNPRICED.value,
-            "level": level.value,
-            "scope": f"agent/{model}" if provider == "agent" else f"model/{model}",
-            "state": "ok",
-            "action": "alert" if level is not AlertLevel.RESOLVED else None,
-            "reason": reason,
-            "provider": provider,
-            "model": model,
-            "dimensions": lack.dimensions[:_NAMED_MAX] if lack is not None else None,
-            "options": lack.options if lack is not None and lack.options else None,
-            "peak_level": AlertLevel.WARNING.value,
-            "since": now,
-            "updated_at": now,
+        alert = AlertRecord(
+            key=key,
+            kind=AlertKind.UNPRICED,
+            level=level,
+            scope=scope_of(Dimension.AGENT if provider == "agent" else Dimension.MODEL, model),
+            state=FlagState.OK,
+            action=Action.ALERT if level is not AlertLevel.RESOLVED else None,
+            reason=reason,
+            provider=provider,
+            model=model,
+            dimensions=lack.dimensions[:_NAMED_MAX] if lack is not None else None,
+            options=lack.options if lack is not None and lack.options else None,
+            peak_level=AlertLevel.WARNING,
+            since=now,
+            updated_at=now,
             # Rises with time, so that an alert that fires again is newer than its end, on whichever partition.
-            "revision": now_ms,
-        }
+            revision=now_ms,
+        )
         outbox.to(Topic.ALERTS, 0).append((key.encode(), _encode(alert), NO_HEADERS))
         outbox.to(self._state, self._partition).append((f"u|{provider}/{model}".encode(), row, NO_HEADERS))
 

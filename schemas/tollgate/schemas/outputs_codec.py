@@ -1,17 +1,24 @@
-"""The fast way to write priced events. `outputs.PricedEvent` says what the fields mean."""
+"""The fast way to write outputs. The models of `outputs` say what the fields mean.
+
+The fields are in the order of the JSON, and one that is unset is left out of it. The caller answers for the content:
+instants are RFC 3339 in UTC, money and amounts are decimal strings. Nothing is checked here.
+"""
 
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
+from tollgate.schemas.vocabulary import WindowKind
 
 Scalar = str | int | float | bool | None
 
 
 class PricedRecord(msgspec.Struct, omit_defaults=True, gc=False):
-    """One record of `tollgate.priced`. Fields that have their default are left out of the JSON.
+    """One record of `tollgate.priced`: `outputs.PricedEvent`. Fields that have their default are left out of the JSON.
 
-    The caller answers for the content: `time` is RFC 3339 in UTC, `usage` holds integers or decimal strings, money is a
-    decimal string. Nothing is checked here.
+    `usage` holds integers or decimal strings.
     """
 
     event_id: str
@@ -51,3 +58,71 @@ _ENCODER: Final = msgspec.json.Encoder()
 def encode_priced(record: PricedRecord) -> bytes:
     """The record as the UTF-8 JSON that goes to Kafka."""
     return _ENCODER.encode(record)
+
+
+class WindowRecord(msgspec.Struct, frozen=True, gc=False):
+    """`outputs.Window`."""
+
+    kind: WindowKind
+    start: str
+    end: str
+    timezone: str = "UTC"
+
+
+class SpendValue(msgspec.Struct, gc=False):
+    """`outputs.SpendRecord`. The window is ready as JSON: the same few are written for every scope."""
+
+    scope: str
+    window: msgspec.Raw
+    spent_usd: str
+    retail_usd: str
+    usage: dict[str, str]
+    events: int
+    updated_at: str
+
+
+class FlagRecord(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """`outputs.Flag`."""
+
+    scope: str
+    state: FlagState
+    blocked: bool
+    action: Action | None = None
+    reason: str
+    budget: str | None = None
+    window: WindowRecord | None = None
+    limit: str | None = None
+    unit: str | None = None
+    spent: str | None = None
+    percent: str | None = None
+    since: str
+    until: str | None = None
+    revision: int
+    note: str | UnsetType = UNSET
+
+
+class AlertRecord(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """`outputs.Alert`. Alerts of each kind have fields of their own; the others are unset."""
+
+    key: str
+    kind: AlertKind
+    level: AlertLevel
+    scope: str
+    budget: str | UnsetType = UNSET
+    window: WindowRecord | UnsetType = UNSET
+    limit: str | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    spent: str | UnsetType = UNSET
+    percent: str | UnsetType = UNSET
+    state: FlagState
+    action: Action | None
+    reason: str
+    provider: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    dimensions: tuple[str, ...] | UnsetType | None = UNSET
+    options: dict[str, str] | UnsetType | None = UNSET
+    peak_level: AlertLevel
+    peak_percent: str | UnsetType = UNSET
+    since: str
+    updated_at: str
+    revision: int

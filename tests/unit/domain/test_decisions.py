@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from tests.support.decided import Told, told
+
 from tollgate.domain.budgets import Budget, BudgetBook, positions
-from tollgate.domain.decisions import ALERT_REFRESH_MS, Decision, Standing, decide
+from tollgate.domain.decisions import ALERT_REFRESH_MS, Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import windows_at
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant, parse_instant
-from tollgate.schemas.outputs import Alert, Flag
 from tollgate.schemas.vocabulary import WindowKind
 
 NOW = parse_instant("2026-11-21T10:30:00Z")
@@ -44,19 +45,15 @@ class Ledger:
         self.spend = ScopeSpend()
         self.standing: Standing | None = None
 
-    def pay(self, picousd: int, at_ms: int = NOW, events: int = 1) -> Decision:
+    def pay(self, picousd: int, at_ms: int = NOW, events: int = 1) -> Told:
         self.spend.add(windows_at(at_ms), Spend(picousd, 0, events))
         return self.look(at_ms)
 
-    def look(self, at_ms: int = NOW) -> Decision:
+    def look(self, at_ms: int = NOW) -> Told:
         found = positions(self.book.for_scope(self.scope), self.spend, at_ms)
         decision = decide(self.scope, found, self.spend, self.standing, at_ms)
         self.standing = decision.standing
-        if decision.flag is not None:
-            Flag.model_validate(decision.flag)
-        for alert in decision.alerts:
-            Alert.model_validate(alert)
-        return decision
+        return told(decision)
 
 
 def test_nothing_is_said_below_80_percent() -> None:

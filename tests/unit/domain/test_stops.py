@@ -3,16 +3,16 @@
 from typing import Any
 
 import pytest
+from tests.support.decided import Told, told
 
 from tollgate.domain.budgets import Budget, BudgetBook, positions
-from tollgate.domain.decisions import Decision, Standing, decide
+from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import windows_at
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.control import BudgetRecord, SettingRecord
 from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import Alert, Flag
 
 TEN = parse_instant("2026-11-21T10:00:00Z")
 NOW = parse_instant("2026-11-21T10:30:00Z")
@@ -65,15 +65,11 @@ class Company:
         self.spend = self.spend or ScopeSpend()
         self.spend.add(windows_at(TEN), Spend(picousd, 0, 1))
 
-    def look(self, stop: Stop | None, at_ms: int = NOW) -> Decision:
+    def look(self, stop: Stop | None, at_ms: int = NOW) -> Told:
         found = positions(self.book.for_scope("global"), self.spend, at_ms)
         decision = decide("global", found, self.spend, self.standing, at_ms, stop)
         self.standing = decision.standing
-        if decision.flag is not None:
-            Flag.model_validate(decision.flag)
-        for alert in decision.alerts:
-            Alert.model_validate(alert)
-        return decision
+        return told(decision)
 
 
 def test_a_stop_needs_neither_spend_nor_a_budget() -> None:

@@ -11,6 +11,8 @@ from tollgate.ledger import resolved
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import Scopes
 from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.outputs import AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs_codec import AlertRecord
 from tollgate.schemas.topics import Topic
 
 # 2026-11-21T10:00:00Z
@@ -75,6 +77,15 @@ def test_the_record_of_an_hour_goes_when_its_72_hours_are_over_and_not_before(re
     assert {"lifetime|1970-01-01T00:00:00Z", "day|2026-11-21T00:00:00Z", "month|2026-11-01T00:00:00Z"} <= held
 
 
+def over(key: str) -> AlertRecord:
+    """The end of a stop's alert under this key."""
+    return AlertRecord(
+        key=key, kind=AlertKind.STOP, level=AlertLevel.RESOLVED, scope="global", state=FlagState.OK, action=None,
+        reason="over", peak_level=AlertLevel.EMERGENCY, since="2026-11-21T09:00:00Z", updated_at="2026-11-21T10:00:00Z",
+        revision=2,
+    )  # fmt: skip
+
+
 def test_the_records_of_a_scope_stay_bounded_over_four_months_of_hours() -> None:
     bench = Bench()
     for hour in range(120 * 24):
@@ -133,7 +144,7 @@ def test_past_so_many_the_alerts_that_are_over_longest_go_first(monkeypatch: pyt
     monkeypatch.setattr(resolved, "KEPT_MAX", 2)
     alerts, outbox = resolved.ResolvedAlerts(0, Topic.USER_STATE), Outbox()
     for number in range(4):
-        alerts.note({"key": f"k{number}", "level": "resolved"}, outbox, TEN_MS + number)
+        alerts.note(over(f"k{number}"), outbox, TEN_MS + number)
     alerts.tick(TEN_MS + 5)
     assert alerts.has_pending()
     alerts.write(outbox, TEN_MS + 5)
