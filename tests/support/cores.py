@@ -94,8 +94,8 @@ def _is_wide(outbox: Outbox) -> bool:
 def _sums(outbox: Outbox) -> Any:
     """The records with usage as its total, and deltas added up."""
     added: dict[tuple[Any, ...], Counter[str]] = {}
-    for scope, hour, held, cost, retail, events, usage in _deltas(outbox):
-        total = added.setdefault((scope, hour, held), Counter())
+    for scope, hour, held, cost, retail, events, usage, after in _deltas(outbox):
+        total = added.setdefault((scope, hour, held, after), Counter())
         total.update({"": events, "cost": cost, "retail": retail, **{f"usage {name}": n for name, n in usage.items()}})
     # Scopes come in another order, too; what is written of one key keeps its order.
     others = {

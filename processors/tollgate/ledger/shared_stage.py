@@ -18,7 +18,7 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
 from tollgate.schemas.topics import BATCH_BYTES_MAX, DELTA_PARTITIONS, Topic
-from tollgate.schemas.vocabulary import DAY_MS, WindowKind
+from tollgate.schemas.vocabulary import DAY_MS, HOUR_MS, WindowKind
 
 # Deltas come from partitions whose clocks differ by as much as their lag does. A window is therefore held this much
 # longer than promised: only a partition that lags a week behind another could still find it gone.
@@ -26,19 +26,33 @@ CLOCK_SKEW_MS: Final = 7 * DAY_MS
 
 
 class Delta(msgspec.Struct, array_like=True, gc=False):
-    """What one batch of the first stage adds to one scope in one hour.
+    """What one batch of the first stage adds to one scope in one slot.
 
-    `held_kinds` is how many windows hold the hour. Only records of release 0.1 are read by it; it is written for a
-    worker of that release beside this one.
+    The first seven fields are those of release 0.1, in which a sum was of a whole hour; a worker of that release beside
+    this one reads nothing else. `held_kinds` is how many windows hold the slot; only its own records are read by that.
+    `after_ms` is how long after the start of the hour the slot starts.
     """
 
     scope: str
-    slot_start_ms: int
+    hour_start_ms: int
     held_kinds: int
     cost_picousd: int
     retail_picousd: int
     events: int
     usage_nano: dict[str, int]
+    after_ms: int = 0
+
+    @property
+    def slot_start_ms(self) -> int:
+        """Start of the slot."""
+        return self.hour_start_ms + self.after_ms
+
+
+def delta_of(scope: str, slot_start_ms: int, held_kinds: int, amount: Spend) -> Delta:
+    """What is added to the scope in the slot."""
+    cost, retail, events, usage = amount.cost_picousd, amount.retail_picousd, amount.events, amount.usage_nano
+    after_ms = slot_start_ms % HOUR_MS
+    return Delta(scope, slot_start_ms - after_ms, held_kinds, cost, retail, events, usage, after_ms)
 
 
 class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
@@ -67,7 +81,7 @@ _encode = msgspec.json.Encoder().encode
 def in_records(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
     """Deltas that were counted at this clock, as the values of records that are small enough, in order.
 
-    A delta with more usage than fits becomes several of the same scope and hour. The first has the money and the
+    A delta with more usage than fits becomes several of the same scope and slot. The first has the money and the
     events, the others only usage, so that their sum is the delta.
     """
     for first in range(0, len(deltas), _DELTAS_MAX):
@@ -92,7 +106,7 @@ def _parts(delta: Delta) -> Iterator[Delta]:
     most = (DELTAS_BYTES_MAX - 4096) // _USAGE_BYTES
     cost, retail, events = delta.cost_picousd, delta.retail_picousd, delta.events
     while part := dict(islice(usage, most)):
-        yield Delta(delta.scope, delta.slot_start_ms, delta.held_kinds, cost, retail, events, part)
+        yield delta_of(delta.scope, delta.slot_start_ms, delta.held_kinds, Spend(cost, retail, events, part))
         cost = retail = events = 0
 
 

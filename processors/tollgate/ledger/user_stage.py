@@ -20,7 +20,7 @@ from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.shared_stage import Delta, in_records
+from tollgate.ledger.shared_stage import Delta, delta_of, in_records
 from tollgate.ledger.sums import names_of
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
@@ -317,9 +317,7 @@ class UserStage:
             if is_users:
                 self.scopes.add(scope, windows, spend)
                 continue
-            delta = Delta(
-                scope, slot_ms, len(windows), spend.cost_picousd, spend.retail_picousd, spend.events, spend.usage_nano
-            )
+            delta = delta_of(scope, slot_ms, len(windows), spend)
             batches.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
         for partition, by_clock in batches.items():
             records = outbox.to(Topic.DELTAS, partition)

@@ -51,7 +51,7 @@ ID_CHARS_MAX: Final = 600
 _PERCENT_MAX: Final = 10_000
 _CUTS_OF_OTHER_ZONES: Final = "only UTC is supported yet; windows follow the calendar in UTC"
 _DIMENSIONS: Final = frozenset(dimension.value for dimension in Dimension)
-_WINDOWS: Final = ", ".join(kind.value for kind in WindowKind)
+_WINDOWS: Final = tuple(kind.value for kind in WindowKind)
 
 
 def _plain(text: str) -> str:
@@ -151,8 +151,8 @@ def default_budget_id(scope: str, window: WindowKind | str, unit: str) -> str:
 
 
 def _known_window(window: object) -> object:
-    if window == "week":
-        raise ValueError(f"weeks are not supported yet; use one of {_WINDOWS}")
+    if isinstance(window, str) and window not in _WINDOWS:
+        raise ValueError(f"must be one of {', '.join(_WINDOWS)}")
     return window
 
 

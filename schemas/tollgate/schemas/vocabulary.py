@@ -93,5 +93,6 @@ BASE_WINDOWS: Final[Mapping[WindowKind, Cut]] = {
     WindowKind.MONTH: Cut(held=25, length_ms=None),
 }
 
-# The unit of time of a sum on its way to its windows: each window is a union of slots.
-SLOT_MS: Final = HOUR_MS
+# The unit of time of a sum on its way to its windows. The offset of every time zone in use is a multiple of it, so each
+# window of each of them is a union of slots.
+SLOT_MS: Final = 15 * 60 * 1000

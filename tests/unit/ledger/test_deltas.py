@@ -101,6 +101,19 @@ def test_a_record_of_release_0_1_counts_in_as_many_windows_as_it_says(held_kinds
     assert spend(value) == dict.fromkeys(windows, ("5", 2))
 
 
+def test_a_sum_is_of_a_quarter_of_an_hour() -> None:
+    bench = Bench()
+    times = ("10:00:00Z", "10:14:59.999Z", "10:15:00Z", "10:59:59.999Z")
+    bench.send(*(paid(f"e{time}", "1", f"2026-11-21T{time}") for time in times), timestamp=AFTER + 30 * 60 * 1000)
+    (value,) = deltas_of(bench.write())
+    ten = parse_instant("2026-11-21T10:00:00Z")
+    # Start of the hour, events, and how long after it the slot starts.
+    found = [(delta[1], delta[5], delta[7]) for delta in json.loads(value)[1] if delta[0] == "global"]
+    assert found == [(ten, 2, 0), (ten, 1, 15 * 60 * 1000), (ten, 1, 45 * 60 * 1000)]
+    sums = spend(value)
+    assert (sums["global|hour|2026-11-21T10:00:00Z"], sums["global|day|2026-11-21T00:00:00Z"]) == (("4", 4), ("4", 4))
+
+
 def test_a_worker_of_release_0_1_can_read_what_is_written_now() -> None:
     bench = Bench()
     bench.send(paid("e1", "1", "2026-11-18T09:10:00Z"), paid("e2", "2", "2026-11-21T10:10:00Z"), timestamp=AFTER)

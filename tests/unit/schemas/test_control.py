@@ -71,7 +71,7 @@ def test_other_zones_and_weeks_are_refused_with_what_is_possible() -> None:
     assert describe_faults(zone.value) == "timezone: only UTC is supported yet; windows follow the calendar in UTC"
     with pytest.raises(ValidationError) as week:
         budget(window="week")
-    assert describe_faults(week.value) == "window: weeks are not supported yet; use one of hour, day, month, lifetime"
+    assert describe_faults(week.value) == "window: must be one of hour, day, month, lifetime"
 
 
 def test_equal_percents_are_in_order_and_falling_ones_are_not() -> None:
