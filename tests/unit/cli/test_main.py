@@ -51,7 +51,10 @@ def test_help_lists_every_command_and_imports_none(capsys: pytest.CaptureFixture
         (["spend", "user/u1", "--at", "noon"], "--at must be RFC 3339"),
         (["budget", "set", "user/u1"], "--limit"),
         (["budget", "set", "user/u1", "--limit", "0"], "must be above 0"),
-        (["budget", "set", "user/u1", "--limit", "5", "--window", "week"], "window: must be one of hour, day, month, lifetime"),
+        (
+            ["budget", "set", "user/u1", "--limit", "5", "--window", "week"],
+            "window: must be one of hour, day, month, lifetime",
+        ),
         (["budget", "set", "user/u1", "--limit", "5", "--timezone", "Europe/Berlin"], "only UTC"),
         (["dead-letters", "show", "17"], "is not PARTITION:OFFSET"),
         (["dead-letters", "replay"], "give PARTITION:OFFSET or --reason"),

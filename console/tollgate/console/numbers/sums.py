@@ -13,7 +13,7 @@ from tollgate.schemas.amounts import PICO, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import SpendRecord, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
 SHARES_MAX: Final = 1000
 
@@ -29,12 +29,17 @@ _IN_WINDOWS: Final = """
     FROM (SELECT arrayJoin(arrayZip({kinds:Array(String)}, {starts:Array(Int64)})) AS pair)
 ) AND timezone = 'UTC'
 """
-_START_OF: Final = {
-    WindowKind.HOUR: "toStartOfHour(time)",
-    WindowKind.DAY: "toStartOfDay(time)",
-    WindowKind.MONTH: "toDateTime(toStartOfMonth(time), 'UTC')",
-    WindowKind.LIFETIME: "toDateTime(0, 'UTC')",
-}
+
+
+def _start_of(kind: WindowKind) -> str:
+    """The start of the window of this kind that contains `time`, as an expression in SQL."""
+    cut = BASE_WINDOWS.get(kind)
+    if cut is None:
+        return "toDateTime(0, 'UTC')"
+    if cut.length_ms is None:
+        return "toDateTime(toStartOfMonth(time), 'UTC')"
+    length, origin = cut.length_ms // 1000, cut.origin_ms // 1000
+    return f"toDateTime(intDiv(toUnixTimestamp(time) - {origin}, {length}) * {length} + {origin}, 'UTC')"
 
 
 def picousd(text: str) -> int:
@@ -142,7 +147,7 @@ async def _usage_series(questions: Questions, names: Names, kind: WindowKind, wi
     where, parameters = conditions(names)
     return await questions.rows(
         f"""
-        SELECT toUnixTimestamp({_START_OF[kind]}) * 1000 AS start, toString(sum(cost_usd)), toString(sum(retail_usd)),
+        SELECT toUnixTimestamp({_start_of(kind)}) * 1000 AS start, toString(sum(cost_usd)), toString(sum(retail_usd)),
             count(), {_USAGE.format("sumMap(usage)")}
         FROM usage
         WHERE {_IN_RANGE} AND {where}
