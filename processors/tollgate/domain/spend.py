@@ -13,6 +13,8 @@ from tollgate.schemas.usage_limits import COMMON_DIMENSIONS
 from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
 _KINDS: Final = (WindowKind.LIFETIME, *BASE_WINDOWS)
+# The open windows of a scope in which nothing was counted.
+_NOTHING_YET: Final[Windows] = tuple((kind, 0) for kind in _KINDS)
 
 # Besides the common ones, a scope's usage is kept for at most so many dimensions, those that it saw first. What comes
 # under other names is added up under `OTHER`. With names of 256 characters a scope's state row then has 170 kB, so that
@@ -60,17 +62,15 @@ class ScopeSpend:
     are kept packed: see `pack_spend`. A kind in which nothing was counted yet has an open window that starts in 1970.
     """
 
-    __slots__ = ("_open", "_sums", "closed")
+    __slots__ = ("_open", "_sums", "closed", "lifetime")
 
-    def __init__(self) -> None:
-        self._open: Windows = tuple((kind, 0) for kind in _KINDS)
+    def __init__(self, windows: Windows = ()) -> None:
+        """A scope whose first amount counts in these windows; it has still to be added."""
+        self._open: Windows = windows if len(windows) == len(_KINDS) else _NOTHING_YET
         self._sums: dict[WindowKind, Spend] = {kind: Spend() for kind in _KINDS}
+        # Of lifetime there is one window, so it is always this one.
+        self.lifetime: Spend = self._sums[WindowKind.LIFETIME]
         self.closed: dict[WindowKey, bytes] = {}
-
-    @property
-    def lifetime(self) -> Spend:
-        """The sum of everything."""
-        return self._sums[WindowKind.LIFETIME]
 
     def add(self, windows: Windows, amount: Spend) -> Sequence[WindowKey]:
         """Count an amount in these windows (see `Horizon.windows_of`); returns those that changed or closed.
@@ -178,6 +178,7 @@ class ScopeSpend:
         for kind in _KINDS[len(sums) :]:
             self._open += ((kind, 0),)
             self._sums[kind] = Spend()
+        self.lifetime = row[1]
         self.closed = {}
         return self
 

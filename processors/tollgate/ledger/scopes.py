@@ -101,7 +101,7 @@ class Scopes:
         """Count an amount in these windows; see `ScopeSpend.add`."""
         spend = self.spend.take(scope)
         if spend is None:
-            spend = ScopeSpend()
+            spend = ScopeSpend(windows)
             self.spend.add(scope, spend)
         if len(amount.usage_nano) + len(spend.lifetime.usage_nano) > DIMENSIONS_MAX:
             amount = self._folded(scope, spend, amount)

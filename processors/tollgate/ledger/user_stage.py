@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
-from tollgate.domain.windows import Horizon
+from tollgate.domain.windows import Horizon, Windows
 from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, HandedOver, choose_core
 from tollgate.ledger.counters import Counters
@@ -301,30 +301,40 @@ class UserStage:
 
     def _write_sums(self, outbox: Outbox) -> None:
         """Add the batch to its users, and address its sums for shared scopes to the partitions that own them."""
-        now = self.horizon
-        clocks = {now.since_ms: now}
+        clocks: dict[int, Horizon] = {}
+        held: dict[tuple[int, int], tuple[int, Windows]] = {}
         # By partition, and by the clock that tells the windows that they count in.
         batches: dict[int, dict[int, list[Delta]]] = {}
         for position, name, slot_ms, counted_ms, spend in self._tally.take_sums():
-            # What every window still holds now was held by all of them then, so that few records are needed.
-            since_ms = now.since_ms if slot_ms >= now.punctual_from_ms else counted_ms
-            clock = clocks.get(since_ms)
-            if clock is None:
-                clock = clocks[since_ms] = Horizon(since_ms)
-            windows = clock.windows_of(slot_ms)
+            time = held.get((slot_ms, counted_ms))
+            if time is None:
+                time = held[slot_ms, counted_ms] = self._held(slot_ms, counted_ms, clocks)
+            since_ms, windows = time
             prefix, is_users = _SHAPES[position]
             scope = prefix + name
             if is_users:
                 self.scopes.add(scope, windows, spend)
-                continue
-            delta = delta_of(scope, slot_ms, len(windows), spend)
-            batches.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
+            else:
+                delta = delta_of(scope, slot_ms, len(windows), spend)
+                batches.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
         for partition, by_clock in batches.items():
             records = outbox.to(Topic.DELTAS, partition)
             values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms].clock_ms, ds)]
             for number, value in enumerate(values, 1):
                 counted = f"{self._partition}:{self._next_offset}:{len(values) - number}".encode()
                 records.append((None, value, [(COUNTED_HEADER, counted)]))
+
+    def _held(self, slot_ms: int, counted_ms: int, clocks: dict[int, Horizon]) -> tuple[int, Windows]:
+        """The windows that hold a slot which was counted then, and since when a clock says so; it is put into `clocks`.
+
+        What every window still holds now was held by all of them then, so that few clocks are needed.
+        """
+        now = self.horizon
+        since_ms = now.since_ms if slot_ms >= now.punctual_from_ms else counted_ms
+        clock = clocks.get(since_ms)
+        if clock is None:
+            clock = clocks[since_ms] = now if since_ms == now.since_ms else Horizon(since_ms)
+        return since_ms, clock.windows_of(slot_ms)
 
     def _owner(self, scope: str) -> int:
         owner = self._delta_partition.get(scope)
