@@ -23,6 +23,9 @@ _TAKEN_FOR_GRANTED_OF_DELETED: Final = {"retention.bytes": "-1"}
 # More of these is as good.
 _AT_LEAST: Final = frozenset({"max.message.bytes"})
 
+# What arrives in partitions that are added to these is forwarded.
+_FORWARDED: Final = frozenset({Topic.USAGE, Topic.ENTRIES})
+
 # Nobody but Tollgate writes to these, and it names the partition. What is added to them stays empty.
 _MAY_GROW: Final = frozenset(
     {
@@ -30,11 +33,14 @@ _MAY_GROW: Final = frozenset(
         Topic.FLAGS,
         Topic.SPEND,
         Topic.AUDIT,
+        Topic.DECISIONS,
+        Topic.BALANCES,
         Topic.DEAD_LETTERS,
         Topic.DELTAS,
         Topic.USER_STATE,
         Topic.SHARED_STATE,
         Topic.IDENTITIES,
+        Topic.METERS,
     }
 )
 
@@ -65,7 +71,7 @@ def compare(name: str, spec: TopicSpec, found: FoundTopic | None) -> TopicOutcom
     """What is to be done about a topic; None is one that does not exist."""
     if found is None:
         return TopicOutcome(name, "created", f"{spec.partitions} partitions")
-    may_grow = spec.topic is Topic.USAGE or spec.topic in _MAY_GROW
+    may_grow = spec.topic in _FORWARDED | _MAY_GROW
     if found.partitions < spec.partitions or (found.partitions > spec.partitions and not may_grow):
         return TopicOutcome(
             name,
@@ -115,7 +121,7 @@ def _acknowledged_by(found: FoundTopic) -> dict[str, str]:
 
 
 def _grown(spec: TopicSpec, partitions: int) -> str:
-    if spec.topic is not Topic.USAGE:
+    if spec.topic not in _FORWARDED:
         return f"has {partitions} partitions, of which the first {spec.partitions} are used; the others stay empty"
     return (
         f"has {partitions} partitions, of which the first {spec.partitions} are counted: what arrives in the others is "

@@ -14,19 +14,23 @@ from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_name
 from tollgate.schemas.usage_event import UsageEvent
 
 _BINDING_VERSION: Final = "0.5.0"
+_CLOUD_EVENT: Final = "application/cloudevents+json"
+# Whatever was sent.
+_BYTES: Final = "application/octet-stream"
 # The topic settings that the Kafka binding knows.
 _INTEGER_CONFIGS: Final = ("retention.ms", "delete.retention.ms", "max.message.bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """One kind of record: what its key and value are. `model` is None where the value is bytes of any kind."""
+    """One kind of record: what its key and value are. `model` is None where nothing more is said of the value."""
 
     name: str
     key: str
     summary: str
     model: type[BaseModel] | None = None
     headers: type[BaseModel] | None = None
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,22 @@ _CHANNELS: Final = (
         "receive",
         "Services publish one CloudEvent per call of a paid API. The key must be the user id, the event's `subject`. "
         "Structured mode is described here; binary mode (attributes in `ce_` headers, `data` as value) is read too.",
-        (_Message("usageEvent", "The user id.", "A user consumed amounts at a time.", UsageEvent),),
+        (
+            _Message(
+                "usageEvent",
+                "The user id.",
+                "A user consumed amounts at a time.",
+                UsageEvent,
+                content_type=_CLOUD_EVENT,
+            ),
+        ),
+    ),
+    _Channel(
+        Topic.ENTRIES,
+        "receive",
+        "What stands in the ledger besides usage, as CloudEvents. A topic of its own, so that an ACL keeps services "
+        "that report usage from granting themselves credits. The key must be the user id, the event's `subject`.",
+        (_Message("entry", "The user id.", "An entry of a user, told by its `type`.", content_type=_CLOUD_EVENT),),
     ),
     _Channel(
         Topic.PRICED,
@@ -72,6 +91,18 @@ _CHANNELS: Final = (
         (_Message("alert", "The alert key.", "A problem that somebody should know of.", Alert),),
     ),
     _Channel(
+        Topic.DECISIONS,
+        "send",
+        "Answers to reservations, in the partition that the requester named. Read with isolation.level=read_committed.",
+        (_Message("decision", "The requester, `reply_to`.", "Whether a reservation is granted, and why not."),),
+    ),
+    _Channel(
+        Topic.BALANCES,
+        "send",
+        "The credits of each user that has an account. Read with isolation.level=read_committed.",
+        (_Message("balance", "The user id.", "What a user has been granted, has burned and has left."),),
+    ),
+    _Channel(
         Topic.CONTROL,
         "receive",
         "Budgets, prices, settings and tokens, set at run time. A record without a value removes. Change them through "
@@ -94,7 +125,7 @@ _CHANNELS: Final = (
         Topic.DEAD_LETTERS,
         "send",
         "Refused inputs with their original key and bytes. The reason is in the headers.",
-        (_Message("deadLetter", "The refused record's key.", "A refused input.", headers=DeadLetterHeaders),),
+        (_Message("deadLetter", "The refused record's key.", "A refused input.", None, DeadLetterHeaders, _BYTES),),
     ),
 )
 
@@ -151,11 +182,12 @@ def _operation(channel: _Channel) -> dict[str, Any]:
 
 
 def _message(message: _Message) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": message.name, "summary": message.summary}
-    if message.model is None:
-        described["contentType"] = "application/octet-stream"
-    else:
-        described["contentType"] = "application/cloudevents+json" if message.model is UsageEvent else "application/json"
+    described: dict[str, Any] = {
+        "name": message.name,
+        "summary": message.summary,
+        "contentType": message.content_type,
+    }
+    if message.model is not None:
         described["payload"] = {"$ref": f"#/components/schemas/{message.model.__name__}"}
     if message.headers is not None:
         described["headers"] = {"$ref": f"#/components/schemas/{message.headers.__name__}"}

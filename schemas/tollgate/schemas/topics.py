@@ -21,17 +21,20 @@ LANES = 8
 # costs transactions, of which a broker commits only a few hundred per second.
 DELTA_PARTITIONS = 2
 
+# Whoever reserves names the partition that the decision is to arrive in, and reads that one alone.
+DECISION_PARTITIONS = 8
+
 # Every limit on the size of records follows from these three. Topics get theirs from `topic_specs`, the worker's
 # producer from `kafka_log.py`, and the worker's outputs are made to fit.
 
-# The largest record batch that the usage topic takes, as it is on the wire. A worker refuses anything larger than
-# 64 KiB as a usage event, but must be able to read it in order to refuse it and to keep its bytes.
+# The largest record batch that the topics of usage and entries take, as it is on the wire. A worker refuses anything
+# larger than 64 KiB as a usage event, but must be able to read it in order to refuse it and to keep its bytes.
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 
 # The worker fills its record batches up to this size. Only a dead letter can be larger, and is then a batch by itself.
 BATCH_BYTES_MAX = 1024 * 1024
 
-# A dead letter holds a whole record of the usage topic, and what this leaves for its own headers.
+# A dead letter holds a whole record of these topics, and what this leaves for its own headers.
 LETTER_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
 
 # The usage topic is what `tollgate verify` recomputes from, so it reaches back over the whole of the previous month.
@@ -44,23 +47,30 @@ DEDUPE_RETENTION_MS = 36 * DAY_MS
 
 DEAD_LETTER_RETENTION_MS = 180 * DAY_MS
 
+# A reservation lives for an hour at most, and its requester waits for seconds.
+DECISION_RETENTION_MS = DAY_MS
+
 
 class Topic(StrEnum):
     """Names without the prefix; `topic_name` adds it."""
 
     USAGE = "usage"
+    ENTRIES = "entries"
     PRICED = "priced"
     FLAGS = "flags"
     SPEND = "spend"
     ALERTS = "alerts"
+    DECISIONS = "decisions"
+    BALANCES = "balances"
     CONTROL = "control"
     AUDIT = "audit"
     DEAD_LETTERS = "dead-letters"
-    # Internal: the state of the worker and of the alert sink. May change in any release.
+    # Internal: the state of the worker and of the sinks. May change in any release.
     DELTAS = "internal.deltas"
     USER_STATE = "internal.user-state"
     SHARED_STATE = "internal.shared-state"
     IDENTITIES = "internal.identities"
+    METERS = "internal.meters"
     NOTIFICATIONS = "internal.notifications"
 
 
@@ -96,6 +106,12 @@ def _delete(retention_ms: int) -> dict[str, str]:
     return _DEFAULTS | {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
 
 
+# The broker's clock, not the producer's, decides what is in the future and how long an identity is kept.
+_INPUT = _delete(USAGE_RETENTION_MS) | {
+    "message.timestamp.type": "LogAppendTime",
+    "max.message.bytes": str(RECORD_BYTES_MAX),
+}
+
 # Kafka's number for "without end".
 _FOR_EVER = -1
 
@@ -103,17 +119,15 @@ _FOR_EVER = -1
 def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ...]:
     """Every topic of an installation whose usage topic has this many partitions; topics keyed by user have as many."""
     return (
-        TopicSpec(
-            Topic.USAGE,
-            usage_partitions,
-            # The broker's clock, not the producer's, decides what is in the future and how long an identity is kept.
-            _delete(USAGE_RETENTION_MS)
-            | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(RECORD_BYTES_MAX)},
-        ),
+        TopicSpec(Topic.USAGE, usage_partitions, _INPUT),
+        # A user's entries are counted by whoever counts their usage, so both have partitions of the same numbers.
+        TopicSpec(Topic.ENTRIES, usage_partitions, _INPUT),
         TopicSpec(Topic.PRICED, usage_partitions, _delete(USAGE_RETENTION_MS)),
         TopicSpec(Topic.FLAGS, usage_partitions, _COMPACT),
         TopicSpec(Topic.SPEND, usage_partitions, _COMPACT),
         TopicSpec(Topic.ALERTS, 1, _COMPACT),
+        TopicSpec(Topic.DECISIONS, DECISION_PARTITIONS, _delete(DECISION_RETENTION_MS)),
+        TopicSpec(Topic.BALANCES, usage_partitions, _COMPACT),
         TopicSpec(Topic.CONTROL, 1, _COMPACT),
         # Changes by people are few, and who made one is asked years later.
         TopicSpec(Topic.AUDIT, 1, _delete(_FOR_EVER)),
@@ -130,6 +144,7 @@ def topic_specs(usage_partitions: int = USAGE_PARTITIONS) -> tuple[TopicSpec, ..
             usage_partitions,
             _delete(DEDUPE_RETENTION_MS) | {"message.timestamp.type": "LogAppendTime"},
         ),
+        TopicSpec(Topic.METERS, 1, _COMPACT),
         TopicSpec(Topic.NOTIFICATIONS, 1, _COMPACT),
     )
 

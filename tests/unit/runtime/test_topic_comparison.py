@@ -79,3 +79,15 @@ def test_more_partitions_of_the_workers_outputs_stay_empty() -> None:
         "grown",
         "has 9 partitions, of which the first 8 are used; the others stay empty",
     )
+
+
+def test_partitions_added_to_usage_or_entries_are_forwarded_and_those_of_balances_stay_empty() -> None:
+    for topic in (Topic.USAGE, Topic.ENTRIES):
+        outcome = compare("t", TopicSpec(topic, 8, {}), found(12))
+        assert (outcome.action, "forwarded" in outcome.detail) == ("grown", True)
+    outcome = compare("t", TopicSpec(Topic.BALANCES, 8, {}), found(12))
+    assert (outcome.action, "stay empty" in outcome.detail) == ("grown", True)
+
+
+def test_entries_need_as_many_partitions_as_usage() -> None:
+    assert compare("t", TopicSpec(Topic.ENTRIES, 8, {}), found(4)).action == "mismatch"
