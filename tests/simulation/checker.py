@@ -1,4 +1,4 @@
-"""The right answer, worked out again in Decimal from the usage log alone, and compared after every transaction.
+"""The right answer, worked out again in Decimal from the inputs alone, and compared after every transaction.
 
 Shares no code with the ledger: it reads the bytes of topics and knows what the state rows mean.
 """
@@ -61,10 +61,10 @@ def folded(tokens: dict[str, int], names: Iterable[str]) -> dict[str, int]:
 
 
 class Fold:
-    """Counted from one partition of usage up to `next`."""
+    """Counted from one partition of usage up to `next`, and of entries up to `next_entries`."""
 
     def __init__(self) -> None:
-        self.next = 0
+        self.next = self.next_entries = 0
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.costs: dict[tuple[str, str], Decimal] = {}
         self.sums: dict[Key, Sum] = defaultdict(Sum)
@@ -122,7 +122,7 @@ class Checker:
         # Partitions in which no user lives, and where each forwarded record came from.
         self.forwarders: dict[int, Fold] = defaultdict(Fold)
         self.forwarded: set[bytes] = set()
-        # Per source partition who recovered it last, and its writer.
+        # Per partition of usage or of deltas who recovered it last, and its writer.
         self.owners: dict[Place, tuple[Any, object]] = {}
         self.transactions = 0
         # What the flag of `global` and the stop's alert said last.
@@ -154,7 +154,9 @@ class Checker:
                 if topic == "internal.user-state" and record.key[:2] == b"f|" and record.key[-2:] == b"|o":
                     source = int(record.key.split(b"|")[1])
                     expect(self._is_owner(("usage", source), owner), "a former owner forwarded", transactional_id)
-                    self._forward(source, json.loads(record.value)["next"])
+                    row = json.loads(record.value)
+                    self._forward(source, row["next"])
+                    self._count_entries(self.forwarders[source], source, row["next_entries"])
             if not any(r.key == b"o" for r in records):
                 continue
             if topic == "internal.user-state":
@@ -193,7 +195,9 @@ class Checker:
         fold = self.folds[partition]
         for record in records:
             if record.key == b"o":
-                self._count(partition, json.loads(record.value)["next"])
+                row = json.loads(record.value)
+                self._count(partition, row["next"])
+                self._count_entries(fold, partition, row["next_entries"])
         self._rows(fold, records)
         counted = len(fold.events)
         expect(self._priced_of[partition] == counted, "priced events", partition, self._priced_of[partition], counted)
@@ -235,6 +239,14 @@ class Checker:
             for kind, start in windows(time_ms):
                 _add(fold.sums[f"user/{event['subject']}", kind, start], cost, 1, usage)
         fold.next = end
+
+    def _count_entries(self, fold: Fold, partition: int, end: int) -> None:
+        """Every entry is refused: each is one dead letter."""
+        assert self.broker is not None
+        expect(end >= fold.next_entries, "the offset of entries went back", partition, end, fold.next_entries)
+        expect(end <= self.broker.stable_end(("entries", partition)), "it is ahead of the log", partition, end)
+        fold.letters += sum(1 for _ in self._between("entries", partition, fold.next_entries, end))
+        fold.next_entries = end
 
     def _forward(self, partition: int, end: int) -> None:
         fold = self.forwarders[partition]
@@ -304,6 +316,10 @@ class Checker:
                 for scope in (f"user/{event['subject']}", *scopes_of(event["data"])):
                     for kind, start in windows(time_ms):
                         _add(right[scope, kind, start], fold.costs[identity], 1, event["data"]["usage"])
+        for partition in range(2 * len(self.folds)):
+            fold = self.folds[partition] if partition < len(self.folds) else self.forwarders[partition]
+            end = self.broker.stable_end(("entries", partition))
+            expect(fold.next_entries == end, "entries are not counted", partition, fold.next_entries, end)
         letters = sum(1 for _ in self.broker.committed(("dead-letters", 0)))
         refused = sum(fold.letters for fold in (*self.folds, *self.forwarders.values()))
         expect(letters == refused, "dead letters", letters, refused)

@@ -9,8 +9,9 @@ from tests.simulation.log import SimulatedLog, SimulatedReader, SimulatedWriter
 from tollgate.ledger import lane
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.outbox import OutRecord
+from tollgate.ledger.partition import FORWARDER_ROWS, Partition
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.source import FORWARDER_ROWS, Source
+from tollgate.ledger.source import Source
 from tollgate.ledger.user_stage import UserStage
 
 Replaced = tuple[Any, str, Callable[..., Any]]
@@ -33,13 +34,17 @@ async def _end_one_short(self: SimulatedReader, topic: str, partition: int) -> i
     return max(await _end(self, topic, partition) - 2, 0)
 
 
-async def _restore_without_the_offset(self: Source, reader: Any) -> None:
-    await _restore(self, reader)
+def _restore_without_the_offset(self: Source, offset: int | None) -> None:
+    _restore(self, offset)
     # As a group's offset would be: committed after the transaction, so behind it.
     self.next_offset = max(self.next_offset - 1, 0)
 
 
-def _rows_of_whoever_is_counted(self: Source, key: str) -> str | None:
+def _restore_without_the_offset_of_entries(self: Source, offset: int | None) -> None:
+    _restore(self, None if self.tp.topic == "entries" else offset)
+
+
+def _rows_of_whoever_is_counted(self: Partition, key: str) -> str | None:
     return None if key.startswith(FORWARDER_ROWS) else key
 
 
@@ -49,9 +54,9 @@ async def _writer_of_its_own(self: SimulatedLog, transactional_id: str) -> Simul
 
 async def _state_before_fencing(self: Lane) -> None:
     async with self._link.log.reader() as reader:
-        for source in self.sources:
-            await source.read_state(reader)
-            await source.restore(reader)
+        for partition in self.partitions:
+            await partition.read_state(reader)
+            await partition.restore(reader)
     self._writer = await self._link.log.writer(self.id)
     self.recovered = True
 
@@ -66,10 +71,10 @@ _begin = Lane._begin
 
 
 async def _take_over_without_claims(
-    lane_id: str, sources: Sequence[Source], writer: Any, reader: Any, link: Any
+    lane_id: str, partitions: Sequence[Partition], writer: Any, reader: Any, link: Any
 ) -> None:
-    for source in sources:
-        await source.read_state(reader)
+    for partition in partitions:
+        await partition.read_state(reader)
 
 
 def _restore_without_the_stop(self: Scopes, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
@@ -83,7 +88,8 @@ MUTATIONS: Final[dict[str, Replaced]] = {
     "commit without waiting for what was sent": (SimulatedWriter, "send", _send_without_waiting),
     "read the state to one record before its end": (SimulatedReader, "end", _end_one_short),
     "go on from an offset behind the state": (Source, "restore", _restore_without_the_offset),
-    "go on forwarding from the offset of the partition that is counted": (Source, "_own", _rows_of_whoever_is_counted),
+    "count entries from the beginning at each start": (Source, "restore", _restore_without_the_offset_of_entries),
+    "go on forwarding from the offset of what is counted": (Partition, "_own", _rows_of_whoever_is_counted),
     "a transactional id of each process's own": (SimulatedLog, "writer", _writer_of_its_own),
     "read the state before fencing": (Lane, "acquire", _state_before_fencing),
     "forget identities on restore": (UserStage, "remember", lambda *_: None),

@@ -1,7 +1,7 @@
 """Records that end a worker whenever it meets them: when it reads them, or when it writes what follows from them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -25,13 +25,19 @@ def is_poison_to_write(record: ConsumerRecord) -> bool:
 
 @contextmanager
 def poisonous() -> Iterator[None]:
-    """Within it, those who read usage fail at records that are poison to read."""
-    decoded = user_stage.decoded
+    """Within it, those who read usage and entries fail at records that are poison to read."""
+    with ExitStack() as stack:
+        for name in ("decoded", "decoded_entry"):
+            failing = _failing(getattr(user_stage, name))
+            for module in (user_stage, forward):
+                stack.enter_context(patch.object(module, name, failing))
+        yield
 
+
+def _failing(decoded: Callable[[ConsumerRecord], Any]) -> Callable[[ConsumerRecord], Any]:
     def failing(record: ConsumerRecord) -> Any:
         if is_poison_to_read(record):
             raise ValueError("a defect that this record meets")
         return decoded(record)
 
-    with patch.object(user_stage, "decoded", failing), patch.object(forward, "decoded", failing):
-        yield
+    return failing

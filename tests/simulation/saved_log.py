@@ -100,7 +100,7 @@ class Installation:
             records, _ = self.broker.fetch((place.topic, place.partition), source.next_offset, 1000)
             if records:
                 source.apply(records)
-            while source.stage.pending():
+            while any(partition.stage.pending() for partition in lane.partitions):
                 lane.checkpoint()
                 await lane.settle()
 

@@ -1,4 +1,4 @@
-"""What services publish: events, repeats, conflicts, what is refused, and what once stopped a worker for good."""
+"""What is published: events, repeats, conflicts, entries, what is refused, and what once stopped a worker for good."""
 
 import json
 from collections import deque
@@ -10,6 +10,7 @@ from typing import Any, Final
 from tests.simulation.broker import POISON_TO_WRITE, Broker
 from tests.simulation.poison import HEADER
 
+from tollgate.ledger.outbox import OutRecord
 from tollgate.schemas.partitions import partition_of
 
 PARTITIONS: Final = 4
@@ -33,12 +34,15 @@ class Services:
         self._published: deque[dict[str, Any]] = deque(maxlen=40)
         self.identities: set[tuple[str, str]] = set()
 
-    def publish(self, random: Random, now_ms: int, partitions: int) -> None:
-        """Send one record to a usage topic that has so many partitions now."""
+    def publish(self, random: Random, now_ms: int, partitions: int, entries_partitions: int) -> None:
+        """Send one record to a topic of usage or of entries that have so many partitions now."""
         self._random, self._now_ms = random, now_ms
         partition = random.randrange(partitions)
         # Drawn once for all that is rare: Hypothesis has entropy for a few thousand choices only.
         kind = random.randrange(400)
+        if 340 <= kind < 400:
+            self._publish_entry(partition % entries_partitions, kind)
+            return
         if kind < 20:
             self._publish_refused(partition, kind)
             return
@@ -88,6 +92,21 @@ class Services:
             self._broker.publish(("usage", partition), (None, b"x" * size, []))
         else:
             self._broker.publish(("usage", partition), (None, b"{", []))
+
+    def _publish_entry(self, partition: int, kind: int) -> None:
+        """Send something to the entries topic: of a type that no worker knows, no JSON, or poison."""
+        self._did("entry")
+        user = self._random.choice(USERS)
+        entry = {"specversion": "1.0", "type": "tollgate.later.v1", "source": "sim", "id": f"n{kind}", "subject": user}
+        out: OutRecord = (user.encode(), json.dumps(entry | {"time": self._time(), "data": {}}).encode(), [])
+        if kind == 340:
+            self._rare["entry"] = self._rare.get("entry", 0) + 1
+            if self._rare["entry"] <= RARE_MAX:
+                self._did("poison entry")
+                out = (None, b"{}", [HEADER])
+        elif kind < 350:
+            out = (None, b"{", [])
+        self._broker.publish(("entries", partition), out)
 
     def _event(self) -> dict[str, Any]:
         random = self._random

@@ -24,7 +24,7 @@ from tollgate.ledger.link import Link, partitions_of_lane
 
 DELTA_PARTITIONS: Final = 2
 START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
-# The usage topic may be given this many partitions while everything runs.
+# The topics of usage and of entries may be given this many partitions while everything runs.
 PARTITIONS_MAX: Final = 7
 COMPACTED: Final = (
     *((topic, p) for topic in ("internal.user-state", "spend", "flags") for p in range(PARTITIONS)),
@@ -35,7 +35,7 @@ COMPACTED: Final = (
 FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
-    ("grow", 3), ("stop", 15), ("hear", 90),
+    ("grow", 4), ("stop", 15), ("hear", 90),
 )  # fmt: skip
 USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
 FAILED_SENDS: Final = 400  # one send in this many fails
@@ -89,7 +89,7 @@ class World:
         self.broker = self.checker.broker = Broker(lambda: self.now_ms, self.checker.transaction)
         self._waiting: list[Operation] = []
         self._lanes = 2
-        self._partitions = PARTITIONS
+        self._partitions = self._entries_partitions = PARTITIONS
         self._processes: list[Process] = []
         self._members: list[Process] = []
         self._joining: list[Process] = []
@@ -204,10 +204,14 @@ class World:
         shares: dict[Process, list[TopicPartition]] = {process: [] for process in self._members}
         if not shares:
             return
-        for topic, count in (("usage", self._partitions), ("internal.deltas", DELTA_PARTITIONS)):
+        # While a worker of release 0.1 is in the group, entries are nobody's.
+        is_mixed = not self._is_calm and self._random.randrange(6) == 0
+        entries = 0 if is_mixed else self._entries_partitions
+        for topics in ((("usage", self._partitions), ("entries", entries)), (("internal.deltas", DELTA_PARTITIONS),)):
             for lane in range(self._lanes):
                 share = shares[self._random.choice(self._members)]
-                share += [TopicPartition(topic, p) for p in partitions_of_lane(lane, self._lanes, count)]
+                for topic, count in topics:
+                    share += [TopicPartition(topic, p) for p in partitions_of_lane(lane, self._lanes, count)]
         for process, share in shares.items():
             process.acquire(share)
 
@@ -246,12 +250,13 @@ class World:
         if writer.is_fenced():
             # It was overtaken meanwhile, and finds out when it commits.
             return
-        for source in lane.sources:
-            former, _ = self.checker.owners.get(source.tp, (None, None))
+        for partition in lane.partitions:
+            place = partition.stage.source.value, partition.number
+            former, _ = self.checker.owners.get(place, (None, None))
             if former is not None and not former.is_fenced():
                 # Not raised here, where the engine would take it for an error of its own.
-                self._wrong = Wrong(f"two can write: {lane.id}, {source.tp}")
-            self.checker.owners[source.tp] = writer, process
+                self._wrong = Wrong(f"two can write: {lane.id}, {place}")
+            self.checker.owners[place] = writer, process
 
     # Faults, and requests to the workers.
 
@@ -296,10 +301,13 @@ class World:
         self._rebalance()
 
     def _grow(self) -> None:
-        """The usage topic has one more partition; producers know at once, and the group when it is next dealt out."""
-        if self._partitions < PARTITIONS_MAX:
+        """A topic has one more partition; producers know at once, and the group when it is next dealt out."""
+        if self._partitions < PARTITIONS_MAX and self._random.randrange(4):
             self._did("grow")
             self._partitions += 1
+        elif self._entries_partitions < PARTITIONS_MAX:
+            self._did("grow entries")
+            self._entries_partitions += 1
 
     def _expire(self) -> None:
         open_ones = len(self.broker.undecided())
@@ -327,7 +335,7 @@ class World:
                 process.poll(self._random.choice(tps), self._random.choice((1, 2, 5, 20)))
 
     def _publish(self) -> None:
-        self._services.publish(self._random, self.now_ms, self._partitions)
+        self._services.publish(self._random, self.now_ms, self._partitions, self._entries_partitions)
 
     def _stop(self) -> None:
         self._people.stop_or_resume(self._random)

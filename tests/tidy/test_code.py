@@ -16,7 +16,8 @@ MEASUREMENTS = {Path("processors/tollgate/ledger/counters.py")}
 WAITING = {Path("tests/waiting.py")}
 
 PUBLIC_TOPICS = {
-    "usage", "entries", "priced", "flags", "spend", "alerts", "decisions", "balances", "control", "audit", "dead-letters",
+    "usage", "entries", "priced", "flags", "spend", "alerts", "decisions", "balances", "control", "audit",
+    "dead-letters",
 }  # fmt: skip
 
 

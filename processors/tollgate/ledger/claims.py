@@ -1,4 +1,4 @@
-"""Who owns a source partition when the number of lanes changes.
+"""Who owns a partition when the number of lanes changes.
 
 Kafka fences a producer when a new one starts under the same transactional id. With another number of lanes a
 partition's owner has another id, so the new owner must fence the old ids itself, by name. Two kinds of rows in the
@@ -17,35 +17,35 @@ import msgspec
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Reader, Writer
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.source import OFFSET_ROW, Source
+from tollgate.ledger.partition import OFFSET_ROW, Partition
 
 OWNER_ROW: Final = "a"
 CLAIM_ROW: Final = "a|"
 
 
-async def take_over(lane_id: str, sources: Sequence[Source], writer: Writer, reader: Reader, link: Link) -> None:
+async def take_over(lane_id: str, partitions: Sequence[Partition], writer: Writer, reader: Reader, link: Link) -> None:
     """Fence every former owner, then read each partition's state. `writer` has the id `lane_id`. Raises Kafka's errors.
 
     Nothing is written when the id owned all of the partitions already and nobody else is about to.
     """
-    if all([await _owners(source, reader) == {lane_id} for source in sources]):
+    if all([await _owners(partition, reader) == {lane_id} for partition in partitions]):
         return
-    await _write(writer, sources, {CLAIM_ROW + lane_id: lane_id}, link)
+    await _write(writer, partitions, {CLAIM_ROW + lane_id: lane_id}, link)
     others: set[str] = set()
-    for source in sources:
-        others |= await _owners(source, reader) - {lane_id}
+    for partition in partitions:
+        others |= await _owners(partition, reader) - {lane_id}
     for other in sorted(others):
         await (await link.log.writer(other)).close()
     dropped = dict.fromkeys((CLAIM_ROW + name for name in sorted({lane_id, *others})), None)
-    await _write(writer, sources, {**dropped, OWNER_ROW: lane_id}, link)
+    await _write(writer, partitions, {**dropped, OWNER_ROW: lane_id}, link)
     # Read again: the former owners may have committed more before they were fenced.
-    for source in sources:
-        await source.read_state(reader)
+    for partition in partitions:
+        await partition.read_state(reader)
 
 
-async def _owners(source: Source, reader: Reader) -> set[str]:
+async def _owners(partition: Partition, reader: Reader) -> set[str]:
     """The owner of a partition and those that are about to be. Empty when nobody ever was."""
-    rows = await source.read_state(reader)
+    rows = await partition.read_state(reader)
     owner, offset_row = rows.get(OWNER_ROW), rows.get(OFFSET_ROW)
     names = {owner.decode()} if owner is not None else set()
     if owner is None and offset_row is not None:
@@ -55,14 +55,14 @@ async def _owners(source: Source, reader: Reader) -> set[str]:
     return names | {key.removeprefix(CLAIM_ROW) for key in rows if key.startswith(CLAIM_ROW)}
 
 
-async def _write(writer: Writer, sources: Iterable[Source], rows: dict[str, str | None], link: Link) -> None:
+async def _write(writer: Writer, partitions: Iterable[Partition], rows: dict[str, str | None], link: Link) -> None:
     outbox = Outbox()
-    for source in sources:
+    for partition in partitions:
         for key, name in rows.items():
-            source.put_row(outbox, key, name.encode() if name else None)
+            partition.put_row(outbox, key, name.encode() if name else None)
     await writer.begin()
     sent = []
-    for (topic, partition), written in outbox.records.items():
-        sent += await writer.send(link.topic_name(topic), partition, written)
+    for (topic, number), written in outbox.records.items():
+        sent += await writer.send(link.topic_name(topic), number, written)
     await asyncio.gather(*sent)
     await writer.commit()

@@ -7,13 +7,15 @@ from tollgate.schemas.refusals import RefusalReason
 
 @dataclass(slots=True)
 class Counters:
-    """Only ever rise. `applied` counts records of the usage topic, `counted` those that became priced events.
+    """Only ever rise. `applied` counts records of the usage topic, `applied_entries` those of the entries topic,
+    `counted` those of usage that became priced events.
 
     `folded_dimensions`: how often a batch's usage of a dimension was added to a scope's `other`.
     `options_ignored` counts options of events that changed no price, when prices are looked up, not with every event.
     """
 
     applied: int = 0
+    applied_entries: int = 0
     counted: int = 0
     duplicates: int = 0
     forwarded: int = 0

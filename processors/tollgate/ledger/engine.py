@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from typing import Final
 
 from aiokafka import TopicPartition
 
@@ -11,6 +12,7 @@ from tollgate.ledger.counters import Counters
 from tollgate.ledger.forward import ForwardStage
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
+from tollgate.ledger.partition import Partition
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.shared_stage import SharedStage
 from tollgate.ledger.source import Source
@@ -21,29 +23,37 @@ from tollgate.schemas.topics import Topic
 # A lane may run ahead of its open transaction by this many records before fetching waits for it.
 AHEAD_MAX = 20_000
 
+# The topics that are read, and by whose lanes.
+_LANES_OF: Final = {Topic.USAGE: Topic.USAGE, Topic.ENTRIES: Topic.USAGE, Topic.DELTAS: Topic.DELTAS}
+
 LaneKey = tuple[Topic, int]
 Recovered = Callable[[Lane], Awaitable[None]]
 
 
 class Engine:
-    """Owns lanes for the partitions of `tollgate.usage` and of the internal deltas topic that the group assigns."""
+    """Owns lanes for the partitions of usage, of entries and of the internal deltas that the group assigns."""
 
     def __init__(self, link: Link, policy: Policy) -> None:
         self._link = link
         self._policy = policy
         self.counters = Counters()
-        # Partitions whose state is recovered, so that they may be read, with their lane.
+        # What may be read, because its state is recovered, with its lane.
         self.sources: dict[TopicPartition, tuple[Source, Lane]] = {}
         self._lanes: dict[LaneKey, Lane] = {}
         self._recoveries: dict[LaneKey, asyncio.Task[None]] = {}
         # Until the first assignment there is nothing that could be read.
         self._parked = True
-        self._topics = {link.topic_name(t): t for t in (Topic.USAGE, Topic.DELTAS)}
+        self._topics = {link.topic_name(topic): topic for topic in _LANES_OF}
 
     @property
     def topics(self) -> frozenset[str]:
         """Full names of the topics whose records go to the lanes."""
         return frozenset(self._topics)
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """The partitions whose state is recovered."""
+        return [partition for lane in self._recovered_lanes() for partition in lane.partitions]
 
     @property
     def assigned(self) -> bool:
@@ -85,24 +95,35 @@ class Engine:
         for name, partition in assignment:
             topic = self._topics.get(name)
             # Nobody writes to deltas but us, so what was added to them stays empty.
-            if topic is Topic.USAGE or (topic is not None and partition < self._link.counted_partitions(topic)):
-                lanes[topic, partition % self._link.lanes].add(TopicPartition(name, partition))
+            if topic is None or (topic is Topic.DELTAS and partition >= self._link.delta_partitions):
+                continue
+            lanes[_LANES_OF[topic], partition % self._link.lanes].add(TopicPartition(name, partition))
         return lanes
 
-    def _new_lane(self, key: LaneKey, partitions: Iterable[TopicPartition]) -> Lane:
+    def _new_lane(self, key: LaneKey, assigned: Iterable[TopicPartition]) -> Lane:
         topic, number = key
         link = self._link
-        numbers = sorted(tp.partition for tp in partitions)
-        # The topic may have been given more partitions; how many, only who deals them out must know.
-        count = max(link.counted_partitions(topic), numbers[-1] + 1)
-        if numbers != list(partitions_of_lane(number, link.lanes, count)):
-            link.fatal(
-                f"the group assigned partitions {numbers} of {topic} without the rest of lane {number}: "
-                "all workers of a group must have the same TOLLGATE_LANES and TOLLGATE_USAGE_PARTITIONS",
-                None,
-            )
-        sources = [Source(self._new_stage(topic, p), p, link) for p in numbers]
-        return Lane(f"{link.application}.{topic.value}.{number}", sources, link, self.counters)
+        # By the partition's number. While the group has a worker of release 0.1, entries are not assigned, and wait.
+        read: dict[int, set[Topic]] = defaultdict(set)
+        for tp in assigned:
+            read[tp.partition].add(self._topics[tp.topic])
+        self._check_whole(topic, number, read)
+        partitions = [Partition(self._new_stage(topic, p), p, link, read[p]) for p in sorted(read)]
+        return Lane(f"{link.application}.{topic.value}.{number}", partitions, link, self.counters)
+
+    def _check_whole(self, lanes_of: Topic, lane: int, read: Mapping[int, set[Topic]]) -> None:
+        """End the process when some of a lane's partitions are assigned without the others."""
+        link = self._link
+        for topic in set().union(*read.values(), {lanes_of}):
+            numbers = sorted(number for number, topics in read.items() if topic in topics)
+            # The topic may have been given more partitions; how many, only who deals them out must know.
+            count = max([link.counted_partitions(topic), *(number + 1 for number in numbers)])
+            if numbers != list(partitions_of_lane(lane, link.lanes, count)):
+                link.fatal(
+                    f"the group assigned partitions {numbers} of {topic} without the rest of lane {lane}: "
+                    "all workers of a group must have the same TOLLGATE_LANES and TOLLGATE_USAGE_PARTITIONS",
+                    None,
+                )
 
     def _new_stage(self, topic: Topic, partition: int) -> Stage:
         link = self._link
@@ -157,8 +178,8 @@ class Engine:
             self._set_policy(lane)
 
     def _set_policy(self, lane: Lane) -> None:
-        for source in lane.sources:
-            source.stage.set_policy(self._policy)
+        for partition in lane.partitions:
+            partition.stage.set_policy(self._policy)
 
     def _recovered_lanes(self) -> Iterator[Lane]:
         return (lane for lane in self._lanes.values() if lane.recovered)
@@ -171,8 +192,8 @@ class Engine:
     def tick(self) -> None:
         """Let each stage notice the time."""
         now_ms = self._link.now_ms()
-        for source, _ in self.sources.values():
-            source.stage.tick(now_ms)
+        for partition in self.partitions:
+            partition.stage.tick(now_ms)
 
     async def keep_pace(self) -> None:
         """Wait for the transactions of lanes that have run too far ahead of them."""
@@ -181,5 +202,5 @@ class Engine:
                 await lane.settle()
 
     def committed_offsets(self) -> dict[TopicPartition, int]:
-        """Where each partition's successor would go on, for lag tools."""
+        """Where each source's successor would go on, for lag tools."""
         return {tp: s.committed_offset for tp, (s, _) in self.sources.items() if s.committed_offset >= 0}

@@ -1,8 +1,8 @@
-"""A lane: a group of source partitions that share transactions and move between workers together.
+"""A lane: a group of partitions that share transactions and move between workers together.
 
 A lane owns a transactional producer whose id names the lane, so that a new owner fences the old one and aborts its open
 transaction. A transaction holds all outputs and state rows of the batches it covers, and for each partition a row with
-the next offset. After a restart, reading continues at that row's offset; the consumer group's offset is not used.
+the next offset of each source. After a restart, reading continues there; the consumer group's offset is not used.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from tollgate.ledger.endings import can_be_caused_by_records
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Writer
 from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.partition import Partition
 from tollgate.ledger.source import Source
 from tollgate.schemas.refusals import RefusalReason
 
@@ -36,9 +37,10 @@ Held = dict[Source, tuple[int, int]]
 class Lane:
     """All methods belong to one event loop. `id` is the transactional id."""
 
-    def __init__(self, id: str, sources: Sequence[Source], link: Link, counters: Counters) -> None:  # noqa: A002 # Kafka's word
+    def __init__(self, id: str, partitions: Sequence[Partition], link: Link, counters: Counters) -> None:  # noqa: A002 # Kafka's word
         self.id = id
-        self.sources = tuple(sources)
+        self.partitions = tuple(partitions)
+        self.sources = tuple(source for partition in partitions for source in partition.sources)
         self._link = link
         self._counters = counters
         self._writer: Writer | None = None
@@ -57,21 +59,21 @@ class Lane:
         link.reached("acquire.fenced")
         async with link.log.reader() as reader:
             # With another number of lanes the last writer had another id, which this one does not fence.
-            await take_over(self.id, self.sources, self._writer, reader, link)
-            for source in self.sources:
-                await source.restore(reader)
+            await take_over(self.id, self.partitions, self._writer, reader, link)
+            for partition in self.partitions:
+                await partition.restore(reader)
         self.recovered = True
         link.reached("acquire.recovered")
         log.info(
             "acquired",
             lane=self.id,
-            partitions=[source.partition for source in self.sources],
-            next_offsets=[source.next_offset for source in self.sources],
+            partitions=[partition.number for partition in self.partitions],
+            next_offsets={f"{s.tp.topic}/{s.tp.partition}": s.next_offset for s in self.sources},
             seconds=round(time.monotonic() - started, 3),
         )
 
     def count(self, source: Source, records: Sequence[ConsumerRecord]) -> None:
-        """Count what was fetched of one of the lane's partitions, in memory. An error ends the process."""
+        """Count what was fetched of one of the lane's sources, in memory. An error ends the process."""
         try:
             source.apply(records)
         except BaseException as error:
@@ -80,7 +82,7 @@ class Lane:
             raise
 
     async def count_carefully(self, source: Source, records: Sequence[ConsumerRecord]) -> None:
-        """Count what was fetched, and the partition's suspect records one at a time, each in its own transaction.
+        """Count what was fetched, and the source's suspect records one at a time, each in its own transaction.
 
         Returns early when the lane is parked; what was not counted then is fetched again.
         """
@@ -115,7 +117,7 @@ class Lane:
             source.clear_suspect()
 
     async def _write_all(self) -> None:
-        """Wait until what was applied of every partition is committed, or the lane is parked.
+        """Wait until what was applied of every source is committed, or the lane is parked.
 
         A record is alone in its transaction only if nothing else waits: else others would be blamed with it.
         """
@@ -141,7 +143,8 @@ class Lane:
         outbox = Outbox()
         held = {s: (s.pending_from, s.next_offset) for s in self.sources if s.pending_from is not None}
         try:
-            moved = {source: source.next_offset for source in self.sources if source.write(outbox, self.id)}
+            written = [partition for partition in self.partitions if partition.write(outbox, self.id)]
+            moved = {source: source.next_offset for partition in written for source in partition.sources}
         except BaseException as error:  # noqa: BLE001 # half of it may be in the outbox, and gone from memory
             self._fail(f"what {self.id} has counted could not be written", error, held)
         if not moved:
@@ -202,7 +205,7 @@ class Lane:
         """Records that were applied and wait for a transaction, while one is under way; 0 when none is."""
         if self._commit is None or self._commit.done():
             return 0
-        return sum(source.stage.pending() for source in self.sources)
+        return sum(partition.stage.pending() for partition in self.partitions)
 
     async def settle(self) -> None:
         """Wait until the transaction under way has ended; a failed one has ended the process."""

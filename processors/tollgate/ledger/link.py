@@ -61,8 +61,8 @@ class Link:
     fatal: Fatal = fatal
 
     def counted_partitions(self, topic: Topic) -> int:
-        """How many partitions of a source topic are counted. A usage topic may have more, which only forward."""
-        return self.usage_partitions if topic is Topic.USAGE else self.delta_partitions
+        """How many partitions of a source topic are counted. Usage and entries may have more, which only forward."""
+        return self.delta_partitions if topic is Topic.DELTAS else self.usage_partitions
 
 
 def partitions_of_lane(lane: int, lanes: int, partitions: int) -> range:

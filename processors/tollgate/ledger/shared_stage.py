@@ -114,6 +114,7 @@ class SharedStage:
     """Counts deltas. Its input was written by our own transactions: each delta stands in the log exactly once."""
 
     source: Topic = Topic.DELTAS
+    entries: Topic | None = None
     state: Topic = Topic.SHARED_STATE
     remembered: tuple[Topic, ...] = ()
 
@@ -154,6 +155,9 @@ class SharedStage:
                 held = sender.windows_of(d.slot_start_ms) if batch.is_by_clock else _windows_of_0_1(d)
                 scopes.add(d.scope, held, Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano))
         self._applied += len(records)
+
+    def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
+        raise AssertionError(f"the second stage has no entries, yet got {len(records)} records")
 
     def set_policy(self, policy: Policy) -> None:
         before, self._policy = self._policy, policy

@@ -1,4 +1,4 @@
-"""The first stage: reads one partition of `tollgate.usage` and counts its events per user.
+"""The first stage: reads one partition of `tollgate.usage` and `tollgate.entries`, and counts per user.
 
 Each event is checked in this order: size and JSON, schema, partition, time, identity. It ends as a dead letter, is
 forwarded to its user's partition, is dropped as a repeat, or is priced and counted. The result depends only on the log
@@ -53,11 +53,18 @@ _SHAPES: Final = tuple((shape.prefix, shape.is_users) for shape in BASE_SHAPES)
 # A batch of records that is too large when it is unpacked.
 _UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
 
+# No kind of entry is counted yet.
+_NO_ENTRY: Final = Refusal(RefusalReason.INVALID, "type: not an entry")
+
 
 class UserStage:
-    """Counts one partition of usage events. It has all events of its users, so it alone decides about their spend."""
+    """Counts one partition of usage events and entries.
+
+    It has all of its users, so it alone decides about their spend.
+    """
 
     source: Topic = Topic.USAGE
+    entries: Topic | None = Topic.ENTRIES
     state: Topic = Topic.USER_STATE
     remembered: tuple[Topic, ...] = (Topic.IDENTITIES,)
 
@@ -96,7 +103,7 @@ class UserStage:
 
     def _clear(self) -> None:
         """Start a new batch: nothing applied since the last write."""
-        self._applied = 0
+        self._applied = self._applied_entries = 0
         self._letters: list[OutRecord] = []
         self._forwards: list[tuple[int, OutRecord]] = []
 
@@ -124,7 +131,7 @@ class UserStage:
         self.scopes.tick(now_ms)
 
     def pending(self) -> int:
-        return self._applied or int(self.scopes.has_pending() or self._unpriced.is_stale)
+        return self._applied + self._applied_entries or int(self.scopes.has_pending() or self._unpriced.is_stale)
 
     def bound_clock(self, now_ms: int) -> None:
         self.horizon.bound(now_ms)
@@ -140,6 +147,11 @@ class UserStage:
                 self._apply_chunk(records[first : first + _CHUNK])
         self._clock.note(last.timestamp, self.horizon.limit_ms)
         self._identities.compact(self.horizon.clock_ms // 1000)
+
+    def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
+        self._applied_entries += len(records)
+        for record in records:
+            self._refuse(record, decoded_entry(record))
 
     def _apply_compiled(self, tally: "CompiledTally", records: Sequence[ConsumerRecord]) -> None:
         """Let the core count what it can; each record that it hands over is judged here, in its place."""
@@ -280,6 +292,7 @@ class UserStage:
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied = self._applied
         self._counters.applied += applied
+        self._counters.applied_entries += self._applied_entries
         self._counters.counted += len(self._tally)
         self._counters.options_ignored += self._pricer.take_options_ignored()
         if priced := self._tally.take_priced():
@@ -348,6 +361,11 @@ class UserStage:
 def decoded(record: ConsumerRecord) -> EventRecord | Refusal:
     """The event in a record of usage, or why there is none."""
     return _UNREADABLE if is_unreadable(record) else decode_usage_event(record.value, record.headers)
+
+
+def decoded_entry(record: ConsumerRecord) -> Refusal:
+    """Why there is no entry in a record of the entries topic."""
+    return _UNREADABLE if is_unreadable(record) else _NO_ENTRY
 
 
 def _compiled(partition: int, partitions: int) -> "CompiledTally":

@@ -28,6 +28,12 @@ from tollgate.worker.transport import LedgerApp
 
 log = structlog.get_logger("tollgate.worker")
 
+# What a worker reads and recovers from, and what a release before this one did not make: where one of these is missing,
+# `tollgate topics apply` was not run.
+_NEEDED = (
+    Topic.USAGE, Topic.ENTRIES, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES,
+    Topic.DECISIONS, Topic.BALANCES, Topic.METERS,
+)  # fmt: skip
 
 # The status of a process whose settings or topics only a person can mend.
 EXIT_CONFIGURATION = 2
@@ -50,8 +56,7 @@ def run(settings: Settings) -> int:
         log.error(f"the worker does not start: {error}")
         return EXIT_CONFIGURATION
     uvloop.install()
-    needed = (Topic.USAGE, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES)
-    control = asyncio.run(_prepare(settings, needed))
+    control = asyncio.run(_prepare(settings))
     if control is None:
         return EXIT_CONFIGURATION
     app = build_app(settings, control)
@@ -70,9 +75,9 @@ def run(settings: Settings) -> int:
     return 0
 
 
-async def _prepare(settings: Settings, needed: tuple[Topic, ...]) -> ControlReader | None:
+async def _prepare(settings: Settings) -> ControlReader | None:
     """Wait for Kafka; None when a topic has another number of partitions than the settings say."""
-    await wait_for_topics(settings, needed)
+    await wait_for_topics(settings, _NEEDED)
     # Kafka may go away again at any moment.
     report = await once_kafka_answers(settings, lambda: apply_topics(settings, dry_run=True))
     for topic in report.named("grown"):
@@ -105,7 +110,7 @@ def build_app(settings: Settings, control: ControlReader) -> LedgerApp:
         # Probes answer while the loop is busy counting a backlog.
         web_in_thread=True,
         datadir=str(data_dir),
-        PartitionAssignor=lane_assignor(settings.lanes),
+        PartitionAssignor=lane_assignor(settings.lanes, {settings.topic(Topic.ENTRIES): settings.topic(Topic.USAGE)}),
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
@@ -147,7 +152,7 @@ def _security(settings: Settings) -> dict[str, Any]:
 
 def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> None:
     # A topic is subscribed to only if an agent names it; the ledger takes its records before any agent sees them.
-    for topic in (Topic.USAGE, Topic.DELTAS):
+    for topic in (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS):
         channel = app.topic(settings.topic(topic), value_type=bytes, value_serializer="raw", key_serializer="raw")
 
         async def unreachable(stream: Any) -> None:
@@ -170,7 +175,7 @@ def _add_pages(app: LedgerApp) -> None:
         engine = app.engine
         if engine is None or not engine.ready or app.rebalancing:
             return view.json({"status": "recovering"}, status=503)
-        return view.json({"status": "ready" if engine.sources else "standby", "partitions": len(engine.sources)})
+        return view.json({"status": "ready" if engine.partitions else "standby", "partitions": len(engine.partitions)})
 
     async def metrics(view: View, _request: Request) -> Response:
         body = render(app.engine, app.consumer._thread.waiting()) if app.engine is not None else b""  # noqa: SLF001 # the thread is ours

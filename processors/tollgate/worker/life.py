@@ -54,14 +54,17 @@ class Life:
         self._assigned_at = time.monotonic()
 
     def _tell_growth(self, assignment: list[TopicPartition]) -> None:
-        usage, counted = self._settings.topic(Topic.USAGE), self._settings.usage_partitions
-        added = sorted(tp.partition for tp in assignment if tp.topic == usage and tp.partition >= counted)
-        if added:
-            log.warning(
-                "partitions of the usage topic beyond those that are counted: their events are forwarded, exactly once",
-                partitions=added,
-                counted=counted,
-            )
+        counted = self._settings.usage_partitions
+        for topic in (Topic.USAGE, Topic.ENTRIES):
+            name = self._settings.topic(topic)
+            added = sorted(tp.partition for tp in assignment if tp.topic == name and tp.partition >= counted)
+            if added:
+                log.warning(
+                    "partitions of a topic beyond those that are counted: what they hold is forwarded, exactly once",
+                    topic=name,
+                    partitions=added,
+                    counted=counted,
+                )
 
     async def _start_engine(self) -> Engine:
         """Read every budget and price before the first record, and follow them from then on."""

@@ -21,6 +21,7 @@ class LedgerCollector(Collector):
         c = self._engine.counters
         for name, text, value in (
             ("tollgate_usage_records_applied", "Records of the usage topic that were handled", c.applied),
+            ("tollgate_entries_applied", "Records of the entries topic that were handled", c.applied_entries),
             ("tollgate_events_counted", "Usage events that were priced and counted", c.counted),
             ("tollgate_events_duplicate", "Usage events whose identity was counted before", c.duplicates),
             ("tollgate_events_forwarded", "Usage events that were sent on to their user's partition", c.forwarded),
@@ -45,7 +46,7 @@ class LedgerCollector(Collector):
             refused.add_metric([reason.value], count)
         yield refused
         yield GaugeMetricFamily(
-            "tollgate_partitions_owned", "Source partitions that this process counts", value=len(self._engine.sources)
+            "tollgate_partitions_owned", "Partitions that this process counts", value=len(self._engine.partitions)
         )
         offsets = GaugeMetricFamily(
             "tollgate_committed_offset", "Offset a successor would go on from", labels=["topic", "partition"]

@@ -22,6 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from mode import Service
 
 from tollgate.ledger import Core, Engine, Lane, Source, fatal
+from tollgate.worker.assignor import speak_0_1
 from tollgate.worker.fetching import ask_for_whole_batches
 
 log = structlog.get_logger("tollgate.worker")
@@ -41,6 +42,10 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
         if self.app.core == "compiled":
             ask_for_whole_batches(consumer)
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        speak_0_1(self._consumer, self.app.assignor)
 
     async def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell the group how far the ledger is, for lag tools. The state topic has the truth: errors are harmless."""

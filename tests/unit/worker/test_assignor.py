@@ -23,22 +23,23 @@ class Cluster:
 
 
 class Group:
-    """Members of one group, the first of which is its leader."""
+    """Members of one group, the first of which is its leader. `entries` may have other partitions than usage."""
 
-    def __init__(self, lanes: int, usage_partitions: int) -> None:
+    def __init__(self, lanes: int, usage_partitions: int, entries: int | None = None) -> None:
         self._lanes = lanes
-        self._cluster = Cluster({"usage": usage_partitions, "deltas": 2})
+        self._cluster = Cluster({"usage": usage_partitions, "entries": entries or usage_partitions, "deltas": 2})
         self.members: dict[str, LaneAssignor] = {}
 
     def join(self, name: str, lanes: int | None = None) -> None:
         app = faust.App("test", canonical_url=f"http://{name}")
-        app.conf.PartitionAssignor = lane_assignor(lanes or self._lanes)
+        app.conf.PartitionAssignor = lane_assignor(lanes or self._lanes, {"entries": "usage"})
         self.members[name] = app.assignor
 
-    def rebalance(self) -> Assigned:
-        """What each member is told: topic to partitions."""
+    def rebalance(self, *, entries: bool = True) -> Assigned:
+        """What each member is told: topic to partitions. Without `entries` they speak the protocol of release 0.1."""
         leader = next(iter(self.members.values()))
-        metadata = {name: member.metadata({"usage", "deltas"}) for name, member in self.members.items()}
+        topics = {"usage", "entries", "deltas"} if entries else {"usage", "deltas"}
+        metadata = {name: member.metadata(topics) for name, member in self.members.items()}
         told: Assigned = {}
         for name, assignment in leader.assign(self._cluster, metadata).items():
             sent = type(assignment).decode(assignment.encode())
@@ -92,5 +93,43 @@ def test_the_members_know_which_partitions_are_theirs() -> None:
     group.join("a")
     group.rebalance()
     active: Any = group.members["a"].assigned_actives()
-    assert active == {("usage", p) for p in range(4)} | {("deltas", p) for p in range(2)}
+    assert active == {(topic, p) for topic in ("usage", "entries") for p in range(4)} | {("deltas", 0), ("deltas", 1)}
     assert isinstance(group.members["a"].metadata({"usage"}), ConsumerProtocolMemberMetadata)
+
+
+@pytest.mark.parametrize("lanes", [2, 8, 16])
+@pytest.mark.parametrize(("usage", "entries"), [(8, 8), (12, 8), (8, 12), (64, 64)])
+def test_partition_n_of_usage_and_of_entries_are_one_members(lanes: int, usage: int, entries: int) -> None:
+    group = Group(lanes, usage, entries)
+    names = ["a", "b", "c"]
+    for name in names:
+        group.join(name)
+        told = group.rebalance()
+        owners = {
+            topic: {p: member for member, topics in told.items() for p in topics.get(topic, ())}
+            for topic in ("usage", "entries")
+        }
+        assert owners["usage"].keys() == set(range(usage))
+        assert owners["entries"].keys() == set(range(entries))
+        for partition in range(min(usage, entries)):
+            assert owners["usage"][partition] == owners["entries"][partition]
+        lanes_of = {(p % lanes, member) for owned in owners.values() for p, member in owned.items()}
+        assert len(lanes_of) == len({lane for lane, _ in lanes_of})
+
+
+def test_entries_are_nobodys_while_a_member_does_not_read_them_and_usage_stays_where_it_was() -> None:
+    group = Group(lanes=8, usage_partitions=16)
+    for name in ("a", "b"):
+        group.join(name)
+    mixed = group.rebalance(entries=False)
+    assert sorted(p for topics in mixed.values() for p in topics["usage"]) == list(range(16))
+    assert all("entries" not in topics for topics in mixed.values())
+    after = group.rebalance()
+    assert {name: topics["usage"] for name, topics in after.items()} == {n: t["usage"] for n, t in mixed.items()}
+    assert {name: topics["entries"] for name, topics in after.items()} == {n: t["usage"] for n, t in mixed.items()}
+
+
+def test_a_group_has_a_protocol_of_its_own_beside_that_of_release_0_1() -> None:
+    group = Group(lanes=8, usage_partitions=8)
+    group.join("a")
+    assert (group.members["a"].name, group.members["a"].name_of_0_1) == ("tollgate-8-lanes-beside", "tollgate-8-lanes")
