@@ -5,9 +5,26 @@ use crate::event::{Event, place_of_name};
 /// More shapes of scopes than this are refused, so that an event's names need no memory of their own.
 pub const POSITIONS_MAX: usize = 16;
 
-enum Source {
+/// Where an event has the name of a dimension.
+#[derive(Clone, Copy)]
+pub enum Source {
     Subject,
     Name(usize),
+}
+
+impl Source {
+    /// `None` when an event has no field of such a name.
+    pub fn of(dimension: &str) -> Option<Self> {
+        Some(if dimension == "user" { Self::Subject } else { Self::Name(place_of_name(dimension)?) })
+    }
+
+    #[inline]
+    pub fn name<'a>(self, event: &Event<'a>) -> &'a str {
+        match self {
+            Self::Subject => event.subject,
+            Self::Name(place) => event.names[place],
+        }
+    }
 }
 
 pub struct Dimensions {
@@ -25,11 +42,9 @@ impl Dimensions {
         let mut sources = Vec::with_capacity(dimensions.len());
         let mut fields = Vec::with_capacity(dimensions.len());
         for dimension in dimensions {
-            if dimension == "user" {
-                sources.push(Source::Subject);
-            } else {
-                let place = place_of_name(dimension)?;
-                sources.push(Source::Name(place));
+            let source = Source::of(dimension)?;
+            sources.push(source);
+            if let Source::Name(place) = source {
                 fields.push((format!(",\"{dimension}\":").into_bytes().into(), place));
             }
         }
@@ -45,10 +60,7 @@ impl Dimensions {
     #[inline]
     pub fn names<'a, 'b>(&'a self, event: &Event<'a>, into: &'b mut [&'a str; POSITIONS_MAX]) -> &'b [&'a str] {
         for (name, source) in into.iter_mut().zip(&self.sources) {
-            *name = match source {
-                Source::Subject => event.subject,
-                Source::Name(place) => event.names[*place],
-            };
+            *name = source.name(event);
         }
         into[self.sources.len()] = &self.everything;
         &into[..=self.sources.len()]

@@ -14,6 +14,9 @@ const CONVENTIONS: [&str; 14] = [
     "litellm", "cohere", "perplexity",
 ];
 
+/// The sum of this name is of product tokens: `vocabulary.CREDITS`. What is sent under it needs the reference.
+const CREDITS: &str = "credits";
+
 /// How the keys of what comes in whole units end: `usage_values.WHOLE_KEY`.
 const WHOLE: [&str; 9] =
     ["tokens", "token_count", "images", "requests", "characters", "messages", "searches", "pages", "calls"];
@@ -189,6 +192,9 @@ impl<'a> Event<'a> {
         self.usage = Vec::with_capacity(if more { 6 } else { 0 });
         while more {
             let dimension = checked(scanner.name()?)?;
+            if dimension == CREDITS {
+                return None;
+            }
             let form = dimension.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
             if !form || !dimension.starts_with(|first: char| first.is_ascii_lowercase()) {
                 return None;

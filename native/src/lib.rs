@@ -5,6 +5,7 @@
 use pyo3::prelude::*;
 
 mod amounts;
+mod combinations;
 mod dimensions;
 mod event;
 mod fetched;

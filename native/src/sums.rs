@@ -69,6 +69,10 @@ impl Sums {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// The same without any events.
     pub fn emptied(&self) -> Self {
         Self::new(self.names.len())
@@ -91,11 +95,22 @@ impl Sums {
         let time = self.time(addition.time);
         for (position, name) in addition.names.iter().enumerate() {
             if !name.is_empty() {
-                let group = self.group(position, name, time);
-                if let Some(group) = self.groups.get_mut(group as usize) {
-                    group.add(addition);
-                }
+                self.add_to(position, name, time, addition);
             }
+        }
+    }
+
+    /// Add the amounts of an event to one further name, in its time.
+    pub fn add_one(&mut self, position: usize, name: &str, addition: &Addition) {
+        let time = self.time(addition.time);
+        self.add_to(position, name, time, addition);
+    }
+
+    #[inline]
+    fn add_to(&mut self, position: usize, name: &str, time: u32, addition: &Addition) {
+        let group = self.group(position, name, time);
+        if let Some(group) = self.groups.get_mut(group as usize) {
+            group.add(addition);
         }
     }
 

@@ -6,8 +6,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use crate::combinations::Combinations;
 use crate::dimensions::{Dimensions, POSITIONS_MAX};
-use crate::event::Event;
+use crate::event::{Event, name};
 use crate::fetched::{Fetched, Fields};
 use crate::identities::{Digest, Identities, packed};
 use crate::identity;
@@ -39,6 +40,8 @@ enum Why {
     Future,
     Old,
     Conflict,
+    Reserved,
+    Name,
     PriceUnknown,
     PriceSpecial,
     Dimensions,
@@ -46,7 +49,7 @@ enum Why {
 }
 
 impl Why {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Form,
         Self::Headers,
         Self::WindowBegins,
@@ -54,6 +57,8 @@ impl Why {
         Self::Future,
         Self::Old,
         Self::Conflict,
+        Self::Reserved,
+        Self::Name,
         Self::PriceUnknown,
         Self::PriceSpecial,
         Self::Dimensions,
@@ -69,6 +74,8 @@ impl Why {
             Self::Future => "future",
             Self::Old => "old",
             Self::Conflict => "conflict",
+            Self::Reserved => "reserved",
+            Self::Name => "name",
             Self::PriceUnknown => "price",
             Self::PriceSpecial => "special",
             Self::Dimensions => "dimensions",
@@ -86,6 +93,7 @@ pub struct Tally {
     identities: Py<Identities>,
     entry_type: String,
     dimensions: Dimensions,
+    combinations: Combinations,
     slot_ms: i64,
     prices: Prices,
     sums: Sums,
@@ -128,6 +136,7 @@ impl Tally {
             identities,
             entry_type,
             dimensions,
+            combinations: Combinations::default(),
             slot_ms,
             prices: Prices::default(),
             sums,
@@ -205,6 +214,18 @@ impl Tally {
         self.prices.forget();
     }
 
+    /// From now on sum by these combinations of dimensions too. ValueError for a dimension that is not known here, for too
+    /// many, and while sums by others wait to be taken.
+    fn set_shapes(&mut self, shapes: Vec<Vec<String>>) -> PyResult<()> {
+        if !self.sums.is_empty() {
+            return Err(PyValueError::new_err("sums by other shapes wait to be taken"));
+        }
+        self.combinations = Combinations::of(&shapes, &self.dimensions)
+            .ok_or_else(|| PyValueError::new_err("not the dimensions of a usage event, or too many shapes"))?;
+        self.sums = Sums::new(self.dimensions.positions() + self.combinations.len());
+        Ok(())
+    }
+
     /// Add an event that Python has priced. False, and nothing is added, when its amounts or dimensions are too many.
     fn add(
         &mut self,
@@ -221,7 +242,7 @@ impl Tally {
         if amounts.into_iter().any(|amount: i128| !(0..PICOUSD_MAX).contains(&amount)) || self.is_full() {
             return Ok(false);
         }
-        if names.len() != self.dimensions.positions() {
+        if names.len() != self.dimensions.positions() + self.combinations.len() {
             return Err(PyValueError::new_err("not a name for each shape of scopes"));
         }
         let mut numbered = Vec::with_capacity(usage.len());
@@ -327,6 +348,12 @@ impl Tally {
             }
             *clock_ms = now_ms;
         }
+        if !event.names[name::RESERVATION_ID].is_empty() {
+            return Err(Why::Reserved);
+        }
+        if !self.combinations.are_plain(&event) {
+            return Err(Why::Name);
+        }
         if partition_of(event.subject.as_bytes(), self.partitions) != Some(self.partition) {
             return Err(Why::Misrouted);
         }
@@ -366,13 +393,17 @@ impl Tally {
         let slot_ms = event.time_ms - event.time_ms % self.slot_ms;
         self.late += u64::from(slot_ms < limits.punctual_from_ms);
         let mut names = [""; POSITIONS_MAX];
-        self.sums.add(&Addition {
+        let addition = Addition {
             names: self.dimensions.names(&event, &mut names),
             time: (slot_ms, limits.since_ms),
             cost_picousd: quote.cost_picousd,
             retail_picousd: 0,
             usage: &self.usage,
-        });
+        };
+        self.sums.add(&addition);
+        if self.combinations.len() > 0 {
+            self.combinations.add(&event, &addition, &mut self.sums);
+        }
         self.priced.extend_from_slice(event.subject.as_bytes());
         let key_end = self.priced.len();
         priced::write(&mut self.priced, &event, &self.dimensions, &quote, self.partition, fetched.offset);

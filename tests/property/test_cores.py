@@ -15,6 +15,7 @@ from tests.bench.workload import Workload
 from tests.chaos import workload as chaos
 from tests.property.usage_event_inputs import AMOUNTS, FAULTS, Fault, Json, serialised, usages, valid_events
 from tests.support.cores import BothCores
+from tests.support.metered import Metered
 from tests.support.usage import TIME_MS, event, record
 
 from tollgate.domain.pricing import load_price_book
@@ -23,6 +24,7 @@ from tollgate.schemas.control import PriceRecord
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DAY_MS, Topic
+from tollgate.schemas.vocabulary import Dimension, Shape
 
 SEED = int(os.environ.get("TOLLGATE_TEST_SEED", random.randrange(2**32)))
 EXAMPLES = int(os.environ.get("TOLLGATE_TEST_EXAMPLES", "40"))
@@ -72,6 +74,10 @@ def events(draw: st.DrawFn) -> Json:
     made["id"] = draw(st.sampled_from(["a", "b", "ü", "é" * 200, made["id"]]))
     made["source"] = draw(st.sampled_from(["s", "日本", made["source"]]))
     made["time"] = draw(st.sampled_from(TIMES))
+    if not draw(st.integers(0, 3)):
+        # Names that look like combinations, or nearly.
+        data["org"] = draw(st.sampled_from(["a+model/x", "a%2Bmodel/x", "a/b+c", "+user/", "a+b", "meta/llama"]))
+        data["feature"] = draw(st.sampled_from(["chat", "x+feature/y", "%252Buser/z", "50%/+"]))
     plain = draw(st.booleans())
     if plain:
         # Without what only Python reads.
@@ -115,8 +121,23 @@ def test_both_cores_write_the_same_bytes_for_any_events(batches: list[list[Json]
     age_ms_max = rnd.choice([ANY_AGE_MS, 3 * DAY_MS, 62 * DAY_MS])
     both, timestamps = BothCores(BOOK, event_age_ms_max=age_ms_max), clock(rnd)
     for batch in batches:
+        # Budgets arrive and go at any moment, also between a batch's events and its transaction.
+        both.set_budgets(budgets(rnd))
         both.apply(fetched([serialised(e, spaced=rnd.random() < 0.2) for e in batch], timestamps))
+        if rnd.random() < 0.5:
+            both.set_budgets(budgets(rnd))
+            both.apply(fetched([serialised(e) for e in batch[::-1]], timestamps))
         both.write(TIME_MS)
+
+
+def budgets(rnd: random.Random) -> Metered:
+    """Budgets on none to eight combinations of two or three names, in some calendars."""
+    calendars: dict[Shape, list[str]] = {}
+    for _ in range(rnd.choice([0, 1, 2, 4, 8])):
+        chosen = rnd.sample(list(Dimension), rnd.choice([2, 3]))
+        made = Shape(tuple(dimension for dimension in Dimension if dimension in chosen))
+        calendars[made] = rnd.sample(["hour", "day", "month", "lifetime"], rnd.randint(0, 4))
+    return Metered(calendars)
 
 
 @seed(SEED)
@@ -165,10 +186,11 @@ def _try(fault: Fault, event: Any) -> None:
 
 
 def test_both_cores_write_the_same_of_a_products_traffic() -> None:
-    both = BothCores(BOOK)
+    both, rnd = BothCores(BOOK), random.Random(SEED)
     sent = [r for r in Workload(SEED, 12_000, users=500).records() if partition_of(r[0], 8) == 0]
     now_ms = 2_000_000_000_000
     for first in range(0, len(sent), 700):
+        both.set_budgets(budgets(rnd))
         batch = [record(v, first + n, key=k, timestamp=now_ms) for n, (k, v) in enumerate(sent[first : first + 700])]
         both.apply(batch)
         both.write(now_ms)
@@ -183,6 +205,8 @@ def test_both_cores_write_the_same_while_everything_goes_wrong() -> None:
         if rnd.random() < 0.2:
             # Prices arrive and go while events are counted.
             both.set_prices(BOOK.with_prices(chaos_prices(rnd)))
+        if rnd.random() < 0.2:
+            both.set_budgets(budgets(rnd))
         batch = [
             record(r.value, first + n, key=r.key, timestamp=now_ms) for n, r in enumerate(sent[first : first + 500])
         ]

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,9 +24,12 @@ DIMENSIONS_OF_CORE = 64
 CORES: tuple[Core, ...] = ("python", "compiled") if choose_core() == "compiled" else ("python",)
 
 
-def policy_of(book: PriceBook, event_age_ms_max: int = ANY_AGE_MS) -> Policy:
-    """These prices and no budgets."""
-    return Policy(BudgetBook(), lambda: Pricer(book), event_age_ms_max)
+NO_BUDGETS = BudgetBook()
+
+
+def policy_of(book: PriceBook, event_age_ms_max: int = ANY_AGE_MS, budgets: BudgetBook = NO_BUDGETS) -> Policy:
+    """These prices and budgets."""
+    return Policy(budgets, lambda: Pricer(book), event_age_ms_max)
 
 
 class BothCores:
@@ -35,7 +38,7 @@ class BothCores:
     def __init__(self, book: PriceBook, partition: int = 0, event_age_ms_max: int = ANY_AGE_MS) -> None:
         self.counters = {core: Counters() for core in CORES}
         self._was_wide = False
-        policy = policy_of(book, event_age_ms_max)
+        self._policy = policy = policy_of(book, event_age_ms_max)
         self.stages = {core: UserStage(partition, policy, self.counters[core], core=core) for core in CORES}
 
     def apply(self, records: list[ConsumerRecord]) -> None:
@@ -46,8 +49,16 @@ class BothCores:
 
     def set_prices(self, book: PriceBook) -> None:
         """Replace the prices of each core."""
+        self._set(replace(self._policy, new_pricer=lambda: Pricer(book)))
+
+    def set_budgets(self, budgets: BudgetBook) -> None:
+        """Replace the budgets of each core."""
+        self._set(replace(self._policy, budgets=budgets))
+
+    def _set(self, policy: Policy) -> None:
+        self._policy = policy
         for stage in self.stages.values():
-            stage.set_policy(policy_of(book))
+            stage.set_policy(policy)
 
     def write(self, now_ms: int) -> Outbox:
         """What both write, which is the same: every record of every topic, and the numbers of the offset row.
@@ -94,8 +105,8 @@ def _is_wide(outbox: Outbox) -> bool:
 def _sums(outbox: Outbox) -> Any:
     """The records with usage as its total, and deltas added up."""
     added: dict[tuple[Any, ...], Counter[str]] = {}
-    for scope, hour, held, cost, retail, events, usage, after in _deltas(outbox):
-        total = added.setdefault((scope, hour, held, after), Counter())
+    for scope, hour, held, cost, retail, events, usage, after, calendars in _deltas(outbox):
+        total = added.setdefault((scope, hour, held, after, tuple(calendars)), Counter())
         total.update({"": events, "cost": cost, "retail": retail, **{f"usage {name}": n for name, n in usage.items()}})
     # Scopes come in another order, too; what is written of one key keeps its order.
     others = {

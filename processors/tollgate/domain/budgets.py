@@ -17,7 +17,7 @@ from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, AlertLevel, FlagState
 from tollgate.schemas.outputs_codec import WindowRecord
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.vocabulary import Shape, WindowKind
 
 _STATE_OF_ACTION: Final = {
     Action.ALERT: FlagState.WARNING,
@@ -121,6 +121,7 @@ class BudgetBook:
                 self._exact.setdefault(budget.scope, []).append(budget)
         self.is_empty = not (self._exact or self._patterns)
         self.has_patterns = bool(self._patterns)
+        self.shapes: tuple[Shape, ...] = ()
 
     def replacing(self, budget_id: str, budget: Budget | None) -> "BudgetBook":
         """This book with another budget in place of the one of that id; with None without it."""
@@ -140,6 +141,14 @@ class BudgetBook:
             return exact or []
         replaced = {(b.window, b.unit) for b in exact or ()}
         return [*(exact or ()), *(b for b in patterns if (b.window, b.unit) not in replaced)]
+
+    def meters(self) -> frozenset[tuple[str, str]]:
+        """The sums beyond the base ones that budgets need: a scope or pattern, and the text of a calendar."""
+        return frozenset()
+
+    def calendars(self, scope: str) -> tuple[str, ...]:  # noqa: ARG002 # no budget is on a combination yet
+        """The calendars beyond the base ones that the budgets of this scope need; all of them for a combination."""
+        return ()
 
     def exact_scopes(self) -> Iterable[str]:
         """Scopes that have a budget of their own."""

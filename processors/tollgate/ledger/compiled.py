@@ -14,11 +14,11 @@ from tollgate.ledger.core import HandedOver
 from tollgate.ledger.fetched import FetchedBatch
 from tollgate.ledger.packed import PackablePriced
 from tollgate.ledger.policy import ANY_AGE_MS
-from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
+from tollgate.ledger.sums import BatchSums, Combinations, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
 from tollgate.schemas.conventions import INCLUSIVE
 from tollgate.schemas.usage_codec import EventData
-from tollgate.schemas.vocabulary import GLOBAL_SCOPE, SLOT_MS, Dimension, EntryType
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE, SLOT_MS, Dimension, EntryType, Shape
 
 # Above how many input tokens, denominator, and the terms: key, multiplier, side, bit, the bits it must not meet, origin
 # (see `domain.pricing.integer_price.Band`). What does not fit into 128 bits raises OverflowError.
@@ -38,6 +38,7 @@ class CompiledTally:
         )
         # Sums that are too large or too many for the core.
         self._large = BatchSums()
+        self._combinations = Combinations()
 
     def __len__(self) -> int:
         return len(self._core)
@@ -82,7 +83,13 @@ class CompiledTally:
         """Have every price taught again."""
         self._core.forget_prices()
 
+    def set_shapes(self, shapes: Sequence[Shape]) -> None:
+        assert not len(self._large), "sums by other shapes wait to be taken"
+        self._core.set_shapes([[dimension.value for dimension in shape.dimensions] for shape in shapes])
+        self._combinations = Combinations(shapes)
+
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
+        names = self._combinations.added(names)
         if not self._core.add(names, time, cost, retail, usage):
             self._large.add(names, time, cost, retail, usage)
 

@@ -41,6 +41,7 @@ class Delta(msgspec.Struct, array_like=True, gc=False):
     events: int
     usage_nano: dict[str, int]
     after_ms: int = 0
+    calendars: tuple[str, ...] = ()
 
     @property
     def slot_start_ms(self) -> int:
@@ -48,11 +49,11 @@ class Delta(msgspec.Struct, array_like=True, gc=False):
         return self.hour_start_ms + self.after_ms
 
 
-def delta_of(scope: str, slot_start_ms: int, held_kinds: int, amount: Spend) -> Delta:
+def delta_of(scope: str, slot_start_ms: int, held_kinds: int, amount: Spend, calendars: tuple[str, ...] = ()) -> Delta:
     """What is added to the scope in the slot."""
     cost, retail, events, usage = amount.cost_picousd, amount.retail_picousd, amount.events, amount.usage_nano
     after_ms = slot_start_ms % HOUR_MS
-    return Delta(scope, slot_start_ms - after_ms, held_kinds, cost, retail, events, usage, after_ms)
+    return Delta(scope, slot_start_ms - after_ms, held_kinds, cost, retail, events, usage, after_ms, calendars)
 
 
 class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
@@ -106,7 +107,9 @@ def _parts(delta: Delta) -> Iterator[Delta]:
     most = (DELTAS_BYTES_MAX - 4096) // _USAGE_BYTES
     cost, retail, events = delta.cost_picousd, delta.retail_picousd, delta.events
     while part := dict(islice(usage, most)):
-        yield delta_of(delta.scope, delta.slot_start_ms, delta.held_kinds, Spend(cost, retail, events, part))
+        yield delta_of(
+            delta.scope, delta.slot_start_ms, delta.held_kinds, Spend(cost, retail, events, part), delta.calendars
+        )
         cost = retail = events = 0
 
 

@@ -13,18 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from tollgate.domain.spend import Spend
-from tollgate.schemas.usage_codec import EventRecord
-from tollgate.schemas.vocabulary import GLOBAL_SCOPE, Dimension
+from tollgate.schemas.amounts import NANO, parse_amount
+from tollgate.schemas.scopes import escaped
+from tollgate.schemas.usage_codec import EventData, EventRecord
+from tollgate.schemas.vocabulary import CREDITS, GLOBAL_SCOPE, Dimension, Shape
 
 _INT64_MAX: Final = 2**63 - 1
 
 Codes = npt.NDArray[np.intp]
-# The names of one event, one for each of `BASE_SHAPES`; "" for none.
+# The names of one event, one for each of `BASE_SHAPES` and then a whole scope for each combination; "" for none.
 Names = tuple[str, ...]
 # Start of the slot, and `Horizon.since_ms` when the event was counted: together they tell the windows that hold it.
 Time = tuple[int, int]
 # Position of the shape, name, start of the slot, since when the horizon was as it was, and what was added.
 NamedSum = tuple[int, str, int, int, Spend]
+
+_PLACES: Final = {dimension: place for place, dimension in enumerate(Dimension)}
 
 _names_of_data = attrgetter(*(dimension.value for dimension in Dimension if dimension is not Dimension.USER))
 
@@ -32,6 +36,44 @@ _names_of_data = attrgetter(*(dimension.value for dimension in Dimension if dime
 def names_of(event: EventRecord) -> Names:
     """What an event adds to."""
     return (event.subject, *_names_of_data(event.data), GLOBAL_SCOPE)
+
+
+def usage_of(data: EventData) -> list[tuple[str, int]]:
+    """What an event adds to the usage of its scopes, in 10⁻⁹ units: what it used, and the credits that it burns.
+
+    A call burns its `retail_tokens`, unless it failed and is not billed. `usage.credits` of a sender is not counted.
+    """
+    usage = [(dimension, _nano(given)) for dimension, given in data.usage.items() if dimension != CREDITS]
+    burned = data.retail_tokens
+    if burned is not None and (data.status == "success" or data.billed) and (nano := _nano(burned)):
+        usage.append((CREDITS, nano))
+    return usage
+
+
+def _nano(given: int | str) -> int:
+    return given * NANO if isinstance(given, int) else parse_amount(given)
+
+
+class Combinations:
+    """The scopes of these shapes that an event adds to besides its base ones: see `set_shapes` of `Tally`."""
+
+    __slots__ = ("_shapes",)
+
+    def __init__(self, shapes: Iterable[Shape] = ()) -> None:
+        # Of each shape the places of its names in those of an event, each with what stands before it in the scope.
+        self._shapes = [[(_PLACES[d], f"{d.value}/") for d in shape.dimensions] for shape in shapes]
+
+    def added(self, names: Names) -> Names:
+        """The base names, then for each shape the whole scope, `user/u-42+model/gpt-4o`; "" if a name of it is missing."""
+        if not self._shapes:
+            return names
+        return (*names, *(_scope(names, shape) for shape in self._shapes))
+
+
+def _scope(names: Names, shape: list[tuple[int, str]]) -> str:
+    if not all(names[place] for place, _ in shape):
+        return ""
+    return "+".join([prefix + escaped(names[place]) for place, prefix in shape])
 
 
 class BatchSums:

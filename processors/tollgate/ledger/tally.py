@@ -6,7 +6,8 @@ from typing import Protocol
 from tollgate.domain.spend import Spend
 from tollgate.ledger.identities import IdentityIndex, Seen, pack
 from tollgate.ledger.outbox import NO_HEADERS, OutRecord
-from tollgate.ledger.sums import BatchSums, NamedSum, Names, Time
+from tollgate.ledger.sums import BatchSums, Combinations, NamedSum, Names, Time
+from tollgate.schemas.vocabulary import Shape
 
 # Identities in one record: 280 kB, far below what a record may have.
 ROWS_PER_RECORD = 10_000
@@ -18,8 +19,11 @@ class Tally(Protocol):
     def __len__(self) -> int:
         """How many priced records wait to be taken."""
 
+    def set_shapes(self, shapes: Sequence[Shape]) -> None:
+        """From now on sum by these combinations too, and by no others; see `take_sums`. No sums may wait to be taken."""
+
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
-        """Add to the sums: what an event costs in picousd, and its usage in 10⁻⁹ units."""
+        """Add to the sums: the base names of an event, what it costs in picousd, and its usage in 10⁻⁹ units."""
 
     def add_priced(self, key: bytes, value: bytes) -> None:
         """Add the priced record of an event."""
@@ -34,7 +38,9 @@ class Tally(Protocol):
         """The new identities as rows of the identities topic, packed into records."""
 
     def take_sums(self) -> Iterator[NamedSum]:
-        """As `BatchSums.by_name`."""
+        """As `BatchSums.by_name`. A sum of combination number i has the position after those of `BASE_SHAPES` and i
+        more, and its whole scope as its name.
+        """
 
 
 class PythonTally:
@@ -45,12 +51,17 @@ class PythonTally:
         self._priced: list[OutRecord] = []
         self._new_identities: list[tuple[bytes, Seen]] = []
         self._sums = BatchSums()
+        self._combinations = Combinations()
 
     def __len__(self) -> int:
         return len(self._priced)
 
+    def set_shapes(self, shapes: Sequence[Shape]) -> None:
+        assert not len(self._sums), "sums by other shapes wait to be taken"
+        self._combinations = Combinations(shapes)
+
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
-        self._sums.add(names, time, cost, retail, usage)
+        self._sums.add(self._combinations.added(names), time, cost, retail, usage)
 
     def add_priced(self, key: bytes, value: bytes) -> None:
         self._priced.append((key, value, NO_HEADERS))

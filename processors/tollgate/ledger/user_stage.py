@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import ConsumerRecord
 
 from tollgate.domain.pricing import UNPRICED
-from tollgate.domain.windows import Horizon, Windows
+from tollgate.domain.windows import Horizon
 from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, HandedOver, choose_core
 from tollgate.ledger.counters import Counters
@@ -20,11 +20,11 @@ from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.shared_stage import Delta, delta_of, in_records
-from tollgate.ledger.sums import names_of
+from tollgate.ledger.spread import Spread
+from tollgate.ledger.sums import names_of, usage_of
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
-from tollgate.schemas.amounts import NANO, format_usd, parse_amount
+from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.partitions import partition_of
@@ -32,7 +32,7 @@ from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint, fingerprint_as_sent, identity_digest
-from tollgate.schemas.vocabulary import BASE_SHAPES, DAY_MS, SLOT_MS
+from tollgate.schemas.vocabulary import DAY_MS, SLOT_MS
 
 if TYPE_CHECKING:
     from tollgate.ledger.compiled import CompiledTally
@@ -40,15 +40,8 @@ if TYPE_CHECKING:
 # A producer's clock may run ahead of the broker's by this much.
 FUTURE_MS_MAX: Final = 5 * 60 * 1000
 
-# Header of each record of deltas: `partition:next usage offset:how many more such records this transaction has`. The
-# sums alone do not tell which events they contain; `tollgate verify` reads here up to which usage offset they count.
-COUNTED_HEADER: Final = "tollgate-counted-to"
-
 # Events are decoded in chunks of this size and then counted, while they are still in the processor's cache.
 _CHUNK: Final = 256
-
-# `user/` + `u-42` is the scope `user/u-42`. For each shape, with whether its scopes are counted here.
-_SHAPES: Final = tuple((shape.prefix, shape.is_users) for shape in BASE_SHAPES)
 
 # A batch of records that is too large when it is unpacked.
 _UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
@@ -79,7 +72,6 @@ class UserStage:
     ) -> None:
         self._partition = partition
         self._partitions = partitions
-        self._delta_partitions = delta_partitions
         self._counters = counters
         self._policy = policy
         self._pricer = policy.new_pricer()
@@ -96,8 +88,9 @@ class UserStage:
         else:
             self._identities = IdentityIndex()
             self._tally = PythonTally(self._identities)
+        self._tally.set_shapes(policy.budgets.shapes)
+        self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes)
         self._routed: set[str] = set()
-        self._delta_partition: dict[str, int] = {}
         self._next_offset = 0
         self._clear()
 
@@ -118,14 +111,19 @@ class UserStage:
         self._identities.restore(value, self.horizon.clock_ms // 1000)
 
     def set_policy(self, policy: Policy) -> None:
-        before, self._policy = self._policy, policy
+        before = self._policy
+        if policy.budgets is not before.budgets:
+            # A combination or a calendar counts from the first event after the policy on, and not from the batch's.
+            self._spread_sums()
+            if policy.budgets.shapes != before.budgets.shapes:
+                self._tally.set_shapes(policy.budgets.shapes)
+            self.scopes.set_budgets(policy.budgets)
+        self._policy = policy
         if policy.new_pricer is not before.new_pricer:
             self._pricer = policy.new_pricer()
             self._unpriced.is_stale = True
             if self._compiled is not None:
                 self._compiled.forget_prices()
-        if policy.budgets is not before.budgets:
-            self.scopes.set_budgets(policy.budgets)
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)
@@ -236,11 +234,7 @@ class UserStage:
         if slot_ms < self.horizon.punctual_from_ms:
             self._counters.late += 1
         user, names = event.subject, names_of(event)
-        usage = [
-            (dimension, given * NANO if isinstance(given, int) else parse_amount(given))
-            for dimension, given in data.usage.items()
-        ]
-        self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage)
+        self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage_of(data))
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
@@ -303,7 +297,8 @@ class UserStage:
             outbox.to(Topic.USAGE, home).append(record)
         for rows in self._tally.take_identities():
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
-        self._write_sums(outbox)
+        self._spread_sums()
+        self._spread.write(outbox, self._next_offset)
         if self._unpriced.is_stale and self._compiled is not None:
             # When an alert has ended, the model's next event without a price must come to Python, to raise it again.
             self._compiled.forget_prices()
@@ -312,50 +307,9 @@ class UserStage:
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 
-    def _write_sums(self, outbox: Outbox) -> None:
-        """Add the batch to its users, and address its sums for shared scopes to the partitions that own them."""
-        clocks: dict[int, Horizon] = {}
-        held: dict[tuple[int, int], tuple[int, Windows]] = {}
-        # By partition, and by the clock that tells the windows that they count in.
-        batches: dict[int, dict[int, list[Delta]]] = {}
-        for position, name, slot_ms, counted_ms, spend in self._tally.take_sums():
-            time = held.get((slot_ms, counted_ms))
-            if time is None:
-                time = held[slot_ms, counted_ms] = self._held(slot_ms, counted_ms, clocks)
-            since_ms, windows = time
-            prefix, is_users = _SHAPES[position]
-            scope = prefix + name
-            if is_users:
-                self.scopes.add(scope, windows, spend)
-            else:
-                delta = delta_of(scope, slot_ms, len(windows), spend)
-                batches.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
-        for partition, by_clock in batches.items():
-            records = outbox.to(Topic.DELTAS, partition)
-            values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms].clock_ms, ds)]
-            for number, value in enumerate(values, 1):
-                counted = f"{self._partition}:{self._next_offset}:{len(values) - number}".encode()
-                records.append((None, value, [(COUNTED_HEADER, counted)]))
-
-    def _held(self, slot_ms: int, counted_ms: int, clocks: dict[int, Horizon]) -> tuple[int, Windows]:
-        """The windows that hold a slot which was counted then, and since when a clock says so; it is put into `clocks`.
-
-        What every window still holds now was held by all of them then, so that few clocks are needed.
-        """
-        now = self.horizon
-        since_ms = now.since_ms if slot_ms >= now.punctual_from_ms else counted_ms
-        clock = clocks.get(since_ms)
-        if clock is None:
-            clock = clocks[since_ms] = now if since_ms == now.since_ms else Horizon(since_ms)
-        return since_ms, clock.windows_of(slot_ms)
-
-    def _owner(self, scope: str) -> int:
-        owner = self._delta_partition.get(scope)
-        if owner is None:
-            if len(self._delta_partition) >= 100_000:
-                self._delta_partition.clear()
-            owner = self._delta_partition[scope] = partition_of(scope.encode(), self._delta_partitions)
-        return owner
+    def _spread_sums(self) -> None:
+        """Add up what was counted since the last time, by the budgets that were in force meanwhile."""
+        self._spread.add(self._tally.take_sums(), self._policy.budgets)
 
 
 def decoded(record: ConsumerRecord) -> EventRecord | Refusal:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from tollgate.schemas.vocabulary import CREDITS
+
 # Promised to senders; the JSON Schema in `schemas/generated` has them too.
 EVENT_BYTES_MAX: Final = 64 * 1024
 USAGE_KEYS_MAX: Final = 64
@@ -18,7 +20,7 @@ METADATA_DIGITS_MAX: Final = 4_000
 METADATA_INT_MAX: Final[int] = 10**METADATA_DIGITS_MAX - 1
 
 # A scope keeps these dimensions under their own names, so that nobody who invents others can push them out:
-# the contract's, and the parts of tokens that prices tell apart.
+# the contract's, the parts of tokens that prices tell apart, and product tokens.
 COMMON_DIMENSIONS: Final = frozenset(
     (
         "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
@@ -26,6 +28,7 @@ COMMON_DIMENSIONS: Final = frozenset(
         "storage_gb_months", "egress_gb", "compute_seconds", "requests", "total_tokens",
         "cache_write_5m_tokens", "cache_write_1h_tokens", "cache_audio_read_tokens", "input_image_tokens",
         "input_video_tokens", "output_image_tokens", "output_video_tokens", "output_citation_tokens", "web_searches",
+        CREDITS,
     )
 )  # fmt: skip
 

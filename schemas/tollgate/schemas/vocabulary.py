@@ -15,6 +15,10 @@ DAY_MS: Final = 24 * HOUR_MS
 
 GLOBAL_SCOPE: Final = "global"
 
+# The usage dimension of product tokens in a scope's sums. What a sender reports under this name in `usage` is their own
+# unit, and is not added to it.
+CREDITS: Final = "credits"
+
 
 class EntryType(StrEnum):
     """What stands in the ledger, by the `type` of its CloudEvent."""

@@ -1,9 +1,11 @@
 """What the compiled core counts by itself, and what it hands over."""
 
+import itertools
 import json
 from typing import Any
 
 import pytest
+from tests.support.metered import shape
 from tests.support.usage import TIME_MS, event, record
 
 from tollgate.domain.pricing import Pricer, load_price_book
@@ -18,6 +20,7 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS
 from tollgate.schemas.usage_codec import EventData, EventRecord, decode_usage_event
 from tollgate.schemas.usage_identity import fingerprint
+from tollgate.schemas.vocabulary import Dimension, Shape
 
 USER = next(user for user in (f"u{n}" for n in range(100)) if partition_of(user.encode(), 8) == 0)
 BOOK = load_price_book("default")
@@ -97,6 +100,9 @@ def test_what_providers_answer_never_reaches_python(convention: str) -> None:
         ({"data": {"usage": {"input_tokens": "4.50"}}}, "form"),
         ({"data": {"usage": {"input_tokens": 10**18}}}, "form"),
         ({"data": {"usage": {"Input": 1}}}, "form"),
+        ({"data": {"usage": {"input_tokens": 1, "credits": 1}}}, "form"),
+        ({"type": "tollgate.other.v1"}, "form"),
+        ({"data": {"reservation_id": "r1"}}, "reserved"),
         ({"data": {"more": 5}}, "form"),
         ({"data": {"metadata": {"x": 1.5}}}, "form"),
         ({"data": {"org": "a\nb"}}, "form"),
@@ -121,6 +127,46 @@ def test_what_is_not_ordinary_is_handed_over_and_nothing_is_counted(changes: dic
     assert made.count(made.batch([good, record(event("e1", USER, **changes), 1), good]), 0, _at_ten()) == (1, why)
     assert len(made) == 1
     assert len(made.identities) == 1
+
+
+@pytest.mark.parametrize("name", ["a/b+c", "+model/x", "a%2Bmodel/x", "/%"])
+def test_a_name_that_may_need_an_escape_is_handed_over_where_a_combination_has_it(name: str) -> None:
+    records = [record(event("e", USER, data={"org": name}))]
+    without, other, with_it = (taught(*KNOWN) for _ in range(3))
+    other.set_shapes([shape("user", "model")])
+    with_it.set_shapes([shape("user", "model"), shape("org", "feature")])
+    assert without.count(without.batch(records), 0, _at_ten()) == (1, None)
+    assert other.count(other.batch(records), 0, _at_ten()) == (1, None)
+    assert with_it.count(with_it.batch(records), 0, _at_ten()) == (0, "name")
+    assert len(with_it.identities) == 0
+
+
+def test_the_shapes_of_sums_are_not_changed_while_sums_wait() -> None:
+    made = taught(*KNOWN)
+    made.count(made.batch([record(event("e", USER))]), 0, _at_ten())
+    with pytest.raises(ValueError, match="sums by other shapes wait to be taken"):
+        made.set_shapes([shape("user", "model")])
+    assert len(list(made.take_sums())) == 4
+    made.set_shapes([shape("user", "model")])
+
+
+@pytest.mark.parametrize("shapes", [[["user", "latency_ms"]], [["team"]], [["user", "model"]] * 247])
+def test_shapes_that_the_core_does_not_know_or_too_many_are_refused(shapes: list[list[str]]) -> None:
+    with pytest.raises(ValueError, match="not the dimensions of a usage event, or too many shapes"):
+        tally()._core.set_shapes(shapes)
+
+
+def test_all_combinations_that_there_are_fit() -> None:
+    all_of_them = [Shape(names) for size in (2, 3) for names in itertools.combinations(Dimension, size)]
+    assert len(all_of_them) == 36 + 84
+    made = taught(*KNOWN)
+    made.set_shapes(all_of_them)
+    names = {name: name for name in ("org", "service", "agent", "campaign", "feature", "product")}
+    made.count(made.batch([record(event("e", USER, data=names))]), 0, _at_ten())
+    rows = list(made.take_sums())
+    assert [position for position, *_ in rows] == list(range(130))
+    assert rows[10][1] == f"user/{USER}+org/org"
+    assert rows[129][1] == "campaign/campaign+feature/feature+product/product"
 
 
 def test_a_record_with_headers_and_one_without_value_are_handed_over() -> None:

@@ -1,0 +1,107 @@
+"""Where the sums of a batch go: to the scopes of this partition, and as deltas to the partitions that own the others."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.windows import Horizon, Windows
+from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.scopes import Scopes
+from tollgate.ledger.shared_stage import Delta, delta_of, in_records
+from tollgate.ledger.sums import NamedSum
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.scopes import escaped
+from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import BASE_SHAPES
+
+# Header of each record of deltas: `partition:next usage offset:how many more such records this transaction has`. The
+# sums alone do not tell which events they contain; `tollgate verify` reads here up to which usage offset they count.
+COUNTED_HEADER: Final = "tollgate-counted-to"
+
+# `user/` + `u-42` is the scope `user/u-42`. For each shape, with whether its scopes are counted here.
+_BASE: Final = tuple((shape.prefix, shape.is_users) for shape in BASE_SHAPES)
+
+# Owners of scopes that are remembered, because finding one out costs a hash of the scope.
+_OWNERS_MAX: Final = 100_000
+
+
+class Spread:
+    """Adds sums to `scopes`, and keeps deltas until `write`."""
+
+    def __init__(self, partition: int, delta_partitions: int, horizon: Horizon, scopes: Scopes) -> None:
+        self._partition = partition
+        self._delta_partitions = delta_partitions
+        self._horizon = horizon
+        self._scopes = scopes
+        self._owners: dict[str, int] = {}
+        # By partition, and by since when a clock says in which windows they count; and such a clock.
+        self._deltas: dict[int, dict[int, list[Delta]]] = {}
+        self._clocks: dict[int, int] = {}
+
+    def add(self, sums: Iterable[NamedSum], budgets: BudgetBook) -> None:
+        """Add a batch. `budgets` are those by which it was counted: they say which combinations count, and where."""
+        clocks: dict[int, Horizon] = {}
+        held: dict[tuple[int, int], tuple[int, Horizon, Windows]] = {}
+        calendars_of = budgets.calendars if budgets.meters() else _no_calendars
+        shapes = (*_BASE, *(("", shape.is_users) for shape in budgets.shapes))
+        for position, name, slot_ms, counted_ms, spend in sums:
+            time = held.get((slot_ms, counted_ms))
+            if time is None:
+                time = held[slot_ms, counted_ms] = self._held(slot_ms, counted_ms, clocks)
+            since_ms, clock, windows = time
+            prefix, is_users = shapes[position]
+            is_base = position < len(_BASE)
+            scope = prefix + (escaped(name) if "/" in name else name) if is_base else name
+            calendars = calendars_of(scope)
+            if not is_base or calendars:
+                windows = _windows_of(clock, slot_ms, calendars, is_base=is_base)
+                if not windows:
+                    # A combination that no budget is on, or whose windows are all past.
+                    continue
+            if is_users:
+                self._scopes.add(scope, windows, spend)
+            else:
+                delta = delta_of(scope, slot_ms, len(windows), spend, calendars)
+                self._deltas.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
+        self._clocks.update((since_ms, clock.clock_ms) for since_ms, clock in clocks.items())
+
+    def write(self, outbox: Outbox, next_offset: int) -> None:
+        """Move the deltas into the outbox. They have counted all records before `next_offset` that were not before."""
+        clocks = self._clocks
+        for partition, by_clock in self._deltas.items():
+            records = outbox.to(Topic.DELTAS, partition)
+            values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms], ds)]
+            for number, value in enumerate(values, 1):
+                counted = f"{self._partition}:{next_offset}:{len(values) - number}".encode()
+                records.append((None, value, [(COUNTED_HEADER, counted)]))
+        self._deltas, self._clocks = {}, {}
+
+    def _held(self, slot_ms: int, counted_ms: int, clocks: dict[int, Horizon]) -> tuple[int, Horizon, Windows]:
+        """A clock that tells the windows that hold a slot which was counted then, since when it does, and the base ones.
+
+        What every window still holds now was held by all of them then, so that few clocks are needed.
+        """
+        now = self._horizon
+        since_ms = now.since_ms if slot_ms >= now.punctual_from_ms else counted_ms
+        clock = clocks.get(since_ms)
+        if clock is None:
+            clock = clocks[since_ms] = now if since_ms == now.since_ms else Horizon(since_ms)
+        return since_ms, clock, clock.windows_of(slot_ms)
+
+    def _owner(self, scope: str) -> int:
+        owner = self._owners.get(scope)
+        if owner is None:
+            if len(self._owners) >= _OWNERS_MAX:
+                self._owners.clear()
+            owner = self._owners[scope] = partition_of(scope.encode(), self._delta_partitions)
+        return owner
+
+
+def _no_calendars(_: str) -> tuple[str, ...]:
+    return ()
+
+
+def _windows_of(clock: Horizon, slot_ms: int, calendars: tuple[str, ...], *, is_base: bool) -> Windows:
+    """The held windows of a scope in the slot: of a base scope the base ones, of a combination those of its calendars."""
+    base = clock.windows_of(slot_ms)
+    return base if is_base else tuple(window for window in base if window[0] in calendars)

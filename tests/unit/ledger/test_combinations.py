@@ -1,0 +1,178 @@
+"""Sums by combination: which events count in them, from which event on, where they go, and under which name."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from tests.support.cores import CORES
+from tests.support.metered import Metered, shape
+from tests.support.usage import event
+from tests.unit.ledger.test_users import BOOK, USER, Bench
+
+from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.pricing import Pricer
+from tollgate.ledger import Policy
+from tollgate.ledger.outbox import Outbox
+from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
+
+USER_MODEL, ORG_MODEL = shape("user", "model"), shape("org", "model")
+MONTH = "month|2026-11-01T00:00:00Z"
+HOUR = "hour|2026-11-21T10:00:00Z"
+
+
+@pytest.fixture(autouse=True, params=CORES)
+def _core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test holds for either core."""
+    monkeypatch.setattr(Bench, "core", request.param)
+
+
+def bench_of(budgets: BudgetBook) -> Bench:
+    bench = Bench()
+    put(bench, budgets)
+    return bench
+
+
+def put(bench: Bench, budgets: BudgetBook) -> None:
+    bench.stage.set_policy(Policy(budgets, lambda: Pricer(BOOK)))
+
+
+def paid(event_id: str, usd: str, user: str = USER, **data: Any) -> dict[str, Any]:
+    return event(event_id, user, data={"cost_usd": usd, **data})
+
+
+def spend(outbox: Outbox) -> dict[str, tuple[str, int]]:
+    """By key of the spend record what was spent in how many events; windows without events are left out."""
+    said = {key: json.loads(value or b"") for key, value, _ in outbox.records.get((Topic.SPEND, 0), [])}
+    return {(key or b"").decode(): (s["spent_usd"], s["events"]) for key, s in said.items() if s["events"]}
+
+
+def deltas(outbox: Outbox) -> dict[str, list[tuple[int, int, list[str]]]]:
+    """By scope the cost, the events and the calendars of its deltas."""
+    found: dict[str, list[tuple[int, int, list[str]]]] = {}
+    for (topic, _), records in outbox.records.items():
+        for _, value, _ in records if topic is Topic.DELTAS else ():
+            for scope, _, _, cost, _, events, _, _, calendars in json.loads(value or b"")[1]:
+                found.setdefault(scope, []).append((cost, events, calendars))
+    return found
+
+
+def combined(keys: Iterable[str]) -> set[str]:
+    return {key for key in keys if "+" in key}
+
+
+def test_a_combination_with_a_user_counts_in_its_calendars_and_in_no_others() -> None:
+    bench = bench_of(Metered({USER_MODEL: ["month", "hour"]}))
+    bench.send(paid("e1", "1"), paid("e2", "2"), paid("e3", "4", model="gpt-4o-mini"))
+    written = spend(bench.write())
+    assert written[f"user/{USER}|{MONTH}"] == ("7", 3)
+    assert {key: written[key] for key in combined(written)} == {
+        f"user/{USER}+model/gpt-4o|{MONTH}": ("3", 2),
+        f"user/{USER}+model/gpt-4o|{HOUR}": ("3", 2),
+        f"user/{USER}+model/gpt-4o-mini|{MONTH}": ("4", 1),
+        f"user/{USER}+model/gpt-4o-mini|{HOUR}": ("4", 1),
+    }
+
+
+def test_a_combination_without_a_user_goes_to_its_owner_with_its_calendars() -> None:
+    bench = bench_of(Metered({ORG_MODEL: ["day", "month"]}))
+    bench.send(paid("e1", "1", org="acme"), paid("e2", "2", org="acme"), paid("e3", "4", org="bolt"))
+    outbox = bench.write()
+    assert combined(spend(outbox)) == set()
+    found = deltas(outbox)
+    assert {scope: found[scope] for scope in combined(found)} == {
+        "org/acme+model/gpt-4o": [(3 * 10**12, 2, ["day", "month"])],
+        "org/bolt+model/gpt-4o": [(4 * 10**12, 1, ["day", "month"])],
+    }
+    assert found["org/acme"] == [(3 * 10**12, 2, [])]
+    owner = partition_of(b"org/acme+model/gpt-4o", DELTA_PARTITIONS)
+    (record,) = outbox.records[Topic.DELTAS, owner]
+    assert b'"org/acme+model/gpt-4o"' in (record[1] or b"")
+
+
+def test_an_event_without_one_of_the_names_adds_nothing() -> None:
+    three = shape("user", "org", "feature")
+    bench = bench_of(Metered({three: ["month"], ORG_MODEL: ["month"]}))
+    bench.send(
+        paid("e1", "1"),
+        paid("e2", "2", org="acme"),
+        paid("e3", "4", feature="chat"),
+        paid("e4", "8", org="acme", feature="chat", model=None, agent="SEO"),
+    )
+    outbox = bench.write()
+    written, sent = spend(outbox), deltas(outbox)
+    assert combined(written) == {f"user/{USER}+org/acme+feature/chat|{MONTH}"}
+    assert written[f"user/{USER}+org/acme+feature/chat|{MONTH}"] == ("8", 1)
+    assert {scope: sent[scope] for scope in combined(sent)} == {"org/acme+model/gpt-4o": [(2 * 10**12, 1, ["month"])]}
+
+
+def test_a_combination_that_no_budget_is_on_is_not_kept() -> None:
+    bench = bench_of(Metered({USER_MODEL: []}))
+    bench.send(paid("e1", "1"))
+    outbox = bench.write()
+    assert combined(spend(outbox)) == set()
+    assert combined(deltas(outbox)) == set()
+    assert combined(bench.rows) == set()
+
+
+def test_a_combination_counts_from_the_first_event_after_its_budget_to_the_last_before_its_end() -> None:
+    bench = Bench()
+    bench.send(paid("e1", "1", org="acme"))
+    put(bench, Metered({USER_MODEL: ["month"], ORG_MODEL: ["month"]}))
+    bench.send(paid("e2", "2", org="acme"))
+    put(bench, BudgetBook())
+    bench.send(paid("e3", "4", org="acme"))
+    outbox = bench.write()
+    written, sent = spend(outbox), deltas(outbox)
+    assert written[f"user/{USER}|{MONTH}"] == ("7", 3)
+    assert written[f"user/{USER}+model/gpt-4o|{MONTH}"] == ("2", 1)
+    assert sent["org/acme+model/gpt-4o"] == [(2 * 10**12, 1, ["month"])]
+    assert sum(cost for cost, _, _ in sent["org/acme"]) == 7 * 10**12
+    assert sum(events for _, events, _ in sent["global"]) == 3
+
+
+def test_budgets_that_come_in_one_hour_do_not_move_events_to_the_windows_of_the_next() -> None:
+    """What was counted while the hour of 9:00 was held counts in it, though the batch ends when it is not."""
+    bench = Bench()
+    ten = 1_795_255_200_000
+    bench.send(event("e1", USER, time="2026-11-18T09:10:00Z"), timestamp=ten - 60_000)
+    put(bench, Metered({ORG_MODEL: ["month"]}))
+    bench.send(event("e2", USER), timestamp=ten)
+    outbox = bench.write()
+    clocks = [
+        (clock, [delta[5] for delta in sums if delta[0] == "global"])
+        for (topic, _), records in outbox.records.items()
+        if topic is Topic.DELTAS
+        for clock, sums, _ in (json.loads(value or b"") for _, value, _ in records)
+    ]
+    assert [(clock, events) for clock, events in clocks if events] == [(ten - 60_000, [1]), (ten, [1])]
+
+
+def test_a_name_that_looks_like_a_combination_is_written_otherwise() -> None:
+    user = next(u for u in (f"u{n}+model/gpt-4o" for n in range(100)) if partition_of(u.encode(), 8) == 0)
+    base = user.partition("+")[0]
+    bench = bench_of(Metered({USER_MODEL: ["month"]}))
+    bench.send(paid("e1", "1", user), paid("e2", "2", user, model="a%2Bfeature/b"))
+    written = spend(bench.write())
+    assert {key: value for key, value in written.items() if key.endswith(MONTH)} == {
+        f"user/{base}%2Bmodel/gpt-4o|{MONTH}": ("3", 2),
+        f"user/{base}%2Bmodel/gpt-4o+model/gpt-4o|{MONTH}": ("1", 1),
+        f"user/{base}%2Bmodel/gpt-4o+model/a%252Bfeature/b|{MONTH}": ("2", 1),
+    }
+
+
+def test_names_of_any_script_are_combined_as_they_are() -> None:
+    bench = bench_of(Metered({USER_MODEL: ["month"]}))
+    bench.send(paid("e1", "1", model="modèle/日本"), paid("e2", "2", model='a"b\\c'))
+    assert combined(spend(bench.write())) == {
+        f"user/{USER}+model/modèle/日本|{MONTH}",
+        f'user/{USER}+model/a"b\\c|{MONTH}',
+    }
+
+
+def test_sums_of_a_combination_are_exact_however_large() -> None:
+    bench = bench_of(Metered({USER_MODEL: ["month"]}))
+    large = "99999999999999.999999999999"
+    bench.send(paid("e1", large), paid("e2", large))
+    assert spend(bench.write())[f"user/{USER}+model/gpt-4o|{MONTH}"] == ("199999999999999.999999999998", 2)
