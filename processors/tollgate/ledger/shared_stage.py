@@ -107,9 +107,8 @@ def _parts(delta: Delta) -> Iterator[Delta]:
     most = (DELTAS_BYTES_MAX - 4096) // _USAGE_BYTES
     cost, retail, events = delta.cost_picousd, delta.retail_picousd, delta.events
     while part := dict(islice(usage, most)):
-        yield delta_of(
-            delta.scope, delta.slot_start_ms, delta.held_kinds, Spend(cost, retail, events, part), delta.calendars
-        )
+        amount = Spend(cost, retail, events, part)
+        yield delta_of(delta.scope, delta.slot_start_ms, delta.held_kinds, amount, delta.calendars)
         cost = retail = events = 0
 
 

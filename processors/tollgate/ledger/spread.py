@@ -1,4 +1,4 @@
-"""Where the sums of a batch go: to the scopes of this partition, and as deltas to the partitions that own the others."""
+"""Where the sums of a batch go: to this partition's scopes, and as deltas to the partitions that own the others."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -77,9 +77,10 @@ class Spread:
         self._deltas, self._clocks = {}, {}
 
     def _held(self, slot_ms: int, counted_ms: int, clocks: dict[int, Horizon]) -> tuple[int, Horizon, Windows]:
-        """A clock that tells the windows that hold a slot which was counted then, since when it does, and the base ones.
+        """A clock that tells which windows hold a slot that was counted then: since when, itself, and the base windows.
 
-        What every window still holds now was held by all of them then, so that few clocks are needed.
+        It is also put into `clocks`. What every window still holds now was held by all of them then, so that few clocks
+        are needed.
         """
         now = self._horizon
         since_ms = now.since_ms if slot_ms >= now.punctual_from_ms else counted_ms
@@ -102,6 +103,6 @@ def _no_calendars(_: str) -> tuple[str, ...]:
 
 
 def _windows_of(clock: Horizon, slot_ms: int, calendars: tuple[str, ...], *, is_base: bool) -> Windows:
-    """The held windows of a scope in the slot: of a base scope the base ones, of a combination those of its calendars."""
+    """The windows that hold the slot: of a base scope the base ones, of a combination those of its calendars."""
     base = clock.windows_of(slot_ms)
     return base if is_base else tuple(window for window in base if window[0] in calendars)

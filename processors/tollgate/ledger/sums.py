@@ -64,7 +64,7 @@ class Combinations:
         self._shapes = [[(_PLACES[d], f"{d.value}/") for d in shape.dimensions] for shape in shapes]
 
     def added(self, names: Names) -> Names:
-        """The base names, then for each shape the whole scope, `user/u-42+model/gpt-4o`; "" if a name of it is missing."""
+        """The base names, then a scope for each shape (`user/u-42+model/gpt-4o`), "" where one of its names is missing."""
         if not self._shapes:
             return names
         return (*names, *(_scope(names, shape) for shape in self._shapes))

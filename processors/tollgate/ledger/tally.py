@@ -20,7 +20,7 @@ class Tally(Protocol):
         """How many priced records wait to be taken."""
 
     def set_shapes(self, shapes: Sequence[Shape]) -> None:
-        """From now on sum by these combinations too, and by no others; see `take_sums`. No sums may wait to be taken."""
+        """From now on sum by these combinations too: see `take_sums`. No sums may wait to be taken."""
 
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
         """Add to the sums: the base names of an event, what it costs in picousd, and its usage in 10⁻⁹ units."""

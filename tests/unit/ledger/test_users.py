@@ -421,7 +421,7 @@ def test_options_that_change_no_price_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "credits"),
+    ("data", "burned"),
     [
         ({"retail_tokens": 5}, "5"),
         ({"retail_tokens": "0.5"}, "0.5"),
@@ -436,13 +436,13 @@ def test_options_that_change_no_price_are_counted() -> None:
     ],
 )
 def test_the_product_tokens_of_a_billed_call_are_the_usage_dimension_credits(
-    data: dict[str, Any], credits: str | None
+    data: dict[str, Any], burned: str | None
 ) -> None:
     bench = Bench()
     bench.send(event("e1", USER, data=data))
     outbox = bench.write()
     for value in spend(outbox).values():
-        assert value["usage"].get("credits") == credits
+        assert value["usage"].get("credits") == burned
     given = data.get("usage", {}).get("credits")
     assert values(outbox, Topic.PRICED)[0]["usage"].get("credits") == given
 
