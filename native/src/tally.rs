@@ -214,13 +214,14 @@ impl Tally {
         self.prices.forget();
     }
 
-    /// From now on sum by these combinations of dimensions too. ValueError for a dimension that is not known here, for too
-    /// many, and while sums by others wait to be taken.
-    fn set_shapes(&mut self, shapes: Vec<Vec<String>>) -> PyResult<()> {
+    /// From now on sum by these combinations too: the dimensions of each shape and where its scopes have stars, and the
+    /// scopes of all of them. ValueError for a dimension that is not known here, for too many shapes, and while sums by
+    /// others wait to be taken.
+    fn set_combinations(&mut self, shapes: Vec<(Vec<String>, Vec<u8>)>, scopes: Vec<String>) -> PyResult<()> {
         if !self.sums.is_empty() {
             return Err(PyValueError::new_err("sums by other shapes wait to be taken"));
         }
-        self.combinations = Combinations::of(&shapes, &self.dimensions)
+        self.combinations = Combinations::of(shapes, scopes, &self.dimensions)
             .ok_or_else(|| PyValueError::new_err("not the dimensions of a usage event, or too many shapes"))?;
         self.sums = Sums::new(self.dimensions.positions() + self.combinations.len());
         Ok(())

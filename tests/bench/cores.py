@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from aiokafka import ConsumerRecord
 from tests.bench.workload import Workload
+from tests.support.metered import Metered
 
 from tollgate.domain.budgets import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
@@ -26,6 +27,11 @@ from tollgate.schemas.partitions import partition_of
 # What a worker that works off a backlog gets of one partition at once.
 BATCH = 6_000
 CORES: tuple[Core, ...] = ("python", "compiled")
+# Half of them are of the user's partition.
+COMBINATIONS = [
+    "user/*+model/*", "org/*+model/*", "user/*+feature/*", "org/*+feature/*",
+    "user/*+provider/*+model/*", "model/*+agent/*", "user/*+service/*", "service/*+model/*",
+]  # fmt: skip
 
 
 def records_of(workload: Workload) -> list[ConsumerRecord]:
@@ -77,12 +83,16 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=400_000, help="of all 8 partitions; one of them is counted")
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--combinations", type=int, default=0, choices=range(len(COMBINATIONS) + 1), metavar="N")
+    parser.add_argument("--exact", action="store_true", help="budgets on names that no event has, in place of stars")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     given = parser.parse_args()
     if choose_core() != "compiled":
         sys.exit("there is no compiled core to measure: install with cargo")
     records = records_of(Workload(given.seed, given.events, users=given.users))
-    policy = Policy(BudgetBook(), lambda: Pricer(load_price_book("default")))
+    scopes = [scope.replace("*", "x") if given.exact else scope for scope in COMBINATIONS[: given.combinations]]
+    budgets = Metered({scope: ["month"] for scope in scopes}) if scopes else BudgetBook()
+    policy = Policy(budgets, lambda: Pricer(load_price_book("default")))
     took: dict[Core, list[tuple[float, float]]] = {core: [] for core in CORES}
     for _ in range(given.rounds):
         for core in CORES:

@@ -23,8 +23,9 @@ from tollgate.ledger import ANY_AGE_MS
 from tollgate.schemas.control import PriceRecord
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.partitions import partition_of
+from tollgate.schemas.scopes import escaped
 from tollgate.schemas.topics import DAY_MS, Topic
-from tollgate.schemas.vocabulary import Dimension, Shape
+from tollgate.schemas.vocabulary import Dimension
 
 SEED = int(os.environ.get("TOLLGATE_TEST_SEED", random.randrange(2**32)))
 EXAMPLES = int(os.environ.get("TOLLGATE_TEST_EXAMPLES", "40"))
@@ -51,6 +52,7 @@ MODELS = [
     ("google", "gemini-2.5-pro"), ("elevenlabs", "tts"), ("openai", "gpt-99"), ("nobody", 'mo"del'), ("", ""),
     ("xai", "grok-4.20"), ("openai", "gpt-realtime-mini"),
 ]  # fmt: skip
+LOOKALIKES = ["chat", "a+model/x", "a%2Bmodel/x", "a/b+c", "+user/", "a+b", "meta/llama", "%252Buser/z", "50%/+"]
 DIMENSIONS = [
     "input_tokens", "cached_input_tokens", "cache_write_tokens", "input_audio_tokens", "output_tokens",
     "reasoning_tokens", "cache_write_1h_tokens", "cache_audio_read_tokens", "prompt_tokens", "cached_tokens",
@@ -76,8 +78,7 @@ def events(draw: st.DrawFn) -> Json:
     made["time"] = draw(st.sampled_from(TIMES))
     if not draw(st.integers(0, 3)):
         # Names that look like combinations, or nearly.
-        data["org"] = draw(st.sampled_from(["a+model/x", "a%2Bmodel/x", "a/b+c", "+user/", "a+b", "meta/llama"]))
-        data["feature"] = draw(st.sampled_from(["chat", "x+feature/y", "%252Buser/z", "50%/+"]))
+        data |= {"org": draw(st.sampled_from(LOOKALIKES)), "feature": draw(st.sampled_from(LOOKALIKES))}
     plain = draw(st.booleans())
     if plain:
         # Without what only Python reads.
@@ -131,13 +132,20 @@ def test_both_cores_write_the_same_bytes_for_any_events(batches: list[list[Json]
 
 
 def budgets(rnd: random.Random) -> Metered:
-    """Budgets on none to eight combinations of two or three names, in some calendars."""
-    calendars: dict[Shape, list[str]] = {}
+    """Budgets on none to eight combinations of two or three names or stars, in some calendars."""
+    calendars: dict[str, list[str]] = {}
     for _ in range(rnd.choice([0, 1, 2, 4, 8])):
         chosen = rnd.sample(list(Dimension), rnd.choice([2, 3]))
-        made = Shape(tuple(dimension for dimension in Dimension if dimension in chosen))
-        calendars[made] = rnd.sample(["hour", "day", "month", "lifetime"], rnd.randint(0, 4))
+        names = [(d, rnd.choice(["*", "*", *NAMES.get(d, ["x"])])) for d in Dimension if d in chosen]
+        scope = "+".join(f"{dimension.value}/{escaped(name)}" for dimension, name in names)
+        calendars[scope] = rnd.sample(["hour", "day", "month", "lifetime"], rnd.randint(0, 4))
     return Metered(calendars)
+
+
+NAMES = {
+    Dimension.USER: HOME[:4], Dimension.ORG: LOOKALIKES, Dimension.FEATURE: LOOKALIKES,
+    Dimension.MODEL: [model for _, model in MODELS if model], Dimension.AGENT: ["SEO", "x"],
+}  # fmt: skip
 
 
 @seed(SEED)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tollgate.domain.budgets import BudgetBook
+from tollgate.ledger.sums import Combinations
 from tollgate.schemas.scopes import parse_names
 from tollgate.schemas.vocabulary import Dimension, Shape
 
@@ -12,20 +13,40 @@ def shape(*dimensions: str) -> Shape:
     return Shape(tuple(map(Dimension, dimensions)))
 
 
-class Metered(BudgetBook):
-    """Every scope of a shape counts in the shape's calendars."""
+def every(shape: Shape) -> str:
+    """The pattern of all scopes of a shape: `user/*+model/*`."""
+    return "+".join(f"{dimension.value}/*" for dimension in shape.dimensions)
 
-    def __init__(self, calendars: Mapping[Shape, Sequence[str]]) -> None:
+
+def all_of(*shapes: Shape) -> Combinations:
+    """All scopes of these shapes."""
+    return Combinations(shapes, map(every, shapes))
+
+
+class Metered(BudgetBook):
+    """Budgets on these scopes and patterns, `user/*+model/*`, in these calendars."""
+
+    def __init__(self, calendars: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
-        self.shapes = tuple(calendars)
-        self._calendars = {shape.dimensions: tuple(texts) for shape, texts in calendars.items()}
+        self._wanted = {parse_names(scope): tuple(texts) for scope, texts in calendars.items()}
+        self._meters = frozenset((scope, calendar) for scope, texts in calendars.items() for calendar in texts)
+        self.shapes = tuple(dict.fromkeys(Shape(tuple(d for d, _ in names)) for names in self._wanted))
+        self._known: dict[str, tuple[str, ...]] = {}
 
     def meters(self) -> frozenset[tuple[str, str]]:
-        return frozenset(
-            ("+".join(f"{dimension.value}/*" for dimension in dimensions), calendar)
-            for dimensions, calendars in self._calendars.items()
-            for calendar in calendars
-        )
+        return self._meters
 
     def calendars(self, scope: str) -> tuple[str, ...]:
-        return self._calendars.get(tuple(dimension for dimension, _ in parse_names(scope)), ())
+        known = self._known.get(scope)
+        if known is None:
+            names = parse_names(scope)
+            found = [texts for wanted, texts in self._wanted.items() if _fits(wanted, names)]
+            known = self._known[scope] = tuple(sorted({text for texts in found for text in texts}))
+        return known
+
+
+def _fits(wanted: tuple[tuple[Dimension, str], ...], names: tuple[tuple[Dimension, str], ...]) -> bool:
+    return len(wanted) == len(names) and all(
+        dimension is theirs and name in ("*", given)
+        for (dimension, name), (theirs, given) in zip(wanted, names, strict=True)
+    )

@@ -15,9 +15,9 @@ from tollgate.verification.calendar import instant, milliseconds, start_of, text
 from tollgate.verification.clickhouse import Place, Tables
 from tollgate.verification.log import Log
 from tollgate.verification.report import EventFault, FirstDifference
+from tollgate.verification.scopes import scopes_of
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.sums import USD_DECIMALS, plain, scaled
-from tollgate.verification.totals import scopes_of
 
 _EVENTS_SHOWN: Final = 5
 # A user's month is compared event by event up to this number of events.

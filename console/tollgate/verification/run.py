@@ -20,6 +20,7 @@ from tollgate.verification.prices import Prices
 from tollgate.verification.processes import Job, dealt, processes_for, shared_out
 from tollgate.verification.recount import origin_of
 from tollgate.verification.report import Check, Report
+from tollgate.verification.scopes import CREDITS, scope_of
 from tollgate.verification.several_users import of_several_users
 from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Progress, Snapshot, not_caught_up
@@ -178,7 +179,10 @@ class _Verification:
     def _spill_tables(self, tables: Tables) -> None:
         cut = self._snapshot.cut
         for user, month_ms, amount in tables.user_months(cut.begins, cut.usage):
-            add_row(self._rows, f"user/{user}", Row(Kind.USER_MONTH, 0, month_ms, user.encode(), encode_sum(amount)))
+            amount.usage_nano.pop(CREDITS, None)
+            scope = scope_of("user", user)
+            name = scope.removeprefix("user/").encode()
+            add_row(self._rows, scope, Row(Kind.USER_MONTH, 0, month_ms, name, encode_sum(amount)))
         for key, amount, place in tables.spend():
             scope = key.rsplit("|", 2)[0]
             add_row(self._rows, scope, Row(Kind.SPEND_TABLE, *place, key.encode(), encode_sum(amount)))

@@ -4,7 +4,6 @@ Each event is added under three keys: the user, and two halves of its other name
 so most of the work is done once per key and not once per event and scope.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.usage_codec import EventRecord
 from tollgate.verification.calendar import NESTED, instant, milliseconds, start_of, window_suffix
 from tollgate.verification.columns import Cell, Columns
+from tollgate.verification.scopes import CREDITS, DIMENSIONS, scope_of, scopes_of, usage_of
 from tollgate.verification.spill import Spill
 from tollgate.verification.sums import AMOUNT_DECIMALS, Sum, scaled
 
@@ -25,8 +25,6 @@ _EVENTS_MAX: Final = 50_000
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(tuple[str, int, int, bool, int, int, int, dict[str, int]]).decode
 
-_DIMENSIONS: Final = (("org", "service", "provider", "model"), ("agent", "campaign", "feature", "product"))
-
 # Which partitions of shared scopes count an event: all of them, but for the last events before the cut.
 Owners = frozenset[int]
 _UserKey = tuple[str, int, int, bool]
@@ -34,7 +32,10 @@ _UserKey = tuple[str, int, int, bool]
 
 @dataclass(slots=True)
 class Recounted:
-    """A bucket of scopes: the sum of every window by the key of its spend record, and of every user and month."""
+    """A bucket of scopes: the sum of every window by the key of its spend record, and of every user and month.
+
+    Users are named as in their scopes. The sums of their months have no product tokens.
+    """
 
     windows: dict[str, Sum] = field(default_factory=dict)
     user_months: dict[tuple[str, int], Sum] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Totals:
             ),
             cost,
             retail,
-            data.usage,
+            usage_of(data),
         )
         if len(self._events) >= _EVENTS_MAX:
             self._gather()
@@ -76,7 +77,7 @@ class Totals:
         self, event: EventRecord, hour_ms: int, held: int, cost: int, retail: int, by_user: bool, owners: Owners
     ) -> None:
         """The inverse of `add`: the event should not have been counted."""
-        usage = {d: -scaled(str(amount), AMOUNT_DECIMALS) for d, amount in event.data.usage.items()}
+        usage = {d: -scaled(str(amount), AMOUNT_DECIMALS) for d, amount in usage_of(event.data).items()}
         self.events -= 1
         self.cost_picousd -= cost
         _add(self._users, (event.subject, hour_ms, held, by_user), -cost, -retail, -1, usage)
@@ -101,7 +102,9 @@ class Totals:
             amount = Sum(cost, retail, events, usage)
             if scope.startswith("user/"):
                 month_ms = milliseconds(start_of("month", instant(hour_ms)))
-                found.user_months.setdefault((scope[5:], month_ms), Sum()).add(amount)
+                # Priced records do not tell the product tokens.
+                priced = Sum(cost, retail, events, {d: nano for d, nano in usage.items() if d != CREDITS})
+                found.user_months.setdefault((scope[5:], month_ms), Sum()).add(priced)
                 if not by_user:
                     continue
             for kind in NESTED[:held]:
@@ -118,9 +121,9 @@ class Totals:
         users, *halves = self._events.take()
         for key, cell in users.items():
             _add(self._users, key, *cell)
-        for dimensions, half in zip(_DIMENSIONS, halves, strict=True):
+        for dimensions, half in zip(DIMENSIONS, halves, strict=True):
             for (hour_ms, held, owners, *names), cell in half.items():
-                scopes = [f"{dimension}/{name}" for dimension, name in zip(dimensions, names, strict=True) if name]
+                scopes = [scope_of(dimension, name) for dimension, name in zip(dimensions, names, strict=True) if name]
                 if half is halves[0]:
                     scopes.append("global")
                 for scope in scopes:
@@ -143,7 +146,7 @@ class Totals:
 
     def _flush_users(self) -> None:
         for (user, hour_ms, held, by_user), cell in self._users.items():
-            self._write(f"user/{user}", hour_ms, held, by_user, cell)
+            self._write(scope_of("user", user), hour_ms, held, by_user, cell)
         self._users.clear()
 
     def _flush_scopes(self) -> None:
@@ -169,13 +172,3 @@ def _add(cells: dict[Any, Cell], key: Any, cost: int, retail: int, events: int, 
     sums = cell[3]
     for dimension, amount in usage.items():
         sums[dimension] = sums.get(dimension, 0) + amount
-
-
-def scopes_of(event: EventRecord) -> Iterator[str]:
-    """Every scope that the event is counted for."""
-    yield "global"
-    yield f"user/{event.subject}"
-    for dimension in (*_DIMENSIONS[0], *_DIMENSIONS[1]):
-        name = getattr(event.data, dimension)
-        if name:
-            yield f"{dimension}/{name}"

@@ -18,7 +18,7 @@ from tollgate.ledger.sums import BatchSums, Combinations, NamedSum, Names, Time
 from tollgate.ledger.tally import ROWS_PER_RECORD, named_sums
 from tollgate.schemas.conventions import INCLUSIVE
 from tollgate.schemas.usage_codec import EventData
-from tollgate.schemas.vocabulary import GLOBAL_SCOPE, SLOT_MS, Dimension, EntryType, Shape
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE, SLOT_MS, Dimension, EntryType
 
 # Above how many input tokens, denominator, and the terms: key, multiplier, side, bit, the bits it must not meet, origin
 # (see `domain.pricing.integer_price.Band`). What does not fit into 128 bits raises OverflowError.
@@ -83,10 +83,11 @@ class CompiledTally:
         """Have every price taught again."""
         self._core.forget_prices()
 
-    def set_shapes(self, shapes: Sequence[Shape]) -> None:
+    def set_combinations(self, combinations: Combinations) -> None:
         assert not len(self._large), "sums by other shapes wait to be taken"
-        self._core.set_shapes([[dimension.value for dimension in shape.dimensions] for shape in shapes])
-        self._combinations = Combinations(shapes)
+        shapes = [[dimension.value for dimension in shape.dimensions] for shape in combinations.shapes]
+        self._core.set_combinations(list(zip(shapes, combinations.stars, strict=True)), list(combinations.scopes))
+        self._combinations = combinations
 
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
         names = self._combinations.added(names)

@@ -6,6 +6,7 @@ whose sum might not fit is summed as Python integers instead, which is exact too
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from tollgate.domain.spend import Spend
 from tollgate.schemas.amounts import NANO, parse_amount
-from tollgate.schemas.scopes import escaped
+from tollgate.schemas.scopes import escaped, parse_names
 from tollgate.schemas.usage_codec import EventData, EventRecord
 from tollgate.schemas.vocabulary import CREDITS, GLOBAL_SCOPE, Dimension, Shape
 
@@ -55,25 +56,50 @@ def _nano(given: int | str) -> int:
 
 
 class Combinations:
-    """The scopes of these shapes that an event adds to besides its base ones: see `set_shapes` of `Tally`."""
+    """The combinations that are summed besides the base names: those that budgets are on, and no others.
 
-    __slots__ = ("_shapes",)
+    `shapes` are theirs, in the order of the positions of their sums. `scopes` are exact (`user/u1+model/x`) or have
+    stars (`user/*+feature/video`). `stars` tells for each shape where its scopes have them: bit i is for name i.
+    """
 
-    def __init__(self, shapes: Iterable[Shape] = ()) -> None:
+    __slots__ = ("_parts", "scopes", "shapes", "stars")
+
+    def __init__(self, shapes: Iterable[Shape] = (), scopes: Iterable[str] = ()) -> None:
+        self.shapes = tuple(shapes)
+        self.scopes = frozenset(scopes)
         # Of each shape the places of its names in those of an event, each with what stands before it in the scope.
-        self._shapes = [[(_PLACES[d], f"{d.value}/") for d in shape.dimensions] for shape in shapes]
+        self._parts = [[(_PLACES[d], f"{d.value}/") for d in shape.dimensions] for shape in self.shapes]
+        stars: dict[tuple[Dimension, ...], set[int]] = {shape.dimensions: set() for shape in self.shapes}
+        for names in map(parse_names, self.scopes):
+            dimensions = tuple(dimension for dimension, _ in names)
+            if dimensions in stars:
+                stars[dimensions].add(sum(1 << place for place, (_, name) in enumerate(names) if name == "*"))
+        self.stars = [sorted(stars[shape.dimensions], reverse=True) for shape in self.shapes]
 
     def added(self, names: Names) -> Names:
-        """The base names, then a scope for each shape (`user/u-42+model/gpt-4o`), "" where one of its names is missing."""
-        if not self._shapes:
+        """The base names, then the scope of each shape; "" where the event lacks a name or no budget is on it."""
+        if not self.shapes:
             return names
-        return (*names, *(_scope(names, shape) for shape in self._shapes))
+        return (*names, *(self._scope(names, *shape) for shape in zip(self._parts, self.stars, strict=True)))
 
-
-def _scope(names: Names, shape: list[tuple[int, str]]) -> str:
-    if not all(names[place] for place, _ in shape):
+    def _scope(self, names: Names, parts: list[tuple[int, str]], stars: list[int]) -> str:
+        given = [(prefix, escaped(names[place])) for place, prefix in parts]
+        if not all(name for _, name in given):
+            return ""
+        for starred in stars:
+            texts = [prefix + ("*" if starred >> place & 1 else name) for place, (prefix, name) in enumerate(given)]
+            if "+".join(texts) in self.scopes:
+                return "+".join([prefix + name for prefix, name in given])
         return ""
-    return "+".join([prefix + escaped(names[place]) for place, prefix in shape])
+
+
+NO_COMBINATIONS: Final = Combinations()
+
+
+@lru_cache(maxsize=4)
+def combinations_of(shapes: tuple[Shape, ...], meters: frozenset[tuple[str, str]]) -> Combinations:
+    """Those of a budget book, made once for all partitions: there may be a hundred thousand budgets."""
+    return Combinations(shapes, {scope for scope, _ in meters})
 
 
 class BatchSums:

@@ -7,7 +7,6 @@ from tollgate.domain.spend import Spend
 from tollgate.ledger.identities import IdentityIndex, Seen, pack
 from tollgate.ledger.outbox import NO_HEADERS, OutRecord
 from tollgate.ledger.sums import BatchSums, Combinations, NamedSum, Names, Time
-from tollgate.schemas.vocabulary import Shape
 
 # Identities in one record: 280 kB, far below what a record may have.
 ROWS_PER_RECORD = 10_000
@@ -19,7 +18,7 @@ class Tally(Protocol):
     def __len__(self) -> int:
         """How many priced records wait to be taken."""
 
-    def set_shapes(self, shapes: Sequence[Shape]) -> None:
+    def set_combinations(self, combinations: Combinations) -> None:
         """From now on sum by these combinations too: see `take_sums`. No sums may wait to be taken."""
 
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
@@ -38,8 +37,8 @@ class Tally(Protocol):
         """The new identities as rows of the identities topic, packed into records."""
 
     def take_sums(self) -> Iterator[NamedSum]:
-        """As `BatchSums.by_name`. A sum of combination number i has the position after those of `BASE_SHAPES` and i
-        more, and its whole scope as its name.
+        """As `BatchSums.by_name`. The positions of combinations follow those of `BASE_SHAPES`, in the order of their
+        shapes; the name of such a sum is its whole scope.
         """
 
 
@@ -56,9 +55,9 @@ class PythonTally:
     def __len__(self) -> int:
         return len(self._priced)
 
-    def set_shapes(self, shapes: Sequence[Shape]) -> None:
+    def set_combinations(self, combinations: Combinations) -> None:
         assert not len(self._sums), "sums by other shapes wait to be taken"
-        self._combinations = Combinations(shapes)
+        self._combinations = combinations
 
     def add(self, names: Names, time: Time, cost: int, retail: int, usage: list[tuple[str, int]]) -> None:
         self._sums.add(self._combinations.added(names), time, cost, retail, usage)

@@ -21,7 +21,7 @@ from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.spread import Spread
-from tollgate.ledger.sums import names_of, usage_of
+from tollgate.ledger.sums import NO_COMBINATIONS, combinations_of, names_of, usage_of
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.schemas.amounts import format_usd
@@ -81,6 +81,7 @@ class UserStage:
         self._clock = ClockWatch(partition, self.state)
         self._identities: IdentityMemory
         self._tally: Tally
+        self._combinations = NO_COMBINATIONS
         self._compiled: CompiledTally | None = None
         if (core or choose_core()) == "compiled":
             self._tally = self._compiled = _compiled(partition, partitions)
@@ -88,7 +89,7 @@ class UserStage:
         else:
             self._identities = IdentityIndex()
             self._tally = PythonTally(self._identities)
-        self._tally.set_shapes(policy.budgets.shapes)
+        self._set_combinations(policy)
         self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes)
         self._routed: set[str] = set()
         self._next_offset = 0
@@ -115,8 +116,7 @@ class UserStage:
         if policy.budgets is not before.budgets:
             # A combination or a calendar counts from the first event after the policy on, and not from the batch's.
             self._spread_sums()
-            if policy.budgets.shapes != before.budgets.shapes:
-                self._tally.set_shapes(policy.budgets.shapes)
+            self._set_combinations(policy)
             self.scopes.set_budgets(policy.budgets)
         self._policy = policy
         if policy.new_pricer is not before.new_pricer:
@@ -124,6 +124,12 @@ class UserStage:
             self._unpriced.is_stale = True
             if self._compiled is not None:
                 self._compiled.forget_prices()
+
+    def _set_combinations(self, policy: Policy) -> None:
+        combinations = combinations_of(policy.budgets.shapes, policy.budgets.meters())
+        if combinations is not self._combinations:
+            self._combinations = combinations
+            self._tally.set_combinations(combinations)
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)

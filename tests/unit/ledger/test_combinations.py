@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.cores import CORES
-from tests.support.metered import Metered, shape
+from tests.support.metered import Metered
 from tests.support.usage import event
 from tests.unit.ledger.test_users import BOOK, USER, Bench
 
@@ -17,7 +17,7 @@ from tollgate.ledger.outbox import Outbox
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
 
-USER_MODEL, ORG_MODEL = shape("user", "model"), shape("org", "model")
+USER_MODEL, ORG_MODEL = "user/*+model/*", "org/*+model/*"
 MONTH = "month|2026-11-01T00:00:00Z"
 HOUR = "hour|2026-11-21T10:00:00Z"
 
@@ -92,8 +92,7 @@ def test_a_combination_without_a_user_goes_to_its_owner_with_its_calendars() -> 
 
 
 def test_an_event_without_one_of_the_names_adds_nothing() -> None:
-    three = shape("user", "org", "feature")
-    bench = bench_of(Metered({three: ["month"], ORG_MODEL: ["month"]}))
+    bench = bench_of(Metered({"user/*+org/*+feature/*": ["month"], ORG_MODEL: ["month"]}))
     bench.send(
         paid("e1", "1"),
         paid("e2", "2", org="acme"),
@@ -105,6 +104,26 @@ def test_an_event_without_one_of_the_names_adds_nothing() -> None:
     assert combined(written) == {f"user/{USER}+org/acme+feature/chat|{MONTH}"}
     assert written[f"user/{USER}+org/acme+feature/chat|{MONTH}"] == ("8", 1)
     assert {scope: sent[scope] for scope in combined(sent)} == {"org/acme+model/gpt-4o": [(2 * 10**12, 1, ["month"])]}
+
+
+@pytest.mark.parametrize(
+    ("scope", "features"),
+    [
+        (f"user/{USER}+feature/video", {"video"}),
+        ("user/*+feature/video", {"video"}),
+        (f"user/{USER}+feature/*", {"video", "chat"}),
+        ("user/*+feature/*", {"video", "chat"}),
+        ("user/somebody+feature/*", set()),
+        ("user/*+feature/image", set()),
+    ],
+)
+def test_only_combinations_that_a_budget_is_on_are_summed(scope: str, features: set[str]) -> None:
+    bench = bench_of(Metered({scope: ["month"]}))
+    bench.send(paid("e1", "1", feature="video"), paid("e2", "2", feature="chat"))
+    rows = list(bench.stage._tally.take_sums())
+    assert {name for position, name, *_ in rows if position >= 10} == {f"user/{USER}+feature/{f}" for f in features}
+    bench.send(paid("e3", "1", feature="video"), paid("e4", "2", feature="chat"))
+    assert combined(spend(bench.write())) == {f"user/{USER}+feature/{feature}|{MONTH}" for feature in features}
 
 
 def test_a_combination_that_no_budget_is_on_is_not_kept() -> None:

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.metered import shape
+from tests.support.metered import all_of, shape
 from tests.support.usage import TIME_MS, event, record
 
 from tollgate.domain.pricing import Pricer, load_price_book
@@ -133,8 +133,8 @@ def test_what_is_not_ordinary_is_handed_over_and_nothing_is_counted(changes: dic
 def test_a_name_that_may_need_an_escape_is_handed_over_where_a_combination_has_it(name: str) -> None:
     records = [record(event("e", USER, data={"org": name}))]
     without, other, with_it = (taught(*KNOWN) for _ in range(3))
-    other.set_shapes([shape("user", "model")])
-    with_it.set_shapes([shape("user", "model"), shape("org", "feature")])
+    other.set_combinations(all_of(shape("user", "model")))
+    with_it.set_combinations(all_of(shape("user", "model"), shape("org", "feature")))
     assert without.count(without.batch(records), 0, _at_ten()) == (1, None)
     assert other.count(other.batch(records), 0, _at_ten()) == (1, None)
     assert with_it.count(with_it.batch(records), 0, _at_ten()) == (0, "name")
@@ -145,22 +145,22 @@ def test_the_shapes_of_sums_are_not_changed_while_sums_wait() -> None:
     made = taught(*KNOWN)
     made.count(made.batch([record(event("e", USER))]), 0, _at_ten())
     with pytest.raises(ValueError, match="sums by other shapes wait to be taken"):
-        made.set_shapes([shape("user", "model")])
+        made.set_combinations(all_of(shape("user", "model")))
     assert len(list(made.take_sums())) == 4
-    made.set_shapes([shape("user", "model")])
+    made.set_combinations(all_of(shape("user", "model")))
 
 
 @pytest.mark.parametrize("shapes", [[["user", "latency_ms"]], [["team"]], [["user", "model"]] * 247])
 def test_shapes_that_the_core_does_not_know_or_too_many_are_refused(shapes: list[list[str]]) -> None:
     with pytest.raises(ValueError, match="not the dimensions of a usage event, or too many shapes"):
-        tally()._core.set_shapes(shapes)
+        tally()._core.set_combinations([(dimensions, [0]) for dimensions in shapes], [])
 
 
 def test_all_combinations_that_there_are_fit() -> None:
     all_of_them = [Shape(names) for size in (2, 3) for names in itertools.combinations(Dimension, size)]
     assert len(all_of_them) == 36 + 84
     made = taught(*KNOWN)
-    made.set_shapes(all_of_them)
+    made.set_combinations(all_of(*all_of_them))
     names = {name: name for name in ("org", "service", "agent", "campaign", "feature", "product")}
     made.count(made.batch([record(event("e", USER, data=names))]), 0, _at_ten())
     rows = list(made.take_sums())

@@ -54,6 +54,28 @@ def test_an_event_adds_to_each_of_its_scopes_and_windows(tmp_path: Path) -> None
     assert (made.events, made.cost_picousd) == (2, 2_000_000_000_001)
 
 
+def test_product_tokens_of_billed_calls_are_credits_and_a_sender_s_own_are_not(tmp_path: Path) -> None:
+    made = totals(tmp_path)
+    given = {"usage": {"images": 1, "credits": 9}, "retail_tokens": 5}
+    for number, data in enumerate((given, given | {"status": "error"}, given | {"retail_tokens": None})):
+        made.add(decoded(event_id=f"e{number}", data=data), TIME_MS, 4, 1, 0, True, ALL)
+    made.take_back(decoded(event_id="e2", data=given | {"retail_tokens": None}), TIME_MS, 4, 1, 0, True, ALL)
+    found = summed(made)
+    for scope in ("user/u1", "model/gpt-4o", "global"):
+        assert found.windows[f"{scope}|{LIFETIME}"].usage_nano == {"images": 2 * 10**9, "credits": 5 * 10**9}
+    assert found.user_months["u1", 1_793_491_200_000].usage_nano == {"images": 2 * 10**9}
+
+
+def test_a_name_that_looks_like_a_combination_has_the_scope_that_the_worker_gives_it(tmp_path: Path) -> None:
+    made = totals(tmp_path)
+    made.add(decoded(user="u1+model/x", data={"org": "a%2Bmodel/x"}), TIME_MS, 4, 1, 0, True, ALL)
+    found = summed(made)
+    assert {key.partition("|")[0] for key in found.windows} == {
+        "global", "user/u1%2Bmodel/x", "org/a%252Bmodel/x", "provider/openai", "model/gpt-4o",
+    }  # fmt: skip
+    assert set(found.user_months) == {("u1%2Bmodel/x", 1_793_491_200_000)}
+
+
 def test_the_last_events_before_the_cut_count_only_where_the_cut_has_them(tmp_path: Path) -> None:
     made = totals(tmp_path)
     made.add(decoded(), TIME_MS, 4, 5, 0, False, frozenset())
