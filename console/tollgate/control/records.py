@@ -6,19 +6,27 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from tollgate.schemas.control import (
+    ASSIGNMENT_KEY_PREFIX,
     BUDGET_KEY_PREFIX,
+    DEFAULT_ASSIGNMENT_KEY,
+    PLAN_KEY_PREFIX,
     PRICE_KEY_PREFIX,
     SETTING_KEY_PREFIX,
+    AssignmentRecord,
     BudgetRecord,
     ControlRecord,
+    PlanRecord,
     PriceRecord,
     SettingRecord,
 )
+from tollgate.schemas.scopes import Dimension, parse_scope
 from tollgate.schemas.tokens import TOKEN_KEY_PREFIX, TokenRecord
 
 # Every kind of record that people change. Another release's kinds are neither held nor changed.
 KINDS: Final[Mapping[str, type[ControlRecord]]] = {
     BUDGET_KEY_PREFIX: BudgetRecord,
+    PLAN_KEY_PREFIX: PlanRecord,
+    ASSIGNMENT_KEY_PREFIX: AssignmentRecord,
     PRICE_KEY_PREFIX: PriceRecord,
     SETTING_KEY_PREFIX: SettingRecord,
     TOKEN_KEY_PREFIX: TokenRecord,
@@ -70,6 +78,12 @@ class RequestRecord(BaseModel):
         return Changed(self.key, self.before, self.after, self.version, self.audit_id, replayed=True)
 
 
+def kind_of(key: str) -> str:
+    """The part of the key that names its kind, with the slash: `budget/`."""
+    kind, slash, _ = key.partition("/")
+    return kind + slash
+
+
 def model_of(key: str) -> type[ControlRecord] | None:
     """The model of the key's kind; None for a kind that nobody changes."""
     kind, slash, name = key.partition("/")
@@ -97,8 +111,15 @@ def validated(key: str, value: dict[str, Any] | None) -> ControlRecord | None:
         raise ValueError(f"{key[:64]!r} is no key of a record that can be changed")
     if value is None:
         return None
+    name = key.removeprefix(kind_of(key))
+    if model is PlanRecord and not value.get("id"):
+        value = value | {"id": name}
     record = model.model_validate(value)
+    if isinstance(record, AssignmentRecord) and key != DEFAULT_ASSIGNMENT_KEY:
+        dimension_and_user = parse_scope(name)
+        if dimension_and_user is None or dimension_and_user[0] is not Dimension.USER:
+            raise ValueError(f"a plan is assigned to a user or to default, and not to {name[:64]!r}")
     identity = record.name if isinstance(record, SettingRecord) else getattr(record, "id", None)
-    if identity is not None and key.partition("/")[2] != identity:
+    if identity is not None and name != identity:
         raise ValueError(f"the id {identity[:64]!r} is not that of the key {key[:64]!r}")
     return record

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tollgate.schemas.audit import AuditRecord
-    from tollgate.schemas.control import BudgetRecord, PriceRecord, RateRecord, ThresholdRecord, ThresholdsRecord
+    from tollgate.schemas.control import (
+        AssignmentRecord,
+        BudgetRecord,
+        PlanLimitRecord,
+        PlanRecord,
+        PriceRecord,
+        RateRecord,
+        ThresholdRecord,
+        ThresholdsRecord,
+    )
     from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
     from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
     from tollgate.schemas.partitions import partition_of
     from tollgate.schemas.refusals import Refusal, RefusalReason
-    from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
+    from tollgate.schemas.scopes import Dimension, parse_names, parse_scope, scope_of
     from tollgate.schemas.tokens import TokenRecord
     from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_name
     from tollgate.schemas.usage_codec import EventData, EventRecord, decode_usage_event
@@ -22,12 +31,21 @@ if TYPE_CHECKING:
 
 _NAMES_BY_MODULE = {
     "audit": ("AuditRecord",),
-    "control": ("BudgetRecord", "PriceRecord", "RateRecord", "ThresholdRecord", "ThresholdsRecord"),
+    "control": (
+        "AssignmentRecord",
+        "BudgetRecord",
+        "PlanLimitRecord",
+        "PlanRecord",
+        "PriceRecord",
+        "RateRecord",
+        "ThresholdRecord",
+        "ThresholdsRecord",
+    ),
     "outputs": ("Alert", "DeadLetterHeaders", "Flag", "PricedEvent", "SpendRecord"),
     "outputs_codec": ("PricedRecord", "encode_priced"),
     "partitions": ("partition_of",),
     "refusals": ("Refusal", "RefusalReason"),
-    "scopes": ("Dimension", "parse_scope", "scope_of"),
+    "scopes": ("Dimension", "parse_names", "parse_scope", "scope_of"),
     "tokens": ("TokenRecord",),
     "topics": ("TOPIC_SPECS", "Topic", "TopicSpec", "topic_name"),
     "usage_codec": ("EventData", "EventRecord", "decode_usage_event"),
@@ -39,6 +57,7 @@ _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for nam
 __all__ = [
     "TOPIC_SPECS",
     "Alert",
+    "AssignmentRecord",
     "AuditRecord",
     "BudgetRecord",
     "DeadLetterHeaders",
@@ -46,6 +65,8 @@ __all__ = [
     "EventData",
     "EventRecord",
     "Flag",
+    "PlanLimitRecord",
+    "PlanRecord",
     "PriceRecord",
     "PricedEvent",
     "PricedRecord",
@@ -64,6 +85,7 @@ __all__ = [
     "encode_priced",
     "fingerprint",
     "identity_digest",
+    "parse_names",
     "parse_scope",
     "partition_of",
     "scope_of",

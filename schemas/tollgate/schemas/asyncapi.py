@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tollgate.schemas.audit import AuditRecord
-from tollgate.schemas.control import BudgetRecord, PriceRecord, SettingRecord
+from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord, PriceRecord, SettingRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.tokens import TokenRecord
 from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_name
@@ -105,11 +105,18 @@ _CHANNELS: Final = (
     _Channel(
         Topic.CONTROL,
         "receive",
-        "Budgets, prices, settings and tokens, set at run time. A record without a value removes. Change them through "
-        "the command line or the REST API, which keep the versions and the audit; read with "
+        "Budgets, plans, prices, settings and tokens, set at run time. A record without a value removes. Change them "
+        "through the command line or the REST API, which keep the versions and the audit; read with "
         "isolation.level=read_committed.",
         (
             _Message("budget", "budget/<id>", "A limit on a scope's spend in a window.", BudgetRecord),
+            _Message("plan", "plan/<id>", "Limits and free credits that users are subscribed to.", PlanRecord),
+            _Message(
+                "assignment",
+                "assignment/user/<id> or assignment/default",
+                "The plan of a user, or of everybody without one of their own.",
+                AssignmentRecord,
+            ),
             _Message("price", "price/<id>", "What a model or an agent costs in an interval.", PriceRecord),
             _Message("setting", "setting/<name>", "A setting of the whole installation.", SettingRecord),
             _Message("token", "token/<id>", "Who may use the console, and until when.", TokenRecord),

@@ -1,35 +1,85 @@
-"""Records of the control topic: budgets, prices and settings that people set at run time.
+"""Records of the control topic: budgets, plans, prices and settings that people set at run time.
 
-Keys are `budget/<id>`, `price/<id>` and `setting/<name>`; a record without a value removes. These records are validated
-where they are made (`tollgate.control`) and again where they are read.
+Keys are `budget/<id>`, `plan/<id>`, `assignment/…`, `price/<id>` and `setting/<name>`; a record without a value
+removes. These records are validated where they are made (`tollgate.control`) and again where they are read.
 """
 
 import json
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Annotated, Final, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
+
+from tollgate.schemas.amounts import parse_amount
+from tollgate.schemas.budgets import (
+    BUDGET_KEY_PREFIX,
+    BudgetRecord,
+    Fail,
+    ThresholdRecord,
+    ThresholdsRecord,
+    default_budget_id,
+    default_thresholds,
 )
-
-from tollgate.schemas.amounts import format_amount, format_usd, parse_amount, parse_usd
+from tollgate.schemas.control_values import (
+    FIRST_VERSION,
+    ID_CHARS_MAX,
+    REASON_CHARS_MAX,
+    VERSION_MAX,
+    AmountText,
+    ControlRecord,
+    ControlValue,
+    InstantText,
+    Name,
+    OptionalId,
+    UsdText,
+    describe_faults,
+)
 from tollgate.schemas.event_time import parse_event_time
-from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Action
-from tollgate.schemas.scopes import Dimension, parse_scope
-from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY, USAGE_KEY_PATTERN
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.plans import (
+    ASSIGNMENT_KEY_PREFIX,
+    DEFAULT_ASSIGNMENT_KEY,
+    PLAN_KEY_PREFIX,
+    AssignmentRecord,
+    PlanLimitRecord,
+    PlanRecord,
+)
+from tollgate.schemas.text_rules import NAME_CHARS_MAX, USAGE_KEY
 
-BUDGET_KEY_PREFIX: Final = "budget/"
+__all__ = [
+    "ASSIGNMENT_KEY_PREFIX",
+    "BUDGET_KEY_PREFIX",
+    "DEFAULT_ASSIGNMENT_KEY",
+    "FIRST_VERSION",
+    "ID_CHARS_MAX",
+    "LAST_VERIFY_SETTING",
+    "PLAN_KEY_PREFIX",
+    "PRICE_KEY_PREFIX",
+    "REASON_CHARS_MAX",
+    "SETTING_KEY_PREFIX",
+    "STOP_SETTING",
+    "VERSION_MAX",
+    "AssignmentRecord",
+    "BudgetRecord",
+    "ControlRecord",
+    "Fail",
+    "InstantText",
+    "Name",
+    "PlanLimitRecord",
+    "PlanRecord",
+    "PriceRecord",
+    "RateRecord",
+    "SettingRecord",
+    "StopValue",
+    "ThresholdRecord",
+    "ThresholdsRecord",
+    "VerifyCheck",
+    "VerifyValue",
+    "default_budget_id",
+    "default_thresholds",
+    "describe_faults",
+    "price_id",
+]
+
 PRICE_KEY_PREFIX: Final = "price/"
 SETTING_KEY_PREFIX: Final = "setting/"
 
@@ -39,187 +89,8 @@ STOP_SETTING: Final = "stop"
 # The setting under which `tollgate verify --record` keeps what it found.
 LAST_VERIFY_SETTING: Final = "last-verify"
 
-# The first version of a record, and that of a record of a release that had no versions.
-FIRST_VERSION: Final = 1
-# The largest whole number that every JSON reader keeps exact.
-VERSION_MAX: Final = 2**53 - 1
-REASON_CHARS_MAX: Final = 1024
 
-# Budget ids contain a scope, a window and a unit, so they may be longer than a name.
-ID_CHARS_MAX: Final = 600
-
-_PERCENT_MAX: Final = 10_000
-_CUTS_OF_OTHER_ZONES: Final = "only UTC is supported yet; windows follow the calendar in UTC"
-_DIMENSIONS: Final = frozenset(dimension.value for dimension in Dimension)
-_WINDOWS: Final = tuple(kind.value for kind in WindowKind)
-
-
-def _plain(text: str) -> str:
-    if CONTROL_CHARACTER.search(text):
-        raise ValueError("must not contain control characters")
-    return text
-
-
-def _canonical_usd(text: str) -> str:
-    return format_usd(parse_usd(text))
-
-
-def _canonical_amount(text: str) -> str:
-    return format_amount(parse_amount(text))
-
-
-def _canonical_instant(text: str) -> str:
-    return format_instant(parse_event_time(text))
-
-
-Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX), AfterValidator(_plain)]
-# Empty: it follows from the record.
-OptionalId = Annotated[str, Field(max_length=ID_CHARS_MAX), AfterValidator(_plain)]
-Name = Annotated[str, Field(max_length=NAME_CHARS_MAX), AfterValidator(_plain)]
-UsdText = Annotated[str, AfterValidator(_canonical_usd), Field(description="US dollars ≥ 0, a decimal string")]
-AmountText = Annotated[str, AfterValidator(_canonical_amount), Field(description="an amount ≥ 0, a decimal string")]
-InstantText = Annotated[str, AfterValidator(_canonical_instant), Field(description="RFC 3339 with offset, kept in UTC")]
-
-
-class _Value(BaseModel):
-    """A control record or a part of one: fields of later releases are ignored, a value is frozen."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
-
-
-class ControlRecord(_Value):
-    """What all control records share: who changed them last, why, and how often they were changed.
-
-    `tollgate.control` sets these fields at every change. Records of releases that had none read as version 1.
-    """
-
-    actor: Name = ""
-    """Who made the change, for example `cli:alice`; empty when not known."""
-    reason: Annotated[str, Field(max_length=REASON_CHARS_MAX), AfterValidator(_plain)] = ""
-    """Why, in the actor's words; empty when not given."""
-    version: int = Field(FIRST_VERSION, strict=True, ge=FIRST_VERSION, le=VERSION_MAX)
-    """Rises by 1 with every change of the key."""
-    updated_at: InstantText | None = None
-    """When the change was made; null when not known."""
-
-
-class ThresholdRecord(_Value):
-    """A level of a budget: reached when spend is at least `percent` of the limit."""
-
-    percent: AmountText
-    """Percent of the limit, above 0 and at most 10000, as a decimal string: `"80"`."""
-    action: Action
-
-    @field_validator("percent")
-    @classmethod
-    def _in_range(cls, percent: str) -> str:
-        if not 0 < parse_amount(percent) <= parse_amount(str(_PERCENT_MAX)):
-            raise ValueError(f"must be above 0 and at most {_PERCENT_MAX}")
-        return percent
-
-
-class ThresholdsRecord(_Value):
-    """The levels of a budget. Each may be absent; those given must not fall from warning to emergency."""
-
-    warning: ThresholdRecord | None = None
-    critical: ThresholdRecord | None = None
-    emergency: ThresholdRecord | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        given = [(name, t) for name in ("warning", "critical", "emergency") if (t := getattr(self, name)) is not None]
-        if not given:
-            raise ValueError("give at least one of warning, critical and emergency")
-        for (lower, low), (upper, high) in pairwise(given):
-            if parse_amount(low.percent) > parse_amount(high.percent):
-                raise ValueError(f"{lower} ({low.percent} %) must not be above {upper} ({high.percent} %)")
-        return self
-
-
-def default_thresholds(action: Action = Action.BLOCK) -> ThresholdsRecord:
-    """Warning at 80 %, critical at 100 % and emergency at 150 % of the limit; the last two do `action`."""
-    return ThresholdsRecord(
-        warning=ThresholdRecord(percent="80", action=Action.ALERT),
-        critical=ThresholdRecord(percent="100", action=action),
-        emergency=ThresholdRecord(percent="150", action=action),
-    )
-
-
-def default_budget_id(scope: str, window: WindowKind | str, unit: str) -> str:
-    """The id of a budget that was given none: `default_budget_id("user/*", "month", "usd")` → `"user/*:month:usd"`."""
-    return f"{scope}:{WindowKind(window).value}:{unit}"
-
-
-def _known_window(window: object) -> object:
-    if isinstance(window, str) and window not in _WINDOWS:
-        raise ValueError(f"must be one of {', '.join(_WINDOWS)}")
-    return window
-
-
-class BudgetRecord(ControlRecord):
-    """Value of `budget/<id>`: a limit on what a scope may spend in a window.
-
-    A pattern scope (`user/*`) is a budget for each scope of that dimension that has none of its own in the same window
-    and unit. `limit` is in dollars when `unit` is `usd`, else in the unit. An id that is not given is the default one.
-    """
-
-    id: OptionalId = ""
-    scope: str
-    """`global`, `<dimension>/<name>`, or `<dimension>/*` for every name."""
-    limit: str
-    """Above 0, as a decimal string: `"100"`."""
-    unit: str = Field("usd", min_length=1, max_length=NAME_CHARS_MAX, pattern=USAGE_KEY_PATTERN)
-    """`usd`, `events`, or a usage dimension such as `images`."""
-    window: Annotated[WindowKind, BeforeValidator(_known_window)] = WindowKind.MONTH
-    timezone: str = "UTC"
-    """The zone whose calendar cuts the windows; only `UTC` is supported yet."""
-    thresholds: ThresholdsRecord = Field(default_factory=default_thresholds)
-    owner: Name | None = None
-    """Who looks after the budget: a person or a team. No rule depends on it."""
-    note: Annotated[str, Field(max_length=REASON_CHARS_MAX), AfterValidator(_plain)] | None = None
-    """What the budget is for."""
-    updated_at: InstantText
-
-    @field_validator("scope")
-    @classmethod
-    def _scope_or_pattern(cls, scope: str) -> str:
-        head, slash, name = scope.partition("/")
-        if slash and name == "*" and head in list(Dimension):
-            return scope
-        if slash and "*" in name:
-            # A name with a star would read as a pattern that matches nothing.
-            raise ValueError(f"{scope[:64]!r} is no pattern; a pattern is a dimension and a star, such as user/*")
-        parse_scope(scope)
-        return scope
-
-    @field_validator("timezone")
-    @classmethod
-    def _utc(cls, timezone: str) -> str:
-        if timezone != "UTC":
-            raise ValueError(_CUTS_OF_OTHER_ZONES)
-        return timezone
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        try:
-            text = _canonical_usd(self.limit) if self.unit == "usd" else _canonical_amount(self.limit)
-        except ValueError as error:
-            raise ValueError(f"limit: {error}") from None
-        if text == "0":
-            raise ValueError("limit: must be above 0")
-        # The model is frozen for its users; here it is still being made.
-        object.__setattr__(self, "limit", text)
-        if not self.id:
-            object.__setattr__(self, "id", default_budget_id(self.scope, self.window, self.unit))
-        return self
-
-    @property
-    def is_pattern(self) -> bool:
-        """Whether this is a budget for every scope of a dimension."""
-        return self.scope.endswith("/*")
-
-
-class RateRecord(_Value):
+class RateRecord(ControlValue):
     """The price of one dimension: `usd` dollars for `per` units. 2.50 per 1000000 is 0.0000025 each, kept exact."""
 
     dimension: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
@@ -278,14 +149,14 @@ class PriceRecord(ControlRecord):
         return self
 
 
-class StopValue(_Value):
+class StopValue(ControlValue):
     """Value of the setting `stop`: the company-wide stop by hand."""
 
     stopped: bool = Field(strict=True)
     """Whether services must refuse every call, whatever is spent."""
 
 
-class VerifyCheck(_Value):
+class VerifyCheck(ControlValue):
     """One comparison of a verification."""
 
     name: str
@@ -296,7 +167,7 @@ class VerifyCheck(_Value):
     """The first thing that differs, with both values; empty when nothing does."""
 
 
-class VerifyValue(_Value):
+class VerifyValue(ControlValue):
     """Value of the setting `last-verify`: what `tollgate verify --record` found."""
 
     ok: bool = Field(strict=True)
@@ -311,7 +182,7 @@ class VerifyValue(_Value):
 
 
 # What the value of a setting must be. A setting of a later release is not in here, and may have any value.
-_SETTING_VALUES: Final[dict[str, type[_Value]]] = {STOP_SETTING: StopValue, LAST_VERIFY_SETTING: VerifyValue}
+_SETTING_VALUES: Final[dict[str, type[ControlValue]]] = {STOP_SETTING: StopValue, LAST_VERIFY_SETTING: VerifyValue}
 
 
 class SettingRecord(ControlRecord):
@@ -333,16 +204,6 @@ class SettingRecord(ControlRecord):
             except ValidationError as error:
                 raise ValueError(f"value: {describe_faults(error)}") from None
         return self
-
-
-def describe_faults(error: ValidationError) -> str:
-    """What is wrong with a control record, for people: `"thresholds.warning.percent: must be above 0; limit: …"`."""
-    texts = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        place = ".".join(str(part) for part in fault["loc"])
-        text = fault["msg"].removeprefix("Value error, ")
-        texts.append(f"{place}: {text}" if place else text)
-    return "; ".join(texts)
 
 
 def price_id(record: PriceRecord) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tollgate.schemas.asyncapi import asyncapi_document
 from tollgate.schemas.audit import AuditRecord
-from tollgate.schemas.control import BudgetRecord, PriceRecord, SettingRecord
+from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord, PriceRecord, SettingRecord
 from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.tokens import TokenRecord
 from tollgate.schemas.usage_event import UsageEvent
@@ -32,6 +32,8 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "alert": Alert,
     "dead-letter-headers": DeadLetterHeaders,
     "budget": BudgetRecord,
+    "plan": PlanRecord,
+    "assignment": AssignmentRecord,
     "price": PriceRecord,
     "setting": SettingRecord,
     "token": TokenRecord,

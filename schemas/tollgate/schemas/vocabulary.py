@@ -65,10 +65,11 @@ BASE_SHAPES: Final = (*(Shape((dimension,)) for dimension in Dimension), Shape((
 
 
 class WindowKind(StrEnum):
-    """The calendar intervals that spend is kept for, all in UTC."""
+    """The calendar intervals that spend is kept for. How each is cut is a calendar's: `schemas/calendars.py`."""
 
     HOUR = "hour"
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
     LIFETIME = "lifetime"
 
@@ -89,12 +90,20 @@ class Cut:
     origin_ms: int = 0
 
 
-# The kinds that end; `lifetime` has one window, which is always kept. Rows of the state topics have their sums in this
-# order: append new kinds at the end. A row of a release that had fewer is read as if nothing was spent in the others.
-BASE_WINDOWS: Final[Mapping[WindowKind, Cut]] = {
+# The kinds that end, cut in UTC; `lifetime` has one window, which is always kept. A week begins on Monday, and the
+# first Monday after 1970 began is its 5th of January. In another calendar as many windows of a kind are held.
+CUTS: Final[Mapping[WindowKind, Cut]] = {
     WindowKind.HOUR: Cut(held=72, length_ms=HOUR_MS),
     WindowKind.DAY: Cut(held=62, length_ms=DAY_MS),
+    WindowKind.WEEK: Cut(held=10, length_ms=7 * DAY_MS, origin_ms=4 * DAY_MS),
     WindowKind.MONTH: Cut(held=25, length_ms=None),
+}
+
+# The kinds that every base scope is counted in, whatever budgets there are; all others only where a budget needs them.
+# Rows of the state topics have their sums in this order: append new kinds at the end. A row of a release that had fewer
+# is read as if nothing was spent in the others.
+BASE_WINDOWS: Final[Mapping[WindowKind, Cut]] = {
+    kind: CUTS[kind] for kind in (WindowKind.HOUR, WindowKind.DAY, WindowKind.MONTH)
 }
 
 # The unit of time of a sum on its way to its windows. The offset of every time zone in use is a multiple of it, so each

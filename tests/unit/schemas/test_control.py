@@ -65,13 +65,66 @@ def test_a_limit_in_dollars_has_12_decimals_and_one_in_units_9() -> None:
         budget(limit="0.0000000001", unit="images")
 
 
-def test_other_zones_and_weeks_are_refused_with_what_is_possible() -> None:
-    with pytest.raises(ValidationError) as zone:
-        budget(timezone="Europe/Berlin")
-    assert describe_faults(zone.value) == "timezone: only UTC is supported yet; windows follow the calendar in UTC"
-    with pytest.raises(ValidationError) as week:
-        budget(window="week")
-    assert describe_faults(week.value) == "window: must be one of hour, day, month, lifetime"
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"timezone": "Europe/Berlon"}, "timezone: 'Europe/Berlon' is no IANA time zone; one is Europe/Amsterdam"),
+        ({"window": "year"}, "window: must be one of hour, day, week, month, lifetime"),
+        ({"limit": "-5"}, "limit: must be above 0"),
+        ({"limit": "0.00"}, "limit: must be above 0"),
+        ({"limit": 5.5}, "limit: Input should be a valid string"),
+        ({"scope": "user/u1+user/u2"}, "scope: 'user/u1+user/u2' names the dimension user twice"),
+        (
+            {"scope": "model/m+user/u1"},
+            "scope: 'model/m+user/u1' has its names in the wrong order; write user/…+model/…",
+        ),
+        (
+            {"scope": "user/a+org/b+model/c+agent/d"},
+            "scope: 'user/a+org/b+model/c+agent/d' names 4 dimensions; a scope names at most 3",
+        ),
+        ({"scope": "user/a*"}, "scope: 'user/a*' is no pattern; a star stands for a whole name, such as user/*"),
+        (
+            {"window": "lifetime", "timezone": "Asia/Tokyo"},
+            "a lifetime window has no time zone; leave it out or say UTC",
+        ),
+        ({"week_starts_on": "sunday"}, "only weeks begin on a weekday, and the window is a month"),
+        (
+            {"window": "day", "month_starts_on": 15},
+            "only months begin on a day of the month, and the window is a day",
+        ),
+        ({"month_starts_on": 0}, "month_starts_on: Input should be greater than or equal to 1"),
+        (
+            {"valid_from": "2026-11-01T00:00:00.500Z", "valid_to": "2026-11-01T00:00:00Z"},
+            "valid_to: must be after valid_from",
+        ),
+        ({"except": ["provider/*"]}, "except: 'provider/*' is no exception; name a scope such as provider/groq"),
+        ({"except": ["global"]}, "except: 'global' is no exception; name a scope such as provider/groq"),
+        ({"except": ["model/a", "model/a"]}, "except: a scope is named twice"),
+        ({"fail": "maybe"}, "fail: Input should be 'open' or 'closed'"),
+        ({"id": "plan/free/video/events"}, "id: must not begin with plan/, which names limits of plans"),
+        (
+            {"scope": "user/" + "u" * 256 + "+org/" + "o" * 256 + "+model/" + "m" * 256},
+            "id: give one, because the default is longer than 600 characters",
+        ),
+    ],
+)
+def test_a_refused_budget_says_in_one_sentence_what_is_wrong(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        budget(**changes)
+    assert describe_faults(error.value) == sentence
+
+
+def test_the_calendar_of_a_budget_has_one_text() -> None:
+    assert budget().calendar.text == "month"
+    assert budget(timezone="Asia/Tokyo", month_starts_on=15).calendar.text == "month@Asia/Tokyo~15"
+    assert budget(window="week", week_starts_on="sunday").calendar.text == "week@UTC~sunday"
+
+
+def test_exceptions_are_written_under_the_name_of_the_contract() -> None:
+    made = budget(**{"except": ["provider/groq"]})
+    assert made.except_ == ("provider/groq",)
+    assert made.model_dump(mode="json")["except"] == ["provider/groq"]
+    assert BudgetRecord.model_validate_json(made.model_dump_json()) == made
 
 
 def test_equal_percents_are_in_order_and_falling_ones_are_not() -> None:
@@ -82,7 +135,10 @@ def test_equal_percents_are_in_order_and_falling_ones_are_not() -> None:
     assert describe_faults(error.value) == "thresholds: warning (90 %) must not be above emergency (89.99 %)"
 
 
-def test_a_scope_is_exact_or_a_pattern_of_one_dimension() -> None:
+def test_a_scope_is_exact_or_a_pattern() -> None:
+    assert budget(scope="user/u1+model/gpt-4o").is_pattern is False
+    assert budget(scope="org/acme+model/*").is_pattern is True
+    assert budget(scope="user/a+b/c").is_pattern is False
     assert budget(scope="global").is_pattern is False
     assert budget(scope="agent/*").is_pattern is True
     assert budget(scope="model/meta/llama-3").is_pattern is False
