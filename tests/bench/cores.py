@@ -16,7 +16,7 @@ from aiokafka import ConsumerRecord
 from tests.bench.workload import Workload
 from tests.support.metered import Metered
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Core, Counters, Policy, choose_core
 from tollgate.ledger.core import HandedOver

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.support.cores import CORES
 from tests.support.usage import TIME_MS, event, record
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.core import Core

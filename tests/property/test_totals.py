@@ -16,7 +16,7 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 from tests.support.usage import TIME_MS, event, record
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.outbox import Outbox

@@ -6,7 +6,8 @@ from decimal import Decimal
 from random import Random
 from typing import Final
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.domain.stops import Stop
 from tollgate.ledger.policy import Policy

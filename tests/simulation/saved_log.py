@@ -18,7 +18,8 @@ from tests.simulation.immediately import Immediately
 from tests.simulation.log import SimulatedLog
 from tests.support.usage import event
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger.core import Core
 from tollgate.ledger.engine import Engine

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import PriceBook, Pricer
 from tollgate.ledger import ANY_AGE_MS, Counters, Policy
 from tollgate.ledger.core import Core, choose_core

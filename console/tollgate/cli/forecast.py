@@ -12,7 +12,8 @@ from tollgate.cli.scope_names import checked_scope
 from tollgate.cli.services import find_settings
 from tollgate.console.numbers import EVERYTHING
 from tollgate.console.numbers.projections import as_json
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.schemas.vocabulary import WindowKind
 
 app = App(

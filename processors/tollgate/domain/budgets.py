@@ -1,23 +1,30 @@
-"""Budgets: limits on a scope's spend, which of them apply to a scope, and how much of a limit is spent.
+"""Budgets: limits on a scope's spend, and how much of a limit is spent.
 
 Percentages are exact: a threshold is reached when `value × 100 ≥ percent × limit` in integers. What is printed is
 rounded down to two decimals, so that 99.999 % never reads as 100.00 %.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from msgspec import structs
 
 from tollgate.domain.spend import ScopeSpend, Spend
-from tollgate.domain.windows import window_end, window_start
+from tollgate.domain.windows import LIFETIME_END_MS, window_end, window_start
 from tollgate.schemas.amounts import NANO, format_amount, format_usd, parse_amount, parse_usd
-from tollgate.schemas.control import BudgetRecord
-from tollgate.schemas.instants import format_instant
+from tollgate.schemas.control import BudgetRecord, Fail, ThresholdsRecord
+from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Action, AlertLevel, FlagState
 from tollgate.schemas.outputs_codec import WindowRecord
-from tollgate.schemas.vocabulary import Shape, WindowKind
+from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
+
+# What has no end is valid to here.
+NO_END_MS: Final = LIFETIME_END_MS
+
+# The calendars that every single name and `global` is counted in, whatever budgets there are.
+BASE_CALENDARS: Final = frozenset({*(kind.value for kind in BASE_WINDOWS), WindowKind.LIFETIME.value})
 
 _STATE_OF_ACTION: Final = {
     Action.ALERT: FlagState.WARNING,
@@ -50,10 +57,11 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit on a scope (`user/u-42`) or on every scope of a dimension (`user/*`), in one kind of window, in UTC.
+    """A limit on a scope (`user/u-42`) or on every scope with such names (`user/*`, `user/*+feature/video`).
 
-    `limit` is in 10⁻¹² USD when `unit` is `usd`, else in 10⁻⁹ of the unit (`events` or a usage dimension).
-    `thresholds` are ordered by percent, highest first.
+    `limit` is in 10⁻¹² USD when `unit` is `usd`, else in 10⁻⁹ of the unit (`events`, `credits` or a usage dimension).
+    `thresholds` are ordered by percent, highest first. `calendar` is how the windows are cut, `window` their kind. It
+    limits what is decided in `[valid_from_ms, valid_to_ms)`. `plan` is the name of the plan that it is a limit of.
     """
 
     id: str
@@ -62,21 +70,33 @@ class Budget:
     limit: int
     window: WindowKind
     thresholds: tuple[Threshold, ...]
+    calendar: str
+    fail: Fail = Fail.OPEN
+    except_: tuple[str, ...] = ()
+    valid_from_ms: int = 0
+    valid_to_ms: int = NO_END_MS
+    plan: str = ""
 
     @classmethod
     def from_record(cls, record: BudgetRecord) -> "Budget":
         """Compile what the control topic holds."""
-        levels = {
-            AlertLevel.WARNING: record.thresholds.warning,
-            AlertLevel.CRITICAL: record.thresholds.critical,
-            AlertLevel.EMERGENCY: record.thresholds.emergency,
-        }
-        thresholds = [
-            Threshold(level, parse_amount(t.percent), t.action) for level, t in levels.items() if t is not None
-        ]
-        thresholds.sort(key=lambda t: (t.percent_nano, _LEVEL_ORDER[t.level]), reverse=True)
-        limit = parse_usd(record.limit) if record.unit == "usd" else parse_amount(record.limit)
-        return cls(record.id, record.scope, record.unit, limit, WindowKind(record.window), tuple(thresholds))
+        return cls(
+            id=record.id,
+            scope=record.scope,
+            unit=record.unit,
+            limit=parse_usd(record.limit) if record.unit == "usd" else parse_amount(record.limit),
+            window=record.window,
+            thresholds=_thresholds(record.thresholds),
+            calendar=record.calendar.text,
+            fail=record.fail,
+            except_=record.except_,
+            valid_from_ms=parse_instant(record.valid_from) if record.valid_from is not None else 0,
+            valid_to_ms=parse_instant(record.valid_to) if record.valid_to is not None else NO_END_MS,
+        )
+
+    def is_valid_at(self, instant_ms: int) -> bool:
+        """Whether it limits anything at this instant."""
+        return self.valid_from_ms <= instant_ms < self.valid_to_ms
 
     def measure(self, spend: Spend) -> int:
         """The part of a sum that this budget limits, in the limit's own unit."""
@@ -108,55 +128,26 @@ class Budget:
         return value * 10_000 // self.limit
 
 
-class BudgetBook:
-    """All budgets, and which of them apply to a scope. An exact budget replaces a pattern of its window and unit."""
+@lru_cache(maxsize=1024)
+def _thresholds(record: ThresholdsRecord) -> tuple[Threshold, ...]:
+    levels = {
+        AlertLevel.WARNING: record.warning,
+        AlertLevel.CRITICAL: record.critical,
+        AlertLevel.EMERGENCY: record.emergency,
+    }
+    found = [Threshold(level, parse_amount(t.percent), t.action) for level, t in levels.items() if t is not None]
+    return tuple(sorted(found, key=lambda t: (t.percent_nano, _LEVEL_ORDER[t.level]), reverse=True))
 
-    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
-        self._exact: dict[str, list[Budget]] = {}
-        self._patterns: dict[str, list[Budget]] = {}
-        for budget in budgets:
-            if budget.scope.endswith("/*"):
-                self._patterns.setdefault(budget.scope[:-1], []).append(budget)
-            else:
-                self._exact.setdefault(budget.scope, []).append(budget)
-        self.is_empty = not (self._exact or self._patterns)
-        self.has_patterns = bool(self._patterns)
-        self.shapes: tuple[Shape, ...] = ()
 
-    def replacing(self, budget_id: str, budget: Budget | None) -> "BudgetBook":
-        """This book with another budget in place of the one of that id; with None without it."""
-        kept = [b for b in self if b.id != budget_id]
-        return BudgetBook(kept if budget is None else [*kept, budget])
+def earliest(*instants_ms: int | None) -> int | None:
+    """The first of the instants; None, which stands for never, when there are none."""
+    return min((instant for instant in instants_ms if instant is not None), default=None)
 
-    def __iter__(self) -> Iterator[Budget]:
-        """Every budget, in no order."""
-        for budgets in (*self._exact.values(), *self._patterns.values()):
-            yield from budgets
 
-    def for_scope(self, scope: str) -> list[Budget]:
-        """The budgets that apply to this scope, exact ones first."""
-        exact = self._exact.get(scope)
-        patterns = self._patterns.get(scope[: scope.find("/") + 1]) if self._patterns else None
-        if not patterns:
-            return exact or []
-        replaced = {(b.window, b.unit) for b in exact or ()}
-        return [*(exact or ()), *(b for b in patterns if (b.window, b.unit) not in replaced)]
-
-    def meters(self) -> frozenset[tuple[str, str]]:
-        """The sums beyond the base ones that budgets need: a scope or pattern, and the text of a calendar."""
-        return frozenset()
-
-    def calendars(self, scope: str) -> tuple[str, ...]:  # noqa: ARG002 # no budget is on a combination yet
-        """The calendars beyond the base ones that the budgets of this scope need; all of them for a combination."""
-        return ()
-
-    def exact_scopes(self) -> Iterable[str]:
-        """Scopes that have a budget of their own."""
-        return self._exact
-
-    def covers(self, scope: str) -> bool:
-        """Whether any budget applies to the scope; cheaper than `for_scope`."""
-        return scope in self._exact or scope[: scope.find("/") + 1] in self._patterns
+def next_change_ms(budgets: Iterable[Budget], now_ms: int) -> int | None:
+    """When one of them begins or ends next, after now; None: never."""
+    instants = (instant for budget in budgets for instant in (budget.valid_from_ms, budget.valid_to_ms))
+    return min((instant for instant in instants if now_ms < instant < NO_END_MS), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,5 +185,9 @@ def position(budget: Budget, spend: ScopeSpend | None, window_start_ms: int) -> 
 
 
 def positions(budgets: Iterable[Budget], spend: ScopeSpend | None, now_ms: int) -> list[Position]:
-    """How much of each budget is spent at `now_ms`. A new window starts at zero by itself; no job resets anything."""
-    return [position(budget, spend, window_start(budget.window, now_ms)) for budget in budgets]
+    """How much of each budget in force at `now_ms` is spent then. A new window starts at zero by itself; no job resets
+    anything.
+    """
+    return [
+        position(budget, spend, window_start(budget.window, now_ms)) for budget in budgets if budget.is_valid_at(now_ms)
+    ]

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tollgate.domain.budgets import Budget, BudgetBook, Threshold, window_json
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget, Threshold, window_json
 from tollgate.domain.windows import window_end, window_start
 from tollgate.schemas.amounts import NANO
 from tollgate.schemas.control import BudgetRecord
@@ -89,7 +90,7 @@ def standings(
     """The budgets that apply to the scope, in their windows at this instant, the fullest first."""
     book = budgets if isinstance(budgets, BudgetBook) else BudgetBook(map(Budget.from_record, budgets))
     found = []
-    for budget in book.for_scope(scope):
+    for budget in book.in_force(scope, at_ms):
         start_ms = window_start(budget.window, at_ms)
         found.append(standing(budget, spend.get((budget.window.value, format_instant(start_ms))), start_ms))
     return sorted(found, key=lambda s: s.spent * 10_000 // s.budget.limit, reverse=True)

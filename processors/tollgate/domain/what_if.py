@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tollgate.domain.budgets import Budget, BudgetBook, Position
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget, Position
 from tollgate.domain.decisions import decide, worst
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import window_end, window_start
@@ -62,7 +63,7 @@ def effect(
     `value_of(budget, window_start_ms)` is what the scope has spent, in the budget's unit. `stop` is given for `global`
     alone.
     """
-    found = [_positions(book.for_scope(scope), value_of, now_ms) for book in (before, after)]
+    found = [_positions(book.in_force(scope, now_ms), value_of, now_ms) for book in (before, after)]
     return Effect(scope, *(_verdict(scope, positions, now_ms, stop) for positions in found))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer
 from tollgate.domain.stops import Stop
 

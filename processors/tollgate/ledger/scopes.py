@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from tollgate.domain.budgets import BudgetBook, positions, written_window
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import earliest, next_change_ms, positions, written_window
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
@@ -188,9 +189,10 @@ class Scopes:
         standing = _decode_standing(row) if row is not None else None
         stop = self._stop if scope == GLOBAL_SCOPE else None
         decision = decide(scope, positions(budgets, spend, now_ms), spend, standing, now_ms, stop)
-        if decision.due_ms is not None and self._due_at.get(scope) != decision.due_ms:
-            self._due_at[scope] = decision.due_ms
-            heapq.heappush(self._due, (decision.due_ms, scope))
+        due_ms = earliest(decision.due_ms, next_change_ms(budgets, now_ms))
+        if due_ms is not None and self._due_at.get(scope) != due_ms:
+            self._due_at[scope] = due_ms
+            heapq.heappush(self._due, (due_ms, scope))
         if not decision.changed:
             return
         row = self._standings[scope] = _encode(decision.standing)

@@ -1,28 +1,52 @@
-"""Budgets, prices and the stop of the control topic: read to its end before anything is counted, then followed."""
+"""Budgets, plans, prices and the stop: the control topic is read to its end before anything is counted, then followed."""
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
+from tollgate.domain.plans import Assignment, Plan, Plans
 from tollgate.domain.pricing import PriceBook, Pricer
 from tollgate.domain.stops import Stop
 from tollgate.ledger import ANY_AGE_MS, Policy
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import STOP_SETTING, BudgetRecord, PriceRecord, SettingRecord
+from tollgate.schemas.control import (
+    DEFAULT_ASSIGNMENT_KEY,
+    STOP_SETTING,
+    AssignmentRecord,
+    BudgetRecord,
+    PlanRecord,
+    PriceRecord,
+    SettingRecord,
+)
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import DAY_MS, Topic
+
+_USER: Final = "user/"
 
 log = structlog.get_logger("tollgate.worker")
 
 
-def _budget(value: bytes) -> Budget:
-    return Budget.from_record(BudgetRecord.model_validate_json(value))
+def _budget(name: str, value: bytes) -> Budget:
+    budget = Budget.from_record(BudgetRecord.model_validate_json(value))
+    # Another program may have written another id than that of the key, under which the record is replaced.
+    return budget if budget.id == name else replace(budget, id=name)
+
+
+def _plan(name: str, value: bytes) -> Plan:
+    return Plan.from_record(PlanRecord.model_validate_json(value).model_copy(update={"id": name}))
+
+
+def _assignment(value: bytes) -> Assignment:
+    return Assignment.from_record(AssignmentRecord.model_validate_json(value))
 
 
 def _stop(value: bytes) -> Stop:
@@ -38,11 +62,15 @@ class ControlReader:
     def __init__(self, settings: Settings, shipped: PriceBook) -> None:
         self._settings = settings
         self._shipped = shipped
-        self._budgets: dict[str, Budget] = {}
         self._prices: dict[str, PriceRecord] = {}
         self._stop: Stop | None = None
         # Made anew only when there is another budget or price: see `Policy`.
-        self._book: BudgetBook | None = None
+        self._book = BudgetBook()
+        # What has arrived since the last policy.
+        self._changed: dict[str, Budget | None] = {}
+        self._plans = Plans()
+        self._changed_plans: dict[str, Plan | None] = {}
+        self._changed_assignments: dict[str, Assignment | None] = {}
         self._new_pricer: Callable[[], Pricer] | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._tp = TopicPartition(settings.topic(Topic.CONTROL), 0)
@@ -62,10 +90,11 @@ class ControlReader:
         end = (await consumer.end_offsets([self._tp]))[self._tp]
         while await consumer.position(self._tp) < end:
             await self._read_some(consumer)
-        log.info("control topic read", budgets=len(self._budgets), prices=len(self._prices))
+        policy = self._policy()
+        log.info("control topic read", budgets=len(policy.budgets), prices=len(self._prices))
         if self._stop is not None and self._stop.stopped:
             log.warning("all spending is stopped by hand", actor=self._stop.actor, reason=self._stop.reason)
-        return self._policy()
+        return policy
 
     async def follow(self, changed: Callable[[Policy], None]) -> None:
         """Call `changed` with a new policy after each change, for ever. `read_all` comes first."""
@@ -97,11 +126,15 @@ class ControlReader:
         kind, _, name = key.partition("/")
         try:
             if kind == "budget":
-                if value is None:
-                    self._budgets.pop(name, None)
-                else:
-                    self._budgets[name] = read_record(_budget, value)
-                self._book = None
+                budget = None if value is None else read_record(partial(_budget, name), value)
+                self._changed[name] = budget
+            elif kind == "plan":
+                self._changed_plans[name] = None if value is None else read_record(partial(_plan, name), value)
+            elif key == DEFAULT_ASSIGNMENT_KEY:
+                self._plans = self._plans.with_default(None if value is None else read_record(_assignment, value))
+            elif kind == "assignment" and name.startswith(_USER):
+                user = name.removeprefix(_USER)
+                self._changed_assignments[user] = None if value is None else read_record(_assignment, value)
             elif kind == "price":
                 if value is None:
                     self._prices.pop(name, None)
@@ -118,8 +151,12 @@ class ControlReader:
         return True
 
     def _policy(self) -> Policy:
-        if self._book is None:
-            self._book = BudgetBook(self._budgets.values())
+        if self._changed_plans or self._changed_assignments:
+            self._plans = self._plans.changed(self._changed_plans, self._changed_assignments)
+            self._changed_plans, self._changed_assignments = {}, {}
+        if self._changed or self._plans is not self._book.plans:
+            self._book = self._book.changed(self._changed, self._plans)
+            self._changed = {}
         if self._new_pricer is None:
             prices = self._shipped.with_prices(self._prices.values())
             self._new_pricer = partial(Pricer, prices)

@@ -1,6 +1,7 @@
 """Budgets as control records: a limit on what a scope may spend in a window, with its thresholds."""
 
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
@@ -114,6 +115,11 @@ def _known_zone(timezone: str) -> str:
     return timezone
 
 
+@lru_cache(maxsize=1024)
+def _calendar(kind: WindowKind, timezone: str, week_starts_on: str, month_starts_on: int) -> Calendar:
+    return Calendar(kind, timezone, week_starts_on, month_starts_on)
+
+
 LimitUnit = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=USAGE_KEY_PATTERN)]
 Window = Annotated[WindowKind, BeforeValidator(_known_window)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
@@ -215,4 +221,4 @@ class BudgetRecord(ControlRecord):
     @property
     def calendar(self) -> Calendar:
         """How its windows are cut."""
-        return Calendar(self.window, self.timezone, self.week_starts_on, self.month_starts_on)
+        return _calendar(self.window, self.timezone, self.week_starts_on, self.month_starts_on)

@@ -1,9 +1,9 @@
 """Calendars: how the windows of a budget follow one another, and the text that is a calendar's identity everywhere.
 
-`hour`, `day`, `week`, `month` and `lifetime` are in UTC, weeks from Monday and months from the 1st. Every other
-calendar is written `kind@zone`, with `~anchor` where a week does not begin on Monday or a month not on the 1st:
-`month@Asia/Tokyo`, `week@UTC~sunday`, `month@Europe/Amsterdam~15`. Each calendar has one text and each text one
-calendar. The arithmetic of windows is in `domain/windows.py`.
+`hour`, `day`, `week`, `month` and `lifetime` are in UTC, weeks from Monday and months from the 1st. All others are
+written `kind@zone`, with `~anchor` where a week does not begin on Monday or a month not on the 1st: `month@Asia/Tokyo`,
+`week@UTC~sunday`, `month@Europe/Amsterdam~15`. Each calendar has one text, and each text is of one calendar.
+The arithmetic of windows is in `domain/windows.py`.
 """
 
 from dataclasses import dataclass

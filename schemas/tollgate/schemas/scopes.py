@@ -18,10 +18,13 @@ __all__ = [
     "NAMES_MAX",
     "Dimension",
     "escaped",
+    "is_combination",
+    "joint_of",
     "parse_names",
     "parse_scope",
     "scope_of",
     "scope_of_all",
+    "split_names",
 ]
 
 # A combination has at most so many names.
@@ -56,6 +59,22 @@ def scope_of(dimension: Dimension, name: str) -> str:
 def scope_of_all(names: Iterable[tuple[Dimension, str]]) -> str:
     """The inverse of `parse_names`, for names in the order of `Dimension`; `global` for none."""
     return "+".join(scope_of(dimension, name) for dimension, name in names) or GLOBAL_SCOPE
+
+
+def is_combination(scope: str) -> bool:
+    """Whether the scope names two or more dimensions. It is not checked otherwise."""
+    return joint_of(scope) >= 0
+
+
+def joint_of(scope: str) -> int:
+    """Where the plus before the second name of a combination is; -1 for another scope."""
+    joint = _JOINT.search(scope) if "+" in scope else None
+    return joint.start() if joint is not None else -1
+
+
+def split_names(scope: str) -> list[tuple[str, str]]:
+    """Dimensions and names, as they are written, of what is known to be a scope; for `global` its own word, no name."""
+    return [(dimension, name) for dimension, _, name in (part.partition("/") for part in _JOINT.split(scope))]
 
 
 def parse_names(text: str) -> tuple[tuple[Dimension, str], ...]:

@@ -91,7 +91,7 @@ class Cut:
 
 
 # The kinds that end, cut in UTC; `lifetime` has one window, which is always kept. A week begins on Monday, and the
-# first Monday after 1970 began is its 5th of January. In another calendar as many windows of a kind are held.
+# first Monday of 1970 was the 5th of January. In other calendars as many windows of a kind are held.
 CUTS: Final[Mapping[WindowKind, Cut]] = {
     WindowKind.HOUR: Cut(held=72, length_ms=HOUR_MS),
     WindowKind.DAY: Cut(held=62, length_ms=DAY_MS),

@@ -4,7 +4,8 @@ from typing import Any
 
 from tests.support.decided import Told, told
 
-from tollgate.domain.budgets import Budget, BudgetBook, positions
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget, positions
 from tollgate.domain.decisions import ALERT_REFRESH_MS, Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import windows_at

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from tests.support.decided import Told, told
 
-from tollgate.domain.budgets import Budget, BudgetBook, positions
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget, positions
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.stops import Stop

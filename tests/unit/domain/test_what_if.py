@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.stops import Stop
 from tollgate.domain.what_if import Effect, differing_spans, effect
 from tollgate.schemas.control import BudgetRecord

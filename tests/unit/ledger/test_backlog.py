@@ -1,6 +1,6 @@
 """What a worker that was down for days, or whose partitions lag, must not lose."""
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, Windows, windows_at
 from tollgate.ledger.outbox import Outbox

@@ -1,6 +1,6 @@
 """When an engine says that it counts all it should."""
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Engine, KafkaLog, Lane, Link, Policy
 

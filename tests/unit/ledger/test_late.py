@@ -10,7 +10,8 @@ import pytest
 from tests.support.cores import CORES
 from tests.support.usage import event, record
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.pricing import PriceBook, Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.core import Core

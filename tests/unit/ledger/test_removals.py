@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
 from tollgate.ledger import resolved

@@ -5,7 +5,8 @@ from typing import Any
 
 from tests.support.usage import record
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.domain.stops import Stop
 from tollgate.ledger.outbox import Outbox

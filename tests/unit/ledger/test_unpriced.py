@@ -5,7 +5,7 @@ import shlex
 from tests.support.usage import TIME_MS, event
 from tests.unit.ledger.test_users import BOOK, USER, Bench, values
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer
 from tollgate.ledger import Policy
 from tollgate.schemas.control import PriceRecord

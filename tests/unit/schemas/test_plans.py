@@ -62,7 +62,7 @@ def test_a_refused_plan_says_in_one_sentence_what_is_wrong(changes: dict[str, An
 
 
 def test_two_limits_never_share_a_budget_id() -> None:
-    limits = [VIDEO, VIDEO | {"window": "day"}, {"feature": "video/events", "unit": "day", "limit": "1"}]
+    limits = [{"feature": "video/events", "unit": "day", "limit": "1"}, VIDEO, VIDEO | {"window": "day"}]
     with pytest.raises(ValidationError, match="two of them would have the same budget id"):
         plan(limits=limits)
 

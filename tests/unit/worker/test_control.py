@@ -114,3 +114,49 @@ def test_other_settings_and_fields_of_a_later_release_are_no_concern_of_the_work
 def test_a_record_of_an_older_release_has_neither_actor_nor_reason() -> None:
     record = {"name": "stop", "value": {"stopped": True}, "updated_at": "2026-11-21T10:00:00Z"}
     assert Reader().take(record) == Stop(True)
+
+
+def limits(reader: Reader, scope: str) -> list[tuple[str, int]]:
+    """Ids and limits, in whole units, of what applies to a scope."""
+    return [(budget.id, budget.limit // 10**9) for budget in reader.policy.budgets.for_scope(scope)]
+
+
+VIDEO = "user/u1+feature/video"
+
+
+def test_plans_and_assignments_are_part_of_the_budgets() -> None:
+    reader = Reader()
+    assert limits(reader, VIDEO) == []
+    first = reader.policy
+    reader.take({"plan": "free"}, "assignment/default")
+    assert limits(reader, VIDEO) == [("plan/free/video/events", 10)]
+    reader.take({"plan": "creator", "timezone": "Asia/Tokyo"}, "assignment/user/u1")
+    assert limits(reader, VIDEO) == [("plan/creator/video/events", 100)]
+    reader.take({"name": "Creator", "limits": [{"feature": "video", "limit": "7"}]}, "plan/creator")
+    assert limits(reader, VIDEO) == [("plan/creator/video/events", 7)]
+    changed = reader.policy
+    assert (changed.budgets is first.budgets, changed.new_pricer is first.new_pricer) == (False, True)
+    assert reader.policy.budgets is changed.budgets
+    reader.take(None, "plan/creator")
+    assert limits(reader, VIDEO) == [("plan/creator/video/events", 100)]
+    reader.take(None, "assignment/user/u1")
+    assert limits(reader, VIDEO) == [("plan/free/video/events", 10)]
+    reader.take(None, "assignment/default")
+    assert limits(reader, VIDEO) == []
+
+
+def test_a_plan_or_assignment_that_cannot_be_read_leaves_the_one_in_force() -> None:
+    reader = Reader()
+    reader.take({"plan": "free"}, "assignment/default")
+    reader.take({"plan": 7}, "assignment/default")
+    reader.take({"plan": "pro", "timezone": "Mars/Olympus"}, "assignment/user/u1")
+    reader.take({"name": "Free", "limits": [{"feature": "video", "limit": 7}]}, "plan/free")
+    assert limits(reader, VIDEO) == [("plan/free/video/events", 10)]
+
+
+def test_a_budget_goes_with_its_key_whatever_id_it_has() -> None:
+    reader = Reader()
+    reader.take(BUDGET, "budget/other")
+    assert limits(reader, "user/u1") == [("other", 10_000)]
+    reader.take(None, "budget/other")
+    assert list(reader.policy.budgets) == []

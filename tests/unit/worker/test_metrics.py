@@ -1,6 +1,6 @@
 """What the worker tells Prometheus."""
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Engine, KafkaLog, Link, Policy
 from tollgate.worker.metrics import render

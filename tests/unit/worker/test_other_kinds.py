@@ -8,7 +8,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.worker.control import ControlReader
 
 
-@pytest.mark.parametrize("key", ["token/0123456789abcdef", "request/0a", "plan/free", "", "budgets/x"])
+@pytest.mark.parametrize("key", ["token/0123456789abcdef", "request/0a", "saving/s1", "", "budgets/x"])
 @pytest.mark.parametrize("value", [b"{}", b"\xff", None])
 def test_a_record_of_another_kind_changes_no_policy_and_is_not_logged(key: str, value: bytes | None) -> None:
     reader = ControlReader(Settings(), load_price_book("default"))

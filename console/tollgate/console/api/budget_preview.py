@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tollgate.console.budget_sums import BudgetSums, Wanted, budget_sums
 from tollgate.console.numbers import NumbersError
 from tollgate.console.parts import Parts
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.stops import Stop
 from tollgate.domain.what_if import Effect, Span, Verdict, differing_spans, effect
 from tollgate.domain.windows import window_start

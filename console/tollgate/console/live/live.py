@@ -18,7 +18,8 @@ from tollgate.console.live.items import Items
 from tollgate.console.live.sight import Sight
 from tollgate.console.live.stream import Stream
 from tollgate.control import ControlStore
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
 from tollgate.schemas.outputs import Alert, Flag, SpendRecord
