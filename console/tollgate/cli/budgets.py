@@ -15,7 +15,7 @@ from tollgate.cli.services import find_settings
 from tollgate.control import NoRecordError
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topic_reading import read_latest
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord
+from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord, Fail
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action
 from tollgate.schemas.record_reading import UnreadableError, read_record
@@ -37,6 +37,8 @@ app = App(
         "tollgate budget set user/u-42 --limit 100",
         "tollgate budget set 'user/*' --limit 4000000 --unit events --id monthly-messages",
         "tollgate budget set global --limit 500 --window day --action stop",
+        "tollgate budget set 'user/*+feature/video' --limit 10 --unit events --window week --week-starts-on sunday",
+        "tollgate budget set user/u-42+model/gpt-4o --limit 5 --timezone Asia/Tokyo --month-starts-on 15",
         "tollgate budget set agent/SEO --limit 25 --window hour --action downgrade --emergency-action block",
     ),
 )
@@ -47,12 +49,18 @@ async def set_budget(
     unit: str = "usd",
     window: str = "month",
     timezone: str = "UTC",
+    week_starts_on: str = "monday",
+    month_starts_on: int = 1,
     warning: str = "80",
     critical: str = "100",
     emergency: str = "150",
     action: Action = Action.BLOCK,
     emergency_action: Action | None = None,
     warning_action: Action = Action.ALERT,
+    fail: Fail = Fail.OPEN,
+    except_: Annotated[list[str] | None, Parameter(name="--except", negative="", consume_multiple=True)] = None,
+    valid_from: str | None = None,
+    valid_to: str | None = None,
     id: Annotated[str | None, Parameter(name="--id")] = None,  # noqa: A002 # the contract's name
     owner: str | None = None,
     note: str | None = None,
@@ -69,16 +77,21 @@ async def set_budget(
     Parameters
     ----------
     scope
-        global, a dimension and a name such as user/u-42, agent/SEO, campaign/holiday-2024, or user/* for every user
-        without a budget of their own in the same window and unit.
+        global, a dimension and a name such as user/u-42, agent/SEO, campaign/holiday-2024, or two or three of them such
+        as user/u-42+model/gpt-4o. A star stands for every name: user/* is a budget for each user without one of their
+        own in the same window and unit.
     limit
         How much, as a decimal number: dollars, events or units.
     unit
-        usd, events, or a usage dimension such as images or input_tokens.
+        usd, events, credits, or a usage dimension such as images or input_tokens.
     window
-        hour, day, month or lifetime.
+        hour, day, week, month or lifetime.
     timezone
-        The calendar of the window; only UTC is supported yet.
+        The IANA zone whose calendar cuts the windows, such as Europe/Amsterdam.
+    week_starts_on
+        The first day of a week.
+    month_starts_on
+        The first day of a month, 1 to 31; where a month is shorter, its last day.
     warning
         Percent of the limit at which a warning is sent; `none` for no warning.
     critical
@@ -91,6 +104,14 @@ async def set_budget(
         What happens at emergency.
     warning_action
         What happens at warning.
+    fail
+        What readers of flags do while they know nothing: open lets calls pass, closed refuses them.
+    except_
+        Scopes that a block leaves alone, such as provider/groq.
+    valid_from
+        The budget limits nothing before this instant, RFC 3339 with offset.
+    valid_to
+        The budget limits nothing from this instant on.
     id
         Name of the budget. Default: SCOPE:WINDOW:UNIT.
     owner
@@ -111,6 +132,12 @@ async def set_budget(
             "unit": unit,
             "window": window,
             "timezone": timezone,
+            "week_starts_on": week_starts_on,
+            "month_starts_on": month_starts_on,
+            "fail": fail,
+            "except": except_ or [],
+            "valid_from": valid_from,
+            "valid_to": valid_to,
             "owner": owner,
             "note": note,
             "thresholds": {
@@ -141,9 +168,22 @@ def _validated(given: dict[str, Any]) -> BudgetRecord:
 def _print(record: BudgetRecord) -> None:
     print_line(f"id         {record.id}")
     print_line(f"scope      {record.scope}")
-    print_line(f"limit      {record.limit} {record.unit} per {record.window.value}, {record.timezone}")
+    print_line(f"limit      {record.limit} {record.unit} per {record.window.value}, {_calendar(record)}")
+    if record.valid_from or record.valid_to:
+        print_line(f"valid      {record.valid_from or '…'} to {record.valid_to or '…'}")
+    if record.except_:
+        print_line(f"except     {', '.join(record.except_)}")
+    if record.fail is Fail.CLOSED:
+        print_line("fail       closed")
     print_line(f"thresholds {_thresholds(record)}")
     print_line(f"version    {record.version}, by {record.actor}{f': {record.reason}' if record.reason else ''}")
+
+
+def _calendar(record: BudgetRecord) -> str:
+    """For people: `Asia/Tokyo, from day 15`."""
+    if record.week_starts_on != "monday":
+        return f"{record.timezone}, from {record.week_starts_on}"
+    return f"{record.timezone}, from day {record.month_starts_on}" if record.month_starts_on != 1 else record.timezone
 
 
 def _thresholds(record: BudgetRecord) -> str:
@@ -160,7 +200,7 @@ async def list_budgets(*, limit: Limit = LIMIT, json: AsJson = False, data_dir: 
         print_json([record.model_dump(mode="json", exclude_none=True) for record in records])
     elif records:
         rows = [
-            (r.id, r.scope, r.limit, r.unit, r.window.value, _thresholds(r), r.version, r.updated_at, r.actor)
+            (r.id, r.scope, r.limit, r.unit, r.calendar.text, _thresholds(r), r.version, r.updated_at, r.actor)
             for r in records
         ]
         columns = ("ID", "SCOPE", "LIMIT", "UNIT", "WINDOW", "THRESHOLDS", "VERSION", "UPDATED", "BY")

@@ -82,6 +82,7 @@ MOUNTS: Final = (
         ('tollgate resume --reason "the provider has corrected it"',),
     ),
     Mount("budget", "budgets:app", "cli", "Set, list and remove budgets."),
+    Mount("plan", "plans:app", "cli", "Set, list, show, remove and assign plans."),
     Mount("price", "prices:app", "worker", "Set, list, show and explain prices."),
     Mount("audit", "audit:app", "cli", "Show who changed budgets, prices and tokens: from what to what, when and why."),
     Mount("token", "tokens:app", "cli", "Create, list and revoke tokens for the REST API."),

@@ -2,14 +2,14 @@
 
 from tollgate.cli.exits import UsageError
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.scopes import Dimension, name_in_events, parse_names
 from tollgate.schemas.topics import DELTA_PARTITIONS
 
 
 def checked_scope(text: str) -> str:
     """The text if it is a scope. UsageError says what one looks like."""
     try:
-        parse_scope(text)
+        parse_names(text)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     return text
@@ -18,10 +18,10 @@ def checked_scope(text: str) -> str:
 def partitions_of_scope(scope: str, usage_partitions: int) -> list[int]:
     """The partitions of the spend and flags topics that may hold the scope.
 
-    A user's records are in the same partition as the user's events. Those of shared scopes come from the second stage,
-    which has fewer partitions.
+    The records of a user, alone or with other names, are in the same partition as the user's events. Those of shared
+    scopes come from the second stage, which has fewer partitions.
     """
-    parsed = parse_scope(scope)
-    if parsed is not None and parsed[0] is Dimension.USER:
-        return [partition_of(parsed[1].encode(), usage_partitions)]
+    names = parse_names(scope)
+    if names and names[0][0] is Dimension.USER:
+        return [partition_of(name_in_events(names[0][1]).encode(), usage_partitions)]
     return list(range(DELTA_PARTITIONS))

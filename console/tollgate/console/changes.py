@@ -12,6 +12,7 @@ from tollgate.control import (
     Changed,
     ControlStore,
     Held,
+    InUseError,
     InvalidRecordError,
     NoRecordError,
     RepeatedKeyError,
@@ -136,6 +137,8 @@ async def _change(
         )
     except RepeatedKeyError:
         raise repeated() from None
+    except InUseError as error:
+        raise Problem(409, "in_use", f"{error}") from None
     except InvalidRecordError as error:
         raise Problem(422, "invalid_request", f"{error}") from None
 

@@ -3,6 +3,7 @@
 from tollgate.control.differences import Difference, differences
 from tollgate.control.errors import (
     ControlError,
+    InUseError,
     InvalidRecordError,
     NoRecordError,
     RepeatedKeyError,
@@ -18,6 +19,7 @@ __all__ = [
     "ControlStore",
     "Difference",
     "Held",
+    "InUseError",
     "InvalidRecordError",
     "NoRecordError",
     "RepeatedKeyError",

@@ -7,12 +7,19 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from tollgate.control.errors import InvalidRecordError, NoRecordError, RepeatedKeyError, VersionConflictError
+from tollgate.control.errors import (
+    InUseError,
+    InvalidRecordError,
+    NoRecordError,
+    RepeatedKeyError,
+    VersionConflictError,
+)
 from tollgate.control.records import CHANGE_FIELDS, REQUEST_KEY_PREFIX, Changed, RequestRecord, canonical, validated
 from tollgate.control.state import AUDIT_HEADER, VERSION_HEADER, State
 from tollgate.schemas.audit import AuditAction, AuditRecord, shown_value
-from tollgate.schemas.control import REASON_CHARS_MAX, ControlRecord, describe_faults
+from tollgate.schemas.control import PLAN_KEY_PREFIX, REASON_CHARS_MAX, AssignmentRecord, ControlRecord, describe_faults
 from tollgate.schemas.instants import format_instant
+from tollgate.schemas.plans import shipped_plans
 from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX
 from tollgate.schemas.tokens import TOKEN_KEY_PREFIX, TokenKind
 from tollgate.schemas.topics import Topic
@@ -104,6 +111,7 @@ def plan(state: State, change: Change, now_ms: int) -> Plan:
         raise VersionConflictError(change.key, change.expect_version, found, held)
     if change.record is None and found == 0:
         raise NoRecordError(change.key)
+    _check_plans(state, change)
     version = state.next_version(change.key)
     after = None
     if change.record is not None:
@@ -111,6 +119,21 @@ def plan(state: State, change: Change, now_ms: int) -> Plan:
         after = canonical(change.record.model_copy(update={**stamp, "updated_at": format_instant(now_ms)}))
     changed = Changed(change.key, held.value if held else None, after, version, change.id, replayed=False)
     return Plan(changed, (*_records(change, changed, now_ms), *_cleared(state, change, now_ms)))
+
+
+def _check_plans(state: State, change: Change) -> None:
+    """InvalidRecordError for an assignment of a plan that there is not; InUseError for the removal of one in use."""
+    if isinstance(change.record, AssignmentRecord):
+        plan_id = change.record.plan
+        if plan_id not in state.plans and plan_id not in shipped_plans():
+            raise InvalidRecordError(f"there is no plan {plan_id!r}: see `tollgate plan list`.")
+    elif change.record is None and change.key.startswith(PLAN_KEY_PREFIX):
+        plan_id = change.key.removeprefix(PLAN_KEY_PREFIX)
+        if plan_id not in shipped_plans():
+            users = sorted(name for name, held in state.assignments.items() if held.plan == plan_id)
+            if users:
+                rest = f" and {len(users) - 1} more" if len(users) > 1 else ""
+                raise InUseError(f"the plan {plan_id} is that of {users[0]}{rest}: give them another plan first.")
 
 
 def _records(change: Change, changed: Changed, now_ms: int) -> list[OutRecord]:

@@ -3,6 +3,7 @@
 ControlError               its text is one sentence for people
 ├── InvalidRecordError     the value is no record of its kind, or the key is none
 ├── NoRecordError          there is nothing to remove
+├── InUseError             others refer to what would be removed
 ├── VersionConflictError   somebody else changed it first: look at it again, then repeat
 ├── RepeatedKeyError       the idempotency key stands for another change
 └── UnreachableError       Kafka is away or refuses; may be retried
@@ -25,6 +26,10 @@ class NoRecordError(ControlError):
     def __init__(self, key: str) -> None:
         super().__init__(f"there is no {key}.")
         self.key = key
+
+
+class InUseError(ControlError):
+    """The plan cannot be removed, because somebody has it."""
 
 
 class VersionConflictError(ControlError):

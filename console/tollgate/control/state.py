@@ -5,12 +5,16 @@ from typing import Any, Final
 
 from tollgate.control.records import REQUEST_KEY_PREFIX, Held, RequestRecord, as_held, model_of
 from tollgate.schemas.control import (
+    ASSIGNMENT_KEY_PREFIX,
     BUDGET_KEY_PREFIX,
     FIRST_VERSION,
+    PLAN_KEY_PREFIX,
     PRICE_KEY_PREFIX,
     VERSION_MAX,
+    AssignmentRecord,
     BudgetRecord,
     ControlRecord,
+    PlanRecord,
     PriceRecord,
 )
 from tollgate.schemas.instants import parse_instant
@@ -34,6 +38,9 @@ class State:
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}
         self.budgets: dict[str, BudgetRecord] = {}
+        self.plans: dict[str, PlanRecord] = {}
+        # By `user/<name>`, and `default`.
+        self.assignments: dict[str, AssignmentRecord] = {}
         self.prices: dict[str, PriceRecord] = {}
         self.requests: dict[str, RequestRecord] = {}
         self.unreadable: set[str] = set()
@@ -89,6 +96,10 @@ class State:
         name = key.partition("/")[2]
         if isinstance(record, BudgetRecord):
             self.budgets[name] = record
+        elif isinstance(record, PlanRecord):
+            self.plans[name] = record
+        elif isinstance(record, AssignmentRecord):
+            self.assignments[name] = record
         elif isinstance(record, PriceRecord):
             self.prices[name] = record
 
@@ -96,7 +107,12 @@ class State:
         self.unreadable.discard(key)
         if self.held.pop(key, None) is not None:
             kind, slash, name = key.partition("/")
-            of_kind: dict[str, dict[str, Any]] = {BUDGET_KEY_PREFIX: self.budgets, PRICE_KEY_PREFIX: self.prices}
+            of_kind: dict[str, dict[str, Any]] = {
+                BUDGET_KEY_PREFIX: self.budgets,
+                PLAN_KEY_PREFIX: self.plans,
+                ASSIGNMENT_KEY_PREFIX: self.assignments,
+                PRICE_KEY_PREFIX: self.prices,
+            }
             of_kind.get(kind + slash, {}).pop(name, None)
 
     def _take_request(self, key: str, value: bytes | None) -> None:

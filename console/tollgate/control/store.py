@@ -21,7 +21,7 @@ from tollgate.control.follower import Follower
 from tollgate.control.records import Changed, Held
 from tollgate.control.writer import Writer
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord, PriceRecord
 
 # A person waits for an answer; a broker that is there answers within milliseconds.
 CHANGE_SECONDS_MAX: Final = 10.0
@@ -74,6 +74,14 @@ class ControlStore:
     def budgets(self) -> dict[str, BudgetRecord]:
         """The valid budgets by the id of their key."""
         return dict(self._follower.state.budgets)
+
+    def plans(self) -> dict[str, PlanRecord]:
+        """The valid plans by the id of their key, without those that are shipped."""
+        return dict(self._follower.state.plans)
+
+    def assignments(self) -> dict[str, AssignmentRecord]:
+        """Who has which plan: by `user/<name>`, and `default` for everybody else."""
+        return dict(self._follower.state.assignments)
 
     def prices(self) -> dict[str, PriceRecord]:
         """The valid prices by the id of their key."""

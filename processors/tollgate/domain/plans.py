@@ -121,6 +121,14 @@ class Plans:
         self._odd = {user for user, own in self._assignments.items() if not own.has_calendar_of(self._usual)}
         self._settle()
 
+    @classmethod
+    def from_records(cls, plans: Mapping[str, PlanRecord], assignments: Mapping[str, AssignmentRecord]) -> "Plans":
+        """Compile what the control topic holds: plans by id, assignments by `user/<name>` and `default`."""
+        made = {key: Assignment.from_record(record) for key, record in assignments.items()}
+        default = made.pop("default", None)
+        users = {key.removeprefix("user/"): own for key, own in made.items()}
+        return cls({plan_id: Plan.from_record(record) for plan_id, record in plans.items()}, users, default)
+
     def changed(
         self,
         plans: Mapping[str, Plan | None] | None = None,

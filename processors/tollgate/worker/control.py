@@ -1,4 +1,4 @@
-"""Budgets, plans, prices and the stop: the control topic is read to its end before anything is counted, then followed."""
+"""Budgets, plans, prices and the stop: read to the control topic's end before anything is counted, then followed."""
 
 import asyncio
 from collections.abc import Callable

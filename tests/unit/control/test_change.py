@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tollgate.control import InvalidRecordError, NoRecordError, RepeatedKeyError, VersionConflictError
+from tollgate.control import InUseError, InvalidRecordError, NoRecordError, RepeatedKeyError, VersionConflictError
 from tollgate.control.change import Change, Plan, new_change, plan
 from tollgate.control.state import REQUEST_MS, State
 from tollgate.schemas.tokens import Role, TokenKind, new_token_text, token_record
@@ -232,3 +232,74 @@ def test_the_audit_tells_api_tokens_and_new_login_links_and_never_a_hash() -> No
             told += [(kind.value, record["action"]) for record in audits(done)]
             assert value["hash"] not in json.dumps(audits(done))
     assert told == [("api", "set"), ("api", "remove"), ("login", "set")]
+
+
+PLAN: dict[str, Any] = {"name": "Team", "limits": [{"feature": "video", "limit": "10"}]}
+
+
+def test_a_plan_has_versions_an_audit_and_conflicts() -> None:
+    state = State()
+    assert made(state, change("plan/team", PLAN)).changed.version == 1
+    done = made(state, change("plan/team", PLAN | {"price_usd": "9"}, expect_version=1, reason="costs"))
+    (told,) = audits(done)
+    assert (told["kind"], told["before"]["price_usd"], told["after"]["price_usd"]) == ("plan", "0", "9")
+    assert told["after"]["id"] == "team"
+    with pytest.raises(VersionConflictError, match="plan/team was changed by somebody else: you expected version 1"):
+        plan(state, change("plan/team", PLAN, expect_version=1), NOW_MS)
+    assert state.plans["team"].price_usd == "9"
+
+
+def test_a_plan_is_assigned_to_a_user_and_to_everybody_else() -> None:
+    state = State()
+    made(state, change("assignment/default", {"plan": "free"}))
+    done = made(state, change("assignment/user/u1", {"plan": "pro", "timezone": "Asia/Tokyo"}))
+    (told,) = audits(done)
+    assert (told["kind"], told["key"], told["after"]["plan"]) == ("assignment", "assignment/user/u1", "pro")
+    assert {key: record.plan for key, record in state.assignments.items()} == {"default": "free", "user/u1": "pro"}
+    made(state, change("assignment/user/u1", None))
+    assert list(state.assignments) == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("assignment/user/u1", {"plan": "gold"}, "there is no plan 'gold': see `tollgate plan list`."),
+        ("assignment/default", {"plan": "gold"}, "there is no plan 'gold': see `tollgate plan list`."),
+        (
+            "assignment/org/acme",
+            {"plan": "free"},
+            "a plan is assigned to a user or to default, and not to 'org/acme'.",
+        ),
+        (
+            "assignment/user/u1",
+            {"plan": "free", "timezone": "Mars/Olympus"},
+            "'assignment/user/u1': timezone: 'Mars/Olympus' is no IANA time zone; one is Europe/Amsterdam.",
+        ),
+        ("plan/other", PLAN | {"id": "team"}, "the id 'team' is not that of the key 'plan/other'."),
+        (
+            "plan/team",
+            {"name": "Team", "credits_per_day": 0.5},
+            "'plan/team': credits_per_day: Input should be a valid string.",
+        ),
+    ],
+)
+def test_a_refused_plan_or_assignment_changes_nothing(key: str, value: dict[str, Any], sentence: str) -> None:
+    state = State()
+    with pytest.raises(InvalidRecordError) as error:
+        made(state, change(key, value))
+    assert str(error.value) == sentence
+    assert state.held == {}
+
+
+def test_a_plan_that_somebody_has_is_not_removed() -> None:
+    state = State()
+    made(state, change("plan/team", PLAN))
+    made(state, change("assignment/user/u1", {"plan": "team"}))
+    made(state, change("assignment/user/u2", {"plan": "team"}))
+    with pytest.raises(InUseError) as error:
+        made(state, change("plan/team", None))
+    assert str(error.value) == "the plan team is that of user/u1 and 1 more: give them another plan first."
+    assert "team" in state.plans
+    made(state, change("plan/free", PLAN))
+    made(state, change("assignment/default", {"plan": "free"}))
+    assert made(state, change("plan/free", None)).changed.after is None, "the shipped plan is there again"

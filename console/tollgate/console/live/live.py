@@ -20,8 +20,9 @@ from tollgate.console.live.stream import Stream
 from tollgate.control import ControlStore
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
+from tollgate.domain.plans import Plans
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord
+from tollgate.schemas.control import ASSIGNMENT_KEY_PREFIX, BUDGET_KEY_PREFIX, PLAN_KEY_PREFIX, BudgetRecord
 from tollgate.schemas.outputs import Alert, Flag, SpendRecord
 from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
@@ -55,6 +56,7 @@ class Live:
         self._alerts = HeldAlerts(self.ignored)
         self._changes = Changes()
         self._book: BudgetBook | None = None
+        self._plans: Plans | None = None
         self._compiled: dict[str, tuple[BudgetRecord, Budget]] = {}
         self._counted: dict[str, BudgetFlags] = {}
         self._counted_ms = 0
@@ -114,6 +116,8 @@ class Live:
             self._changes.note(Change("alert", *taken))
 
     def _take_control(self, key: str) -> None:
+        if key.startswith((PLAN_KEY_PREFIX, ASSIGNMENT_KEY_PREFIX)):
+            self._book = self._plans = None
         if key.startswith(BUDGET_KEY_PREFIX):
             self._book = None
             held = self._control.get(key)
@@ -223,7 +227,7 @@ class Live:
         return len(self._alerts)
 
     def book(self) -> BudgetBook:
-        """The budgets in force, and which of them apply to a scope."""
+        """The budgets and plans in force, and which of them apply to a scope."""
         if self._book is None:
             # To compile ten thousand takes most of a second: of a change only what changed is compiled again.
             old, new = self._compiled, {}
@@ -232,7 +236,9 @@ class Live:
                 is_same = held is not None and held[0] is record
                 new[budget_id] = held if held is not None and is_same else (record, Budget.from_record(record))
             self._compiled = new
-            self._book = BudgetBook(budget for _, budget in new.values())
+            if self._plans is None:
+                self._plans = Plans.from_records(self._control.plans(), self._control.assignments())
+            self._book = BudgetBook((budget for _, budget in new.values()), self._plans)
         return self._book
 
     def frames(self, caller: Caller) -> AsyncIterator[Frame]:
