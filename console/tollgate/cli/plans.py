@@ -141,8 +141,8 @@ async def remove(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Remove a plan that nobody has. A shipped plan that was replaced is as shipped again. Exit 1 when the id is unknown
-    or somebody has the plan.
+    """Remove a plan that nobody has. A shipped plan that was replaced is as shipped again. Exit 1 when the id is
+    unknown or somebody has the plan.
     """
     async with open_control(find_settings(data_dir)) as store:
         try:

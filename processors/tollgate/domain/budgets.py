@@ -161,6 +161,28 @@ class Position:
     threshold: Threshold | None
 
     @property
+    def until_ms(self) -> int:
+        """First instant at which the budget does not limit this window's spend any more."""
+        return min(self.window_end_ms, self.budget.valid_to_ms)
+
+    @property
+    def advice(self) -> str:
+        """What to do about a plan limit that is reached: `10 of 10 video events of the month are used, the limit of
+        plan Free: change to a larger plan, or wait until 2026-12-01T00:00:00Z`.
+        """
+        budget = self.budget
+        feature = budget.scope.partition("+feature/")[2]
+        what = f"{feature} {budget.unit}" if feature else budget.unit
+        used = f"{budget.format(self.value)} of {budget.format(budget.limit)} {what}"
+        if self.until_ms == NO_END_MS:
+            return f"{used} are used, the limit of plan {budget.plan}: change to a larger plan"
+        until = format_instant(self.until_ms)
+        return (
+            f"{used} of the {budget.window.value} are used, the limit of plan {budget.plan}: "
+            f"change to a larger plan, or wait until {until}"
+        )
+
+    @property
     def window(self) -> WindowRecord:
         """The window as it is written in flags and alerts."""
         return written_window(self.budget.window, self.window_start_ms)

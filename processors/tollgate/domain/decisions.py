@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from tollgate.domain.budgets import Position, Threshold, position
@@ -98,7 +98,7 @@ def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decis
     elif shown is not None and shown.threshold is not None:
         top = max((p.threshold for p in found if p.threshold is not None), key=lambda t: t.severity)
         state, action = top.state, top.action
-        decision.due_ms = shown.window_end_ms
+        decision.due_ms = shown.until_ms
     elif standing.state == FlagState.OK:
         return
     said = _said(state, action.value if action else "", shown, stop)
@@ -108,7 +108,7 @@ def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decis
         standing.state, standing.since_ms = state.value, now_ms
     standing.said = said
     standing.revision += 1
-    standing.until_ms = shown.window_end_ms if shown is not None and state != FlagState.OK else 0
+    standing.until_ms = shown.until_ms if shown is not None and state != FlagState.OK else 0
     decision.changed = True
     decision.flag = FlagRecord(
         scope=scope,
@@ -123,10 +123,19 @@ def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decis
         spent=shown.budget.format(shown.value) if shown else None,
         percent=shown.budget.percent(shown.value) if shown else None,
         since=format_instant(standing.since_ms),
-        until=format_instant(shown.window_end_ms) if shown else None,
+        until=format_instant(shown.until_ms) if shown else None,
         revision=standing.revision,
-        note=stop.sentence if stop is not None else UNSET,
+        note=_note(stop, shown, state),
     )
+
+
+def _note(stop: Stop | None, shown: Position | None, state: FlagState) -> str | UnsetType:
+    """What people should know and do: who stopped everything, or which limit of their plan is in the way."""
+    if stop is not None:
+        return stop.sentence
+    if shown is None or not shown.budget.plan or state not in (FlagState.BLOCKED, FlagState.STOPPED):
+        return UNSET
+    return shown.advice
 
 
 def worst(found: Sequence[Position]) -> Position | None:

@@ -229,9 +229,10 @@ class Flag(Output):
     since: Instant
     """When the scope entered this state."""
     until: Instant | None = None
-    """End of the window, at which the flag lapses by itself."""
+    """End of the window or of the budget, whichever is first: the flag lapses by itself."""
     note: str | None = None
-    """Who stopped all spending by hand, and why, in one sentence for people. Such a flag has no budget and no end."""
+    """For people: which limit of a plan is reached and what to do about it; or, of a flag without a budget and an end,
+    who stopped all spending by hand, and why."""
     revision: int = Field(ge=1, strict=True)
 
 

@@ -7,6 +7,7 @@ from tests.support.decided import Told, told
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget, positions
 from tollgate.domain.decisions import ALERT_REFRESH_MS, Standing, decide
+from tollgate.domain.plans import Assignment, Plans
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import windows_at
 from tollgate.schemas.amounts import PICO
@@ -213,3 +214,45 @@ def test_a_late_event_of_last_month_does_not_block_this_one() -> None:
     late = (w for w in windows_at(parse_instant("2026-10-31T23:00:00Z")) if w[0] is not WindowKind.HOUR)
     ledger.spend.add(tuple(late), Spend(50 * PICO, 0, 1))
     assert ledger.look().flag is None
+
+
+def test_the_flag_of_a_plan_limit_says_which_limit_of_which_plan_and_what_to_do() -> None:
+    scope = "user/u1+feature/video"
+    ledger = Ledger(scope=scope)
+    ledger.book = BudgetBook((), Plans(default=Assignment("free")))
+    assert [ledger.pay(0).flag for _ in range(7)] == [None] * 7
+    warning = ledger.pay(0).flag
+    assert warning is not None
+    assert (warning["state"], "note" in warning) == ("warning", False)
+    ledger.pay(0)
+    blocked = ledger.pay(0).flag
+    assert blocked is not None
+    assert {name: blocked[name] for name in ("state", "reason", "budget", "limit", "spent", "unit", "until")} == {
+        "state": "blocked",
+        "reason": "usage_limit_exceeded",
+        "budget": "plan/free/video/events",
+        "limit": "10",
+        "spent": "10",
+        "unit": "events",
+        "until": "2026-12-01T00:00:00Z",
+    }
+    assert blocked["note"] == (
+        "10 of 10 video events of the month are used, the limit of plan Free: "
+        "change to a larger plan, or wait until 2026-12-01T00:00:00Z"
+    )
+    ledger.book = BudgetBook((), Plans(assignments={"u1": Assignment("creator")}, default=Assignment("free")))
+    freed = ledger.look().flag
+    assert freed is not None
+    assert (freed["state"], freed["limit"], "note" in freed) == ("ok", "100", False)
+
+
+def test_a_budget_that_ends_before_its_window_blocks_no_longer_than_that() -> None:
+    ledger = Ledger(budget(valid_to="2026-11-22T00:00:00Z"))
+    flag = ledger.pay(100 * PICO).flag
+    assert flag is not None
+    assert (flag["state"], flag["until"]) == ("blocked", "2026-11-22T00:00:00Z")
+    end = parse_instant("2026-11-22T00:00:00Z")
+    assert ledger.look(end - 1).flag is None
+    freed = ledger.look(end).flag
+    assert freed is not None
+    assert freed["state"] == "ok"
