@@ -260,7 +260,7 @@ async def _assign(
     async with open_control(find_settings(data_dir)) as store:
         held = store.get(key)
         before = held.value if held is not None else {}
-        kept = {name: before[name] for name in ("timezone", "month_starts_on") if name in before}
+        kept: dict[str, Any] = {name: before[name] for name in ("timezone", "month_starts_on") if name in before}
         if before.get("plan") == given["plan"] and "since" in before:
             kept["since"] = before["since"]
         value = {"since": format_instant(time.time_ns() // 1_000_000)} | kept

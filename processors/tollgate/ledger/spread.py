@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.windows import Horizon, Windows
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import Scopes

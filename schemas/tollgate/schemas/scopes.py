@@ -20,6 +20,7 @@ __all__ = [
     "escaped",
     "is_combination",
     "joint_of",
+    "name_in_events",
     "parse_names",
     "parse_scope",
     "scope_of",
@@ -47,7 +48,8 @@ def escaped(name: str) -> str:
     return _TAKEN.sub(lambda found: "%2B" if found[0] == "+" else f"%25{found[0][1:]}", name)
 
 
-def _unescaped(name: str) -> str:
+def name_in_events(name: str) -> str:
+    """The name as events have it: the inverse of `escaped`."""
     return _WRITTEN.sub(lambda found: "+" if found[0] == "%2B" else f"%{found[0][3:]}", name)
 
 
@@ -101,7 +103,7 @@ def _parse_name(part: str, text: str) -> tuple[Dimension, str]:
     if not slash or head not in _DIMENSIONS or not written:
         known = ", ".join(f"{d.value}/…" for d in Dimension)
         raise ValueError(f"{text[:64]!r} is not a scope; use global or one of {known}, or two or three joined by +")
-    name = _unescaped(written)
+    name = name_in_events(written)
     if len(name) > NAME_CHARS_MAX or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
         raise ValueError(
             f"the name in {part[:64]!r} must be 1 to {NAME_CHARS_MAX} characters without control characters"
