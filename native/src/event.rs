@@ -181,7 +181,7 @@ impl<'a> Event<'a> {
             "options" => self.options(scanner)?,
             "latency_ms" => self.latency_ms = Some(scanner.whole().filter(|ms| *ms <= u64::from(u32::MAX))?),
             "metadata" => self.metadata(scanner)?,
-            // Product tokens (`retail_tokens`) are priced by the reference alone.
+            // Product tokens (`retail_tokens`) are priced by the reference alone, which also settles reservations (`more`).
             _ => return None,
         }
         Some(())
@@ -279,6 +279,7 @@ fn place_of(field: &str) -> Option<usize> {
         "request_id" => name::REQUEST_ID,
         "reservation_id" => name::RESERVATION_ID,
         "metadata" => name::COUNT + 8,
+        "more" => name::COUNT + 9,
         _ => return None,
     })
 }

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from tollgate.schemas.asyncapi import asyncapi_document
 from tollgate.schemas.audit import AuditRecord
 from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord, PriceRecord, SettingRecord
-from tollgate.schemas.outputs import Alert, DeadLetterHeaders, Flag, PricedEvent, SpendRecord
+from tollgate.schemas.entries import CreditEntry, ReleaseEntry, ReservationEntry
+from tollgate.schemas.outputs import Alert, Balance, DeadLetterHeaders, Decision, Flag, PricedEvent, SpendRecord
 from tollgate.schemas.tokens import TokenRecord
 from tollgate.schemas.usage_event import UsageEvent
 
@@ -26,10 +27,15 @@ OTHERS: Final = {"openapi.json"}
 
 MODELS: Final[dict[str, type[BaseModel]]] = {
     "usage-event": UsageEvent,
+    "reservation": ReservationEntry,
+    "release": ReleaseEntry,
+    "credit": CreditEntry,
     "priced-event": PricedEvent,
     "spend": SpendRecord,
     "flag": Flag,
     "alert": Alert,
+    "decision": Decision,
+    "balance": Balance,
     "dead-letter-headers": DeadLetterHeaders,
     "budget": BudgetRecord,
     "plan": PlanRecord,

@@ -233,7 +233,113 @@ class Flag(Output):
     note: str | None = None
     """For people: which limit of a plan is reached and what to do about it; or, of a flag without a budget and an end,
     who stopped all spending by hand, and why."""
+    reserved: Measure | None = None
+    """What open reservations hold of this limit, in the flag's unit; absent when there are none."""
+    can_exceed_by: Measure | None = None
+    """By how much reserved calls can take the scope over its limit, in the flag's unit; absent where nothing bounds it."""
+    except_: list[str] | None = Field(None, alias="except")
+    """Scopes that the block leaves alone: a call that has one of them is let through. Absent when there are none."""
+    incomplete: bool | None = None
+    """True while the sum lacks what was spent in the window before the limit was set; absent when it is whole."""
     revision: int = Field(ge=1, strict=True)
+
+
+class DecisionError(StrEnum):
+    """Why a reservation was denied."""
+
+    USAGE_LIMIT_EXCEEDED = "usage_limit_exceeded"
+    """A limit of a budget or plan (HTTP 429)."""
+    INSUFFICIENT_CREDITS = "insufficient_credits"
+    """The user has fewer credits than the call takes (HTTP 402)."""
+    SPENDING_STOPPED = "spending_stopped"
+    """All spending is stopped (HTTP 503)."""
+    TOO_MANY_RESERVATIONS = "too_many_reservations"
+    """The user has 10,000 open reservations (HTTP 429)."""
+    RESERVATION_ENDED = "reservation_ended"
+    """A reservation of this source and id was denied before, or has ended (HTTP 409): take another id."""
+
+
+class Decision(Output):
+    """Value of `tollgate.decisions`: the answer to one reservation. The key is its `reply_to`, or its source without.
+
+    The same reservation again, while it is open, gets the same bytes again.
+    """
+
+    reservation_id: str
+    source: str
+    user: str
+    granted: bool = Field(strict=True)
+    amount_usd: Usd
+    """What is reserved, or was asked for."""
+    credits: Amount
+    """What is reserved, or was asked for."""
+    expires_at: Instant
+    """When the reservation ends by itself. Of a denied one: when it would have."""
+    http_status: int | None = Field(None, strict=True)
+    """What a service answers its own caller when denied: 402, 429, 503, or 409 for an id that was used before."""
+    error: DecisionError | None = None
+    scope: str | None = None
+    """The scope of the first limit in the way."""
+    budget: str | None = None
+    limit: Measure | None = None
+    """In the unit of the budget, as are `spent`, `reserved` and `available`. In credits where these do not suffice."""
+    unit: str | None = None
+    spent: Measure | None = None
+    reserved: Measure | None = None
+    """What other open reservations hold."""
+    available: Measure | None = None
+    """What could still be reserved: never below zero."""
+    until: Instant | None = None
+    """When the limit's window ends."""
+    message: str | None = None
+    """One or two sentences for people: what stands in the way, and what to do."""
+    decided_at: Instant
+
+
+class CreditKind(StrEnum):
+    """Where credits come from."""
+
+    PURCHASE = "purchase"
+    BONUS = "bonus"
+    PRIZE = "prize"
+    REFERRAL = "referral"
+    REFUND = "refund"
+    CORRECTION = "correction"
+
+
+class CreditBucket(Output):
+    """What is left of one grant."""
+
+    kind: CreditKind
+    left: Amount
+    expires_at: Instant | None = None
+    """From this instant on it cannot be spent; null: never."""
+
+
+class Balance(Output):
+    """Value of `tollgate.balances`: the credits of a user. The key is the user id.
+
+    granted = burned + expired + available + reserved, always. The free credits of today are in `free_today` and in no
+    other number but `available`, `granted` and `burned`: those of a day that were not burned were never granted.
+    """
+
+    user: str
+    available: Amount
+    """What can be reserved or burned now. Below zero when usage that was done took more than there was."""
+    reserved: Amount
+    granted: Amount
+    """All that was ever granted, less what was taken back; with the free credits that were burned, and today's."""
+    burned: Amount
+    expired: Amount = "0"
+    free_today: Amount = "0"
+    """What is left of the free credits of the user's own day."""
+    free_per_day: Amount = "0"
+    free_until: Instant | None = None
+    """The user's next midnight, at which the free credits are whole again; null when the plan gives none."""
+    buckets: list[CreditBucket] = []
+    """What is left of grants, in the order in which it is burned."""
+    revision: int = Field(ge=1, strict=True)
+    updated_at: Instant
 
 
 class Alert(Output):

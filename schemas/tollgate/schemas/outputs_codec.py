@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, FlagState
+from tollgate.schemas.outputs import Action, AlertKind, AlertLevel, DecisionError, FlagState
 from tollgate.schemas.vocabulary import WindowKind
 
 Scalar = str | int | float | bool | None
@@ -99,6 +99,59 @@ class FlagRecord(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     until: str | None = None
     revision: int
     note: str | UnsetType = UNSET
+    reserved: str | UnsetType = UNSET
+    can_exceed_by: str | UnsetType = UNSET
+    except_: tuple[str, ...] | UnsetType = msgspec.field(default=UNSET, name="except")
+    incomplete: bool | UnsetType = UNSET
+
+
+class DecisionRecord(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """`outputs.Decision`. What stands in the way is unset when the reservation was granted."""
+
+    reservation_id: str
+    source: str
+    user: str
+    granted: bool
+    amount_usd: str
+    credits: str
+    expires_at: str
+    http_status: int | UnsetType = UNSET
+    error: DecisionError | UnsetType = UNSET
+    scope: str | UnsetType = UNSET
+    budget: str | UnsetType = UNSET
+    limit: str | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    spent: str | UnsetType = UNSET
+    reserved: str | UnsetType = UNSET
+    available: str | UnsetType = UNSET
+    until: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    decided_at: str
+
+
+class BucketRecord(msgspec.Struct, frozen=True, gc=False):
+    """`outputs.CreditBucket`."""
+
+    kind: str
+    left: str
+    expires_at: str | None
+
+
+class BalanceRecord(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """`outputs.Balance`."""
+
+    user: str
+    available: str
+    reserved: str
+    granted: str
+    burned: str
+    expired: str
+    free_today: str
+    free_per_day: str
+    free_until: str | None
+    buckets: tuple[BucketRecord, ...]
+    revision: int
+    updated_at: str
 
 
 class AlertRecord(msgspec.Struct, kw_only=True, frozen=True, gc=False):

@@ -63,6 +63,7 @@ class EventData(msgspec.Struct, gc=False, omit_defaults=True):
     request_id: _OptionalName = ""
     reservation_id: _OptionalName = ""
     metadata: Annotated[dict[_Name, _Scalar], Meta(max_length=METADATA_KEYS_MAX)] = {}
+    more: bool = False
 
 
 class EventRecord(msgspec.Struct, gc=False, kw_only=True):

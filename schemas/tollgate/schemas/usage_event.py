@@ -6,7 +6,7 @@ whenever it is in doubt. JSON Schema is generated from these models too.
 Absent and null mean the same, and so does the empty string for a name that is optional. Unknown fields are ignored.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails
@@ -38,7 +38,8 @@ OptionalName = Annotated[str, Field(max_length=NAME_CHARS_MAX, pattern=NAME_PATT
 UsageKey = Annotated[str, Field(max_length=NAME_CHARS_MAX, pattern=USAGE_KEY_PATTERN)]
 
 
-def _without_nulls(given: Any) -> Any:
+def without_nulls(given: Any) -> Any:
+    """The object without its null members: null means absent."""
     return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
@@ -125,14 +126,16 @@ class UsageData(BaseModel):
     request_id: OptionalName = None
     """The provider's or the service's own id of the call."""
     reservation_id: OptionalName = None
-    """The reservation that this usage settles."""
+    """The reservation of the same source that this usage settles."""
+    more: bool = False
+    """The reservation stays open for further usage; else this event closes it."""
     metadata: dict[Name, MetadataValue] = Field({}, max_length=METADATA_KEYS_MAX)
     """Anything else worth keeping: scalars by name. No prompts, no payloads, no personal data."""
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, given: Any) -> Any:
-        return _without_nulls(given)
+        return without_nulls(given)
 
     @field_validator("usage")
     @classmethod
@@ -156,14 +159,14 @@ class UsageData(BaseModel):
         return self
 
 
-class UsageEvent(BaseModel):
-    """One usage event: an immutable fact in a CloudEvents 1.0 envelope. `source` and `id` together are its identity."""
+class Entry(BaseModel):
+    """The CloudEvents 1.0 envelope of everything that stands in the ledger."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, use_attribute_docstrings=True)
 
     specversion: Literal["1.0"]
     """The version of CloudEvents."""
-    type: Literal["tollgate.usage.v1"]
+    type: str
     source: Name = Field(examples=["chat-api"])
     """The service that sends the event."""
     id: Name = Field(examples=["01JD8Z3T5V"])
@@ -172,12 +175,11 @@ class UsageEvent(BaseModel):
     """The user who consumed. Also the key of the Kafka record."""
     time: TimeText = Field(examples=["2026-11-21T10:00:00.123Z"], json_schema_extra={"format": "date-time"})
     """When it happened: RFC 3339 with an offset, in the years 1970 to 9999. It decides the windows."""
-    data: UsageData
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, given: Any) -> Any:
-        return _without_nulls(given)
+        return without_nulls(given)
 
     @property
     def time_ms(self) -> int:
@@ -185,8 +187,23 @@ class UsageEvent(BaseModel):
         return parse_event_time(self.time)
 
 
+class UsageEvent(Entry):
+    """One usage event: an immutable fact in a CloudEvents 1.0 envelope. `source` and `id` together are its identity."""
+
+    type: Literal["tollgate.usage.v1"]
+    data: UsageData
+
+
+AnEntry = TypeVar("AnEntry", bound=Entry)
+
+
 def validate_usage_event(value: bytes | None, headers: Headers = ()) -> UsageEvent | Refusal:
     """Read one record of `tollgate.usage`. An input with several faults is refused for one of them."""
+    return validate_entry(UsageEvent, value, headers)
+
+
+def validate_entry(model: type[AnEntry], value: bytes | None, headers: Headers = ()) -> AnEntry | Refusal:
+    """Read one record of a topic of entries as an entry of this type. Never raises on any input."""
     if value is None:
         return Refusal(RefusalReason.NULL_VALUE, "value: the record has no value")
     if len(value) > EVENT_BYTES_MAX:
@@ -202,7 +219,7 @@ def validate_usage_event(value: bytes | None, headers: Headers = ()) -> UsageEve
     elif not isinstance(document, dict):
         return Refusal(RefusalReason.WRONG_TYPE, "value: must be a JSON object")
     try:
-        return UsageEvent.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         return _refusal(error.errors(include_url=False, include_context=False, include_input=False)[0])
 
@@ -219,6 +236,7 @@ _TEXTS = {
     "dict_type": (RefusalReason.WRONG_TYPE, "must be an object"),
     "model_type": (RefusalReason.WRONG_TYPE, "must be an object"),
 }
+_BOUNDS = {"greater_than_equal": "least", "less_than_equal": "most"}
 
 
 def _refusal(error: ErrorDetails) -> Refusal:
@@ -235,5 +253,7 @@ def _refusal(error: ErrorDetails) -> Refusal:
         is_usage_key = keyed and "usage" in path
         text = "must match [a-z][a-z0-9_]*" if is_usage_key else "must not contain control characters"
         return Refusal(RefusalReason.INVALID, f"{place}: {text}")
+    if kind in _BOUNDS:
+        return Refusal(RefusalReason.INVALID, f"{place}: must be at {_BOUNDS[kind]} {error['msg'].split()[-1]}")
     reason, text = _TEXTS.get(kind, (RefusalReason.INVALID, error["msg"]))
     return Refusal(reason, f"{place}: {text}")

@@ -24,6 +24,19 @@ def identity_digest(source: str, id: str) -> bytes:  # noqa: A002 # the contract
     return blake2b(f"{len(source)}:{source}{id}".encode()).digest()[:16]
 
 
+def entry_digest(type: str, source: str, id: str) -> bytes:  # noqa: A002 # the contract's names
+    """As `identity_digest`, for entries that are no usage events: their identity is type, source and id.
+
+    A type begins with a letter and the digests of usage events with a digit, so that no two of them are alike.
+    """
+    return blake2b(f"{type}|{len(source)}:{source}{id}".encode()).digest()[:16]
+
+
+def entry_fingerprint(subject: str, data: dict[str, Any]) -> int:
+    """Unsigned 64 bits that stand for what an entry says, whatever its time, source and id."""
+    return _cut(_encode((subject, {name: value for name, value in data.items() if value is not None})))
+
+
 def fingerprint(event: EventRecord) -> int:
     """Unsigned 64 bits that stand for the event's subject and data, whatever its time, source and id.
 

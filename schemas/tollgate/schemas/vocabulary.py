@@ -24,6 +24,11 @@ class EntryType(StrEnum):
     """What stands in the ledger, by the `type` of its CloudEvent."""
 
     USAGE = "tollgate.usage.v1"
+    RESERVATION = "tollgate.reservation.v1"
+    RELEASE = "tollgate.release.v1"
+    CREDIT = "tollgate.credit.v1"
+    REVENUE = "tollgate.revenue.v1"
+    ADJUSTMENT = "tollgate.adjustment.v1"
 
 
 class Dimension(StrEnum):

@@ -60,6 +60,7 @@ BEYOND_JSON_SCHEMA = {
     "price/start-without-offset",
     "setting/stopped-as-text",
     "setting/stop-that-is-no-object",
+    "credit/taken-back-and-expires",
 }
 
 
