@@ -236,7 +236,7 @@ class Flag(Output):
     reserved: Measure | None = None
     """What open reservations hold of this limit, in the flag's unit; absent when there are none."""
     can_exceed_by: Measure | None = None
-    """By how much reserved calls can take the scope over its limit, in the flag's unit; absent where nothing bounds it."""
+    """By how much reserved calls can take the scope over its limit, in the flag's unit; absent without a bound."""
     except_: list[str] | None = Field(None, alias="except")
     """Scopes that the block leaves alone: a call that has one of them is let through. Absent when there are none."""
     incomplete: bool | None = None
