@@ -49,7 +49,7 @@ class Open(msgspec.Struct, array_like=True, tag="o"):
     fingerprint: int
     reply_key: str
     reply_partition: int
-    decision: str
+    decision: msgspec.Raw
 
 
 class Early(msgspec.Struct, array_like=True, tag="e"):
@@ -190,9 +190,16 @@ def blocked_by(flag: Blocked, is_global: bool) -> Denial:
         DecisionError.SPENDING_STOPPED if is_global else DecisionError.USAGE_LIMIT_EXCEEDED,
         message,
         flag.scope,
-        *(given if given is not None else UNSET for given in (flag.budget, flag.limit, flag.unit, flag.spent)),
+        budget=_given(flag.budget),
+        limit=_given(flag.limit),
+        unit=_given(flag.unit),
+        spent=_given(flag.spent),
         until_ms=flag.until_ms,
     )
+
+
+def _given(text: str | None) -> str | UnsetType:
+    return UNSET if text is None else text
 
 
 def lacks_credits(request: Request, available_nano: int, reserved_nano: int) -> Denial | None:
