@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from tollgate.domain.budgets import Position, Threshold, position
+from tollgate.domain.reservations import NOTHING_RESERVED, Reserved, can_exceed_by
 from tollgate.domain.spend import ScopeSpend
 from tollgate.domain.stops import Stop
 from tollgate.schemas.instants import format_instant
@@ -55,6 +56,8 @@ class Standing(msgspec.Struct):
     alert_revision: int = 0
     said: tuple[str, str, str, int, int, int] | None = None
     firing: dict[str, Firing] = {}
+    # What the flag said to be reserved, in the unit of its budget.
+    reserved: int = 0
 
 
 @dataclass(slots=True)
@@ -75,23 +78,27 @@ def decide(
     standing: Standing | None,
     now_ms: int,
     stop: Stop | None = None,
+    reserved: Reserved = NOTHING_RESERVED,
 ) -> Decision:
     """Compare the scope's present positions with the flag and alerts that were last written.
 
     `found` has one position per budget of the scope at `now_ms`. The flag is rewritten when its state, budget, window,
-    limit or, unless it is ok, its spent value changed; alerts when their level changed or their numbers are 5 s old.
-    `stop` is given for `global` alone.
+    limit, what is reserved or, unless it is ok, its spent value changed; alerts when their level changed or their
+    numbers are 5 s old. `stop` is given for `global` alone.
     """
     decision = Decision(standing or Standing())
-    _decide_flag(scope, found, stop if stop is not None and stop.stopped else None, decision, now_ms)
+    _decide_flag(scope, found, stop if stop is not None and stop.stopped else None, decision, now_ms, reserved)
     _decide_stop_alert(scope, stop, decision, now_ms)
     _decide_alerts(scope, found, spend, decision, now_ms)
     return decision
 
 
-def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decision: Decision, now_ms: int) -> None:
+def _decide_flag(
+    scope: str, found: Sequence[Position], stop: Stop | None, decision: Decision, now_ms: int, reserved: Reserved
+) -> None:
     standing = decision.standing
     shown = worst(found) if stop is None else None
+    held = reserved.of(shown.budget.unit) if shown is not None else 0
     state, action = FlagState.OK, None
     if stop is not None:
         state, action = FlagState.STOPPED, Action.STOP
@@ -99,14 +106,14 @@ def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decis
         top = max((p.threshold for p in found if p.threshold is not None), key=lambda t: t.severity)
         state, action = top.state, top.action
         decision.due_ms = shown.until_ms
-    elif standing.state == FlagState.OK:
+    elif standing.state == FlagState.OK and held == standing.reserved:
         return
     said = _said(state, action.value if action else "", shown, stop)
-    if said == standing.said:
+    if said == standing.said and held == standing.reserved:
         return
-    if state != standing.state:
+    if state != standing.state or not standing.since_ms:
         standing.state, standing.since_ms = state.value, now_ms
-    standing.said = said
+    standing.said, standing.reserved = said, held
     standing.revision += 1
     standing.until_ms = shown.until_ms if shown is not None and state != FlagState.OK else 0
     decision.changed = True
@@ -126,6 +133,10 @@ def _decide_flag(scope: str, found: Sequence[Position], stop: Stop | None, decis
         until=format_instant(shown.until_ms) if shown else None,
         revision=standing.revision,
         note=_note(stop, shown, state),
+        reserved=shown.budget.format(held) if shown and held else UNSET,
+        can_exceed_by=(
+            shown.budget.format(can_exceed_by(shown.value, held, shown.budget.limit)) if shown and held else UNSET
+        ),
     )
 
 

@@ -46,7 +46,6 @@ class Open(msgspec.Struct, array_like=True, tag="o"):
     left_nano: int
     expires_ms: int
     names: dict[str, str]
-    fingerprint: int
     reply_key: str
     reply_partition: int
     decision: msgspec.Raw

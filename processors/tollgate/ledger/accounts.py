@@ -51,10 +51,10 @@ class Limits(Protocol):
     def scopes_of(self, user: str, names: dict[str, str]) -> tuple[str, ...]:
         """The scopes of a call that contain its user, that of the user alone first."""
 
-    def positions(self, scope: str, names: dict[str, str], now_ms: int) -> Iterable[Position]:
+    def positions(self, scope: str, user: str, names: dict[str, str], now_ms: int) -> Iterable[Position]:
         """How much of each limit of the scope is spent, but for those that leave such a call alone."""
 
-    def blocked(self, names: dict[str, str], now_ms: int) -> Iterable[Blocked]:
+    def blocked(self, user: str, names: dict[str, str], now_ms: int) -> Iterable[Blocked]:
         """The shared scopes of a call that are blocked or stopped."""
 
     def free_credits(self, user: str) -> FreeCredits:
@@ -86,22 +86,16 @@ class Accounts:
 
     # Reservations
 
-    def repeat(self, entry: ReservationEntry, fingerprint: int, now_ms: int) -> bool:
-        """Answer a reservation that was read before: as it was answered while it is open, else that it has ended.
-
-        False, and nothing is done, when the open one asks for something else.
-        """
+    def repeat(self, entry: ReservationEntry, now_ms: int) -> None:
+        """Answer a reservation that was read before: as it was answered while it is open, else that it has ended."""
         self.reservations.expire(now_ms)
         held = self.reservations.find((entry.subject, entry.source, entry.id))
-        if held is None:
-            self._answer(entry, ENDED, now_ms)
-        elif held.fingerprint != fingerprint:
-            return False
-        else:
+        if held is not None:
             self._reply(held.reply_key, held.reply_partition, bytes(held.decision))
-        return True
+        else:
+            self._answer(entry, ENDED, now_ms)
 
-    def reserve(self, entry: ReservationEntry, fingerprint: int, now_ms: int) -> None:
+    def reserve(self, entry: ReservationEntry, now_ms: int) -> None:
         """Decide about a reservation that is read for the first time."""
         self.reservations.expire(now_ms)
         key = (entry.subject, entry.source, entry.id)
@@ -122,20 +116,19 @@ class Accounts:
                 request.credits_nano,
                 request.expires_ms,
                 names,
-                fingerprint,
                 *_reply_to(entry),
                 msgspec.Raw(decision),
             )
             self.reservations.open(key, held)
 
     def _denials(self, request: Request, names: dict[str, str], now_ms: int) -> Iterable[Denial]:
-        for flag in self._limits.blocked(names, now_ms):
+        for flag in self._limits.blocked(request.user, names, now_ms):
             yield blocked_by(flag, flag.scope == GLOBAL_SCOPE)
         if self.reservations.count_of(request.user) >= OPEN_MAX or len(self.reservations) >= HELD_MAX:
             yield CROWDED
         for scope in self._limits.scopes_of(request.user, names):
             reserved = self.reservations.reserved(scope)
-            for position in self._limits.positions(scope, names, now_ms):
+            for position in self._limits.positions(scope, request.user, names, now_ms):
                 if limits(position) and (denial := in_the_way(position, scope, reserved, request)) is not None:
                     yield denial
         free = self._limits.free_credits(request.user)

@@ -5,6 +5,7 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
@@ -16,6 +17,7 @@ import structlog
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import earliest, next_change_ms, positions, written_window
 from tollgate.domain.decisions import Standing, decide
+from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
 from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import Horizon, WindowKey, Windows
@@ -51,10 +53,15 @@ _encode = msgspec.json.Encoder().encode
 _decode_standing = msgspec.json.Decoder(Standing).decode
 
 
+def _nothing_reserved(_scope: str) -> Reserved:
+    return NOTHING_RESERVED
+
+
 class Scopes:
     """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them.
 
-    `stop` is the stop by hand for the partition that has `global`, and None for every other.
+    `stop` is the stop by hand for the partition that has `global`, and None for every other. `reserved` tells what open
+    reservations hold of a scope.
     """
 
     def __init__(
@@ -65,8 +72,10 @@ class Scopes:
         budgets: BudgetBook,
         counters: Counters | None = None,
         stop: Stop | None = None,
+        reserved: Callable[[str], Reserved] = _nothing_reserved,
     ) -> None:
         self._partition = partition
+        self._reserved = reserved
         self._counters = counters or Counters()
         # Scopes of which the log has said that they have too many usage dimensions.
         self._folding: set[str] = set()
@@ -147,6 +156,11 @@ class Scopes:
         # Scopes with a flag or an alert come first: their budget may have been raised or removed.
         self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
 
+    def touch(self, scope: str) -> None:
+        """Decide about the scope again: something else is reserved of it."""
+        if not self._budgets.is_empty and self._budgets.covers(scope):
+            self._undecided[scope] = None
+
     def tick(self, now_ms: int) -> None:
         """Mark the scopes to decide about again: their window has ended, or their alert has new numbers."""
         while self._due and self._due[0][0] <= now_ms:
@@ -188,7 +202,9 @@ class Scopes:
         spend = self.spend.find(scope)
         standing = _decode_standing(row) if row is not None else None
         stop = self._stop if scope == GLOBAL_SCOPE else None
-        decision = decide(scope, positions(budgets, spend, now_ms), spend, standing, now_ms, stop)
+        decision = decide(
+            scope, positions(budgets, spend, now_ms), spend, standing, now_ms, stop, self._reserved(scope)
+        )
         due_ms = earliest(decision.due_ms, next_change_ms(budgets, now_ms))
         if due_ms is not None and self._due_at.get(scope) != due_ms:
             self._due_at[scope] = due_ms

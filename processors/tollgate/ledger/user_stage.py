@@ -1,17 +1,21 @@
-"""The first stage: reads one partition of `tollgate.usage` and `tollgate.entries`, and counts per user.
+"""The first stage: reads one partition of `tollgate.usage` and counts its events per user.
 
 Each event is checked in this order: size and JSON, schema, partition, time, identity. It ends as a dead letter, is
 forwarded to its user's partition, is dropped as a repeat, or is priced and counted. The result depends only on the log
 and on the budgets and prices in force, so that reading the log again gives the same result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord
 
+from tollgate.domain.credits import BUCKETS_MAX
 from tollgate.domain.pricing import UNPRICED
+from tollgate.domain.spend import ScopeSpend
 from tollgate.domain.windows import Horizon
+from tollgate.ledger.accounts import Accounts
 from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, HandedOver, choose_core
 from tollgate.ledger.counters import Counters
@@ -19,20 +23,36 @@ from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded, is_unreadable
 from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
 from tollgate.ledger.policy import Policy
+from tollgate.ledger.reservations import Key
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.spread import Spread
-from tollgate.ledger.sums import NO_COMBINATIONS, combinations_of, names_of, usage_of
+from tollgate.ledger.sums import NO_COMBINATIONS, NamedSum, combinations_of, names_of, usage_of
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
+from tollgate.ledger.user_limits import UserLimits
+from tollgate.ledger.user_sums import UserSums
 from tollgate.schemas.amounts import format_usd
+from tollgate.schemas.entries import (
+    CreditEntry,
+    ReleaseEntry,
+    ReservationEntry,
+    decode_entries_topic,
+    decode_usage_topic,
+)
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
-from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
-from tollgate.schemas.usage_identity import fingerprint, fingerprint_as_sent, identity_digest
-from tollgate.schemas.vocabulary import DAY_MS, SLOT_MS
+from tollgate.schemas.usage_codec import EventRecord
+from tollgate.schemas.usage_identity import (
+    entry_digest,
+    entry_fingerprint,
+    fingerprint,
+    fingerprint_as_sent,
+    identity_digest,
+)
+from tollgate.schemas.vocabulary import CREDITS, DAY_MS, SLOT_MS, EntryType
 
 if TYPE_CHECKING:
     from tollgate.ledger.compiled import CompiledTally
@@ -46,18 +66,16 @@ _CHUNK: Final = 256
 # A batch of records that is too large when it is unpacked.
 _UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
 
-# No kind of entry is counted yet.
-_NO_ENTRY: Final = Refusal(RefusalReason.INVALID, "type: not an entry")
+_TOO_MANY_GRANTS: Final = Refusal(
+    RefusalReason.INVALID,
+    f"subject: the user has {BUCKETS_MAX:,} grants of which something is left; grant again when some are spent",
+)
 
 
 class UserStage:
-    """Counts one partition of usage events and entries.
-
-    It has all of its users, so it alone decides about their spend.
-    """
+    """Counts one partition of usage events. It has all events of its users, so it alone decides about their spend."""
 
     source: Topic = Topic.USAGE
-    entries: Topic | None = Topic.ENTRIES
     state: Topic = Topic.USER_STATE
     remembered: tuple[Topic, ...] = (Topic.IDENTITIES,)
 
@@ -76,7 +94,11 @@ class UserStage:
         self._policy = policy
         self._pricer = policy.new_pricer()
         self.horizon = Horizon()
-        self.scopes = Scopes(partition, self.state, self.horizon, policy.budgets, counters)
+        self._limits = UserLimits(policy, self._spend_of)
+        self.accounts = Accounts(partition, self.state, self._limits)
+        self.scopes = Scopes(
+            partition, self.state, self.horizon, policy.budgets, counters, reserved=self.accounts.reserved
+        )
         self._unpriced = UnpricedModels(partition, self.state)
         self._clock = ClockWatch(partition, self.state)
         self._identities: IdentityMemory
@@ -91,21 +113,30 @@ class UserStage:
             self._tally = PythonTally(self._identities)
         self._set_combinations(policy)
         self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes)
+        self._user_sums = UserSums()
         self._routed: set[str] = set()
+        # Since the last tick.
+        self._has_arrived = False
         self._next_offset = 0
         self._clear()
 
     def _clear(self) -> None:
         """Start a new batch: nothing applied since the last write."""
-        self._applied = self._applied_entries = 0
+        self._applied = 0
+        # How many priced records there were when `_spread_user_sums` was last called.
+        self._spread_to = 0
         self._letters: list[OutRecord] = []
-        self._forwards: list[tuple[int, OutRecord]] = []
+        self._forwards: list[tuple[Topic, int, OutRecord]] = []
+
+    def _spend_of(self, scope: str) -> ScopeSpend | None:
+        return self.scopes.spend.find(scope)
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
         if offsets is None:
             return
         self._unpriced.restore(rows)
         self._clock.restore(rows)
+        self.accounts.restore(rows)
         self.scopes.restore(rows, offsets)
 
     def remember(self, value: bytes) -> None:
@@ -119,6 +150,10 @@ class UserStage:
             self._set_combinations(policy)
             self.scopes.set_budgets(policy.budgets)
         self._policy = policy
+        are_other_shapes = policy.budgets.shapes != self._limits.shapes
+        self._limits.set_policy(policy)
+        if are_other_shapes:
+            self.accounts.reservations.count_anew()
         if policy.new_pricer is not before.new_pricer:
             self._pricer = policy.new_pricer()
             self._unpriced.is_stale = True
@@ -133,15 +168,21 @@ class UserStage:
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)
+        if not self._has_arrived:
+            # While records arrive, theirs is the clock: of a backlog, none may be decided after its reservations ended.
+            self.accounts.tick(now_ms)
+        self._has_arrived = False
 
     def pending(self) -> int:
-        return self._applied + self._applied_entries or int(self.scopes.has_pending() or self._unpriced.is_stale)
+        late = self.scopes.has_pending() or self.accounts.has_pending() or self._unpriced.is_stale
+        return self._applied or int(late)
 
     def bound_clock(self, now_ms: int) -> None:
         self.horizon.bound(now_ms)
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
+        self._has_arrived = True
         last = records[-1]
         self._next_offset = last.offset + 1
         if self._compiled is not None:
@@ -153,9 +194,16 @@ class UserStage:
         self._identities.compact(self.horizon.clock_ms // 1000)
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
-        self._applied_entries += len(records)
+        """Count these records of the entries topic. They follow what was applied before, in offset order."""
+        self._applied += len(records)
+        self._has_arrived = True
         for record in records:
-            self._refuse(record, decoded_entry(record))
+            entry = decoded_entry(record)
+            if isinstance(entry, Refusal):
+                self._refuse(record, entry)
+            else:
+                # Their clock is not the usage's, by which windows are held: there is no order between the two topics.
+                self._judge_entry(record, entry, Topic.ENTRIES)
 
     def _apply_compiled(self, tally: "CompiledTally", records: Sequence[ConsumerRecord]) -> None:
         """Let the core count what it can; each record that it hands over is judged here, in its place."""
@@ -172,6 +220,9 @@ class UserStage:
             event = decoded(record)
             if isinstance(event, Refusal):
                 self._refuse(record, event)
+            elif not isinstance(event, EventRecord):
+                self._note_time(record.timestamp)
+                self._judge_entry(record, event, Topic.USAGE)
             else:
                 digest = identity_digest(event.source, event.id)
                 self._judge(record, event, digest, tally.identities.get(digest))
@@ -199,6 +250,9 @@ class UserStage:
         for record, event in zip(records, events, strict=True):
             if isinstance(event, Refusal):
                 self._refuse(record, event)
+            elif not isinstance(event, EventRecord):
+                self._note_time(record.timestamp)
+                self._judge_entry(record, event, Topic.USAGE)
             else:
                 digest = next_digest()
                 self._judge(record, event, digest, recent.get(digest) or frozen.get(digest))
@@ -206,13 +260,8 @@ class UserStage:
     def _judge(self, record: ConsumerRecord, event: EventRecord, digest: bytes, seen: Seen | None) -> None:
         """Count a readable event, unless something forbids it. `seen` is what is known of its identity."""
         now_ms, time_ms = record.timestamp, event.time_ms
-        if now_ms > self.horizon.clock_ms:
-            self.horizon.advance(now_ms)
-            self._clock.note(now_ms, self.horizon.limit_ms)
-        if event.subject not in self._routed and not self._belongs_here(record, event.subject):
-            return
-        if time_ms > now_ms + FUTURE_MS_MAX:
-            self._refuse_future(record, time_ms - now_ms)
+        self._note_time(now_ms)
+        if not self._is_admitted(record, event.subject, time_ms, Topic.USAGE):
             return
         # By a clock that does not jump ahead: else today's event could be too old, or an identity of yesterday past the
         # horizon.
@@ -229,6 +278,70 @@ class UserStage:
         self._tally.add_identity(digest, said, now_s)
         self._count(record, event, time_ms)
 
+    def _note_time(self, now_ms: int) -> None:
+        """The broker stamped a record of usage with this instant."""
+        if now_ms > self.horizon.clock_ms:
+            self.horizon.advance(now_ms)
+            self._clock.note(now_ms, self.horizon.limit_ms)
+
+    def _is_admitted(self, record: ConsumerRecord, user: str, time_ms: int, topic: Topic) -> bool:
+        """Whether an entry is in its user's partition and not in the future; else it is forwarded or refused."""
+        if user not in self._routed and not self._belongs_here(record, user, topic):
+            return False
+        if time_ms > record.timestamp + FUTURE_MS_MAX:
+            self._refuse_future(record, time_ms - record.timestamp)
+            return False
+        return True
+
+    def _judge_entry(
+        self, record: ConsumerRecord, entry: ReservationEntry | ReleaseEntry | CreditEntry, topic: Topic
+    ) -> None:
+        """Carry out a readable entry that is no usage event, unless something forbids it."""
+        if not self._is_admitted(record, entry.subject, entry.time_ms, topic):
+            return
+        now_ms = max(self.horizon.clock_ms, min(record.timestamp, self.horizon.limit_ms))
+        digest = entry_digest(entry.type, entry.source, entry.id)
+        said = entry_fingerprint(entry.subject, entry.data.model_dump(mode="json"))
+        seen = self._identities.get(digest)
+        is_repeated = seen is not None and self._identities.is_remembered(seen, now_ms // 1000)
+        if is_repeated and seen is not None and seen[0] != said:
+            self._repeated(record, same=False)
+            return
+        if isinstance(entry, ReservationEntry):
+            if is_repeated:
+                self.accounts.repeat(entry, now_ms)
+            else:
+                self._spread_user_sums()
+                self.accounts.reserve(entry, now_ms)
+        elif is_repeated:
+            self._repeated(record, same=True)
+        elif isinstance(entry, ReleaseEntry):
+            key = (entry.subject, entry.source, entry.data.reservation_id)
+            self.accounts.settle(key, 0, 0, more=False, now_ms=now_ms, is_read=self._is_read(key, now_ms))
+        elif not self.accounts.apply_credit(entry, now_ms):
+            self._refuse(record, _TOO_MANY_GRANTS)
+            return
+        if not is_repeated:
+            self._tally.add_identity(digest, said, now_ms // 1000)
+
+    def _is_read(self, key: Key, now_ms: int) -> bool:
+        """Whether a reservation was read before."""
+        _, source, name = key
+        seen = self._identities.get(entry_digest(EntryType.RESERVATION, source, name))
+        return seen is not None and self._identities.is_remembered(seen, now_ms // 1000)
+
+    def _account_for(self, event: EventRecord, cost_picousd: int, credits_nano: int) -> None:
+        """Burn the credits of an event that is counted, and settle the reservation that it names."""
+        now_ms = self.horizon.clock_ms
+        if credits_nano:
+            self.accounts.burn(event.subject, credits_nano, now_ms)
+        name = event.data.reservation_id
+        if name:
+            key = (event.subject, event.source, name)
+            is_open = self.accounts.reservations.find(key) is not None
+            is_read = is_open or self._is_read(key, now_ms)
+            self.accounts.settle(key, cost_picousd, credits_nano, event.data.more, now_ms, is_read=is_read)
+
     def _count(self, record: ConsumerRecord, event: EventRecord, time_ms: int) -> None:
         """Price the event, add it to the sums, and make its priced record."""
         data = event.data
@@ -240,7 +353,10 @@ class UserStage:
         if slot_ms < self.horizon.punctual_from_ms:
             self._counters.late += 1
         user, names = event.subject, names_of(event)
-        self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage_of(data))
+        usage = usage_of(data)
+        self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage)
+        if data.retail_tokens is not None or data.reservation_id:
+            self._account_for(event, cost, dict(usage).get(CREDITS, 0))
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
@@ -264,7 +380,7 @@ class UserStage:
         text = f"time: {age_ms // DAY_MS} days before the broker's clock; {days} are allowed"
         self._refuse(record, Refusal(RefusalReason.TOO_OLD, text))
 
-    def _belongs_here(self, record: ConsumerRecord, user: str) -> bool:
+    def _belongs_here(self, record: ConsumerRecord, user: str, topic: Topic) -> bool:
         """Whether the user's events live in this partition; else the record is forwarded to where they do."""
         key = user.encode()
         home = partition_of(key, self._partitions)
@@ -275,7 +391,7 @@ class UserStage:
             self._refuse(record, FORWARDED_TWICE)
         else:
             self._counters.forwarded += 1
-            self._forwards.append((home, forwarded(record, key)))
+            self._forwards.append((topic, home, forwarded(record, key)))
         return False
 
     def _repeated(self, record: ConsumerRecord, same: bool) -> None:
@@ -292,15 +408,14 @@ class UserStage:
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied = self._applied
         self._counters.applied += applied
-        self._counters.applied_entries += self._applied_entries
         self._counters.counted += len(self._tally)
         self._counters.options_ignored += self._pricer.take_options_ignored()
         if priced := self._tally.take_priced():
             outbox.put(Topic.PRICED, self._partition, priced)
         if self._letters:
             outbox.to(Topic.DEAD_LETTERS, 0).extend(self._letters)
-        for home, record in self._forwards:
-            outbox.to(Topic.USAGE, home).append(record)
+        for topic, home, record in self._forwards:
+            outbox.to(topic, home).append(record)
         for rows in self._tally.take_identities():
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
         self._spread_sums()
@@ -310,22 +425,39 @@ class UserStage:
             self._compiled.forget_prices()
         self._unpriced.write(outbox, now_ms, self._pricer)
         self._clock.write(outbox, now_ms)
+        self.accounts.write(outbox, now_ms)
+        for scope in self.accounts.reservations.take_touched():
+            self.scopes.touch(scope)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 
     def _spread_sums(self) -> None:
         """Add up what was counted since the last time, by the budgets that were in force meanwhile."""
-        self._spread.add(self._tally.take_sums(), self._policy.budgets)
+        self._spread.add(self._sums_since(), self._policy.budgets)
+
+    def _sums_since(self) -> Iterator[NamedSum]:
+        return chain(self._user_sums.take_others(), self._tally.take_sums())
+
+    def _spread_user_sums(self) -> None:
+        """Add what was counted to its users now, so that a decision knows all that they have spent.
+
+        Sums of scopes without a user wait, so that many decisions in a batch do not make as many deltas.
+        """
+        counted = len(self._tally)
+        if counted != self._spread_to:
+            self._spread_to = counted
+            shapes = self._policy.budgets.shapes
+            self._spread.add(self._user_sums.of_users(self._tally.take_sums(), shapes), self._policy.budgets)
 
 
-def decoded(record: ConsumerRecord) -> EventRecord | Refusal:
-    """The event in a record of usage, or why there is none."""
-    return _UNREADABLE if is_unreadable(record) else decode_usage_event(record.value, record.headers)
+def decoded(record: ConsumerRecord) -> EventRecord | ReservationEntry | ReleaseEntry | Refusal:
+    """What a record of usage holds, or why it is refused."""
+    return _UNREADABLE if is_unreadable(record) else decode_usage_topic(record.value, record.headers)
 
 
-def decoded_entry(record: ConsumerRecord) -> Refusal:
-    """Why there is no entry in a record of the entries topic."""
-    return _UNREADABLE if is_unreadable(record) else _NO_ENTRY
+def decoded_entry(record: ConsumerRecord) -> CreditEntry | Refusal:
+    """What a record of entries holds, or why it is refused."""
+    return _UNREADABLE if is_unreadable(record) else decode_entries_topic(record.value, record.headers)
 
 
 def _compiled(partition: int, partitions: int) -> "CompiledTally":
