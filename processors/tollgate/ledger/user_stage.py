@@ -19,9 +19,10 @@ from tollgate.ledger.accounts import Accounts
 from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, HandedOver, choose_core
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.decoding import decoded, decoded_entry
+from tollgate.ledger.gate import FUTURE_MS_MAX, Gate
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
-from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded, is_unreadable
-from tollgate.ledger.outbox import NO_HEADERS, Outbox, OutRecord
+from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.reservations import Key
 from tollgate.ledger.scopes import Scopes
@@ -32,16 +33,9 @@ from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.ledger.user_limits import UserLimits
 from tollgate.ledger.user_sums import UserSums
 from tollgate.schemas.amounts import format_usd
-from tollgate.schemas.entries import (
-    CreditEntry,
-    ReleaseEntry,
-    ReservationEntry,
-    decode_entries_topic,
-    decode_usage_topic,
-)
+from tollgate.schemas.entries import CreditEntry, ReleaseEntry, ReservationEntry
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
-from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord
@@ -52,19 +46,13 @@ from tollgate.schemas.usage_identity import (
     fingerprint_as_sent,
     identity_digest,
 )
-from tollgate.schemas.vocabulary import CREDITS, DAY_MS, SLOT_MS, EntryType
+from tollgate.schemas.vocabulary import CREDITS, SLOT_MS, EntryType
 
 if TYPE_CHECKING:
     from tollgate.ledger.compiled import CompiledTally
 
-# A producer's clock may run ahead of the broker's by this much.
-FUTURE_MS_MAX: Final = 5 * 60 * 1000
-
 # Events are decoded in chunks of this size and then counted, while they are still in the processor's cache.
 _CHUNK: Final = 256
-
-# A batch of records that is too large when it is unpacked.
-_UNREADABLE: Final = Refusal(RefusalReason.TOO_LARGE, "value: a compressed batch that is over 128 MiB when unpacked")
 
 _TOO_MANY_GRANTS: Final = Refusal(
     RefusalReason.INVALID,
@@ -89,8 +77,8 @@ class UserStage:
         core: Core | None = None,
     ) -> None:
         self._partition = partition
-        self._partitions = partitions
         self._counters = counters
+        self._gate = Gate(partition, partitions, counters)
         self._policy = policy
         self._pricer = policy.new_pricer()
         self.horizon = Horizon()
@@ -114,7 +102,6 @@ class UserStage:
         self._set_combinations(policy)
         self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes)
         self._user_sums = UserSums()
-        self._routed: set[str] = set()
         # Since the last tick.
         self._has_arrived = False
         self._next_offset = 0
@@ -125,8 +112,6 @@ class UserStage:
         self._applied = 0
         # How many priced records there were when `_spread_user_sums` was last called.
         self._spread_to = 0
-        self._letters: list[OutRecord] = []
-        self._forwards: list[tuple[Topic, int, OutRecord]] = []
 
     def _spend_of(self, scope: str) -> ScopeSpend | None:
         return self.scopes.spend.find(scope)
@@ -200,7 +185,7 @@ class UserStage:
         for record in records:
             entry = decoded_entry(record)
             if isinstance(entry, Refusal):
-                self._refuse(record, entry)
+                self._gate.refuse(record, entry)
             else:
                 # Their clock is not the usage's, by which windows are held: there is no order between the two topics.
                 self._judge_entry(record, entry, Topic.ENTRIES)
@@ -219,7 +204,7 @@ class UserStage:
                 continue
             event = decoded(record)
             if isinstance(event, Refusal):
-                self._refuse(record, event)
+                self._gate.refuse(record, event)
             elif not isinstance(event, EventRecord):
                 self._note_time(record.timestamp)
                 self._judge_entry(record, event, Topic.USAGE)
@@ -249,7 +234,7 @@ class UserStage:
         next_digest = iter(digests).__next__
         for record, event in zip(records, events, strict=True):
             if isinstance(event, Refusal):
-                self._refuse(record, event)
+                self._gate.refuse(record, event)
             elif not isinstance(event, EventRecord):
                 self._note_time(record.timestamp)
                 self._judge_entry(record, event, Topic.USAGE)
@@ -261,19 +246,19 @@ class UserStage:
         """Count a readable event, unless something forbids it. `seen` is what is known of its identity."""
         now_ms, time_ms = record.timestamp, event.time_ms
         self._note_time(now_ms)
-        if not self._is_admitted(record, event.subject, time_ms, Topic.USAGE):
+        if not self._gate.admits(record, event.subject, time_ms, Topic.USAGE):
             return
         # By a clock that does not jump ahead: else today's event could be too old, or an identity of yesterday past the
         # horizon.
         now_ms = min(now_ms, self.horizon.limit_ms)
         if time_ms < now_ms - self._policy.event_age_ms_max:
-            self._refuse_old(record, now_ms - time_ms)
+            self._gate.refuse_old(record, now_ms - time_ms, self._policy.event_age_ms_max)
             return
         now_s = now_ms // 1000
         said = fingerprint(event)
         if seen is not None and self._identities.is_remembered(seen, now_s):
             # An identity of an earlier release is kept with the fingerprint of what was sent.
-            self._repeated(record, said == seen[0] or fingerprint_as_sent(event) == seen[0])
+            self._gate.repeated(record, same=said == seen[0] or fingerprint_as_sent(event) == seen[0])
             return
         self._tally.add_identity(digest, said, now_s)
         self._count(record, event, time_ms)
@@ -284,20 +269,11 @@ class UserStage:
             self.horizon.advance(now_ms)
             self._clock.note(now_ms, self.horizon.limit_ms)
 
-    def _is_admitted(self, record: ConsumerRecord, user: str, time_ms: int, topic: Topic) -> bool:
-        """Whether an entry is in its user's partition and not in the future; else it is forwarded or refused."""
-        if user not in self._routed and not self._belongs_here(record, user, topic):
-            return False
-        if time_ms > record.timestamp + FUTURE_MS_MAX:
-            self._refuse_future(record, time_ms - record.timestamp)
-            return False
-        return True
-
     def _judge_entry(
         self, record: ConsumerRecord, entry: ReservationEntry | ReleaseEntry | CreditEntry, topic: Topic
     ) -> None:
         """Carry out a readable entry that is no usage event, unless something forbids it."""
-        if not self._is_admitted(record, entry.subject, entry.time_ms, topic):
+        if not self._gate.admits(record, entry.subject, entry.time_ms, topic):
             return
         now_ms = max(self.horizon.clock_ms, min(record.timestamp, self.horizon.limit_ms))
         digest = entry_digest(entry.type, entry.source, entry.id)
@@ -305,7 +281,7 @@ class UserStage:
         seen = self._identities.get(digest)
         is_repeated = seen is not None and self._identities.is_remembered(seen, now_ms // 1000)
         if is_repeated and seen is not None and seen[0] != said:
-            self._repeated(record, same=False)
+            self._gate.repeated(record, same=False)
             return
         if isinstance(entry, ReservationEntry):
             if is_repeated:
@@ -314,12 +290,12 @@ class UserStage:
                 self._spread_user_sums()
                 self.accounts.reserve(entry, now_ms)
         elif is_repeated:
-            self._repeated(record, same=True)
+            self._gate.repeated(record, same=True)
         elif isinstance(entry, ReleaseEntry):
             key = (entry.subject, entry.source, entry.data.reservation_id)
             self.accounts.settle(key, 0, 0, more=False, now_ms=now_ms, is_read=self._is_read(key, now_ms))
         elif not self.accounts.apply_credit(entry, now_ms):
-            self._refuse(record, _TOO_MANY_GRANTS)
+            self._gate.refuse(record, _TOO_MANY_GRANTS)
             return
         if not is_repeated:
             self._tally.add_identity(digest, said, now_ms // 1000)
@@ -371,40 +347,6 @@ class UserStage:
         )  # fmt: skip
         self._tally.add_priced(user.encode(), encode_priced(priced))
 
-    def _refuse_future(self, record: ConsumerRecord, ahead_ms: int) -> None:
-        text = f"time: {ahead_ms // 1000} s ahead of the broker's clock; {FUTURE_MS_MAX // 1000} s are allowed"
-        self._refuse(record, Refusal(RefusalReason.FUTURE, text))
-
-    def _refuse_old(self, record: ConsumerRecord, age_ms: int) -> None:
-        days = self._policy.event_age_ms_max // DAY_MS
-        text = f"time: {age_ms // DAY_MS} days before the broker's clock; {days} are allowed"
-        self._refuse(record, Refusal(RefusalReason.TOO_OLD, text))
-
-    def _belongs_here(self, record: ConsumerRecord, user: str, topic: Topic) -> bool:
-        """Whether the user's events live in this partition; else the record is forwarded to where they do."""
-        key = user.encode()
-        home = partition_of(key, self._partitions)
-        if home == self._partition:
-            self._routed.add(user)
-            return True
-        if is_forwarded(record):
-            self._refuse(record, FORWARDED_TWICE)
-        else:
-            self._counters.forwarded += 1
-            self._forwards.append((topic, home, forwarded(record, key)))
-        return False
-
-    def _repeated(self, record: ConsumerRecord, same: bool) -> None:
-        if same:
-            self._counters.duplicates += 1
-        else:
-            text = "id: this source and id were counted before with other data or for another user"
-            self._refuse(record, Refusal(RefusalReason.CONFLICT, text))
-
-    def _refuse(self, record: ConsumerRecord, refusal: Refusal) -> None:
-        self._counters.refuse(refusal.reason)
-        self._letters.append(dead_letter(record, refusal))
-
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied = self._applied
         self._counters.applied += applied
@@ -412,10 +354,7 @@ class UserStage:
         self._counters.options_ignored += self._pricer.take_options_ignored()
         if priced := self._tally.take_priced():
             outbox.put(Topic.PRICED, self._partition, priced)
-        if self._letters:
-            outbox.to(Topic.DEAD_LETTERS, 0).extend(self._letters)
-        for topic, home, record in self._forwards:
-            outbox.to(topic, home).append(record)
+        self._gate.write(outbox)
         for rows in self._tally.take_identities():
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
         self._spread_sums()
@@ -448,16 +387,6 @@ class UserStage:
             self._spread_to = counted
             shapes = self._policy.budgets.shapes
             self._spread.add(self._user_sums.of_users(self._tally.take_sums(), shapes), self._policy.budgets)
-
-
-def decoded(record: ConsumerRecord) -> EventRecord | ReservationEntry | ReleaseEntry | Refusal:
-    """What a record of usage holds, or why it is refused."""
-    return _UNREADABLE if is_unreadable(record) else decode_usage_topic(record.value, record.headers)
-
-
-def decoded_entry(record: ConsumerRecord) -> CreditEntry | Refusal:
-    """What a record of entries holds, or why it is refused."""
-    return _UNREADABLE if is_unreadable(record) else decode_entries_topic(record.value, record.headers)
 
 
 def _compiled(partition: int, partitions: int) -> "CompiledTally":

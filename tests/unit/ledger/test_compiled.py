@@ -61,7 +61,7 @@ KNOWN = [GPT, EventData(provider="anthropic", model="claude-sonnet-4-5")]
         {"org": "Straßenbau", "campaign": None, "request_id": ""},
         {"metadata": {"a": "b", "n": 5, "t": True, "f": False, "z": None}},
         {"provider": "anthropic", "model": "claude-sonnet-4-5", "usage": {"input_tokens": 200_001}},
-        {"more": "text that nobody knows"},
+        {"else": "text that nobody knows"},
     ],
 )
 def test_ordinary_events_never_reach_python(data: dict[str, Any]) -> None:
