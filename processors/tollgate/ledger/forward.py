@@ -1,4 +1,4 @@
-"""A partition in which no user lives: a topic of usage or entries that was given more partitions has such.
+"""A partition in which no user lives: a usage topic that was given more partitions than are counted has such.
 
 Producers hash over all partitions, so a part of every user's events arrives here. Each is sent home in the transaction
 that writes how far this partition was read, so it goes home once; all else is decided there, as for any other event.
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from aiokafka import ConsumerRecord
 
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.decoding import decoded
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded
 from tollgate.ledger.outbox import Outbox, OutRecord
 from tollgate.ledger.policy import Policy
-from tollgate.ledger.user_stage import decoded, decoded_entry
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic
@@ -22,14 +22,13 @@ class ForwardStage:
     """Remembers nothing but how far it is. `homes` is how many partitions are counted."""
 
     source: Topic = Topic.USAGE
-    entries: Topic | None = Topic.ENTRIES
     state: Topic = Topic.USER_STATE
     remembered: tuple[Topic, ...] = ()
 
     def __init__(self, homes: int, counters: Counters) -> None:
         self._homes = homes
         self._counters = counters
-        self._applied = self._applied_entries = 0
+        self._applied = 0
         self._letters: list[OutRecord] = []
         self._forwards: list[tuple[int, OutRecord]] = []
 
@@ -52,11 +51,6 @@ class ForwardStage:
                 self._counters.forwarded += 1
                 self._forwards.append((partition_of(key, self._homes), forwarded(record, key)))
 
-    def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
-        self._applied_entries += len(records)
-        for record in records:
-            self._refuse(record, decoded_entry(record))
-
     def _refuse(self, record: ConsumerRecord, refusal: Refusal) -> None:
         self._counters.refuse(refusal.reason)
         self._letters.append(dead_letter(record, refusal))
@@ -71,14 +65,13 @@ class ForwardStage:
         """Windows are for those who count."""
 
     def pending(self) -> int:
-        return self._applied + self._applied_entries
+        return self._applied
 
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:  # noqa: ARG002 # a stage's signature
         self._counters.applied += self._applied
-        self._counters.applied_entries += self._applied_entries
         if self._letters:
             outbox.to(Topic.DEAD_LETTERS, 0).extend(self._letters)
         for home, record in self._forwards:
             outbox.to(Topic.USAGE, home).append(record)
-        self._applied, self._applied_entries, self._letters, self._forwards = 0, 0, [], []
+        self._applied, self._letters, self._forwards = 0, [], []
         return {}
