@@ -1,4 +1,4 @@
-"""A partition in which no user lives: a usage topic that was given more partitions than are counted has such.
+"""A partition in which no user lives: a topic of usage or entries that was given more partitions has such.
 
 Producers hash over all partitions, so a part of every user's events arrives here. Each is sent home in the transaction
 that writes how far this partition was read, so it goes home once; all else is decided there, as for any other event.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aiokafka import ConsumerRecord
 
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.decoding import decoded
+from tollgate.ledger.decoding import decoded, decoded_entry
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded
 from tollgate.ledger.outbox import Outbox, OutRecord
 from tollgate.ledger.policy import Policy
@@ -22,15 +22,16 @@ class ForwardStage:
     """Remembers nothing but how far it is. `homes` is how many partitions are counted."""
 
     source: Topic = Topic.USAGE
+    entries: Topic | None = Topic.ENTRIES
     state: Topic = Topic.USER_STATE
     remembered: tuple[Topic, ...] = ()
 
     def __init__(self, homes: int, counters: Counters) -> None:
         self._homes = homes
         self._counters = counters
-        self._applied = 0
+        self._applied = self._applied_entries = 0
         self._letters: list[OutRecord] = []
-        self._forwards: list[tuple[int, OutRecord]] = []
+        self._forwards: list[tuple[Topic, int, OutRecord]] = []
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:  # noqa: ARG002 # a stage's signature
         assert not rows, f"a partition that forwards has no rows, yet got {sorted(rows)[:3]}"
@@ -42,14 +43,23 @@ class ForwardStage:
         self._applied += len(records)
         for record in records:
             event = decoded(record)
-            if isinstance(event, Refusal):
-                self._refuse(record, event)
-            elif is_forwarded(record):
-                self._refuse(record, FORWARDED_TWICE)
-            else:
-                key = event.subject.encode()
-                self._counters.forwarded += 1
-                self._forwards.append((partition_of(key, self._homes), forwarded(record, key)))
+            self._send_home(record, event if isinstance(event, Refusal) else event.subject, Topic.USAGE)
+
+    def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
+        self._applied_entries += len(records)
+        for record in records:
+            entry = decoded_entry(record)
+            self._send_home(record, entry if isinstance(entry, Refusal) else entry.subject, Topic.ENTRIES)
+
+    def _send_home(self, record: ConsumerRecord, user: str | Refusal, topic: Topic) -> None:
+        if isinstance(user, Refusal):
+            self._refuse(record, user)
+        elif is_forwarded(record):
+            self._refuse(record, FORWARDED_TWICE)
+        else:
+            key = user.encode()
+            self._counters.forwarded += 1
+            self._forwards.append((topic, partition_of(key, self._homes), forwarded(record, key)))
 
     def _refuse(self, record: ConsumerRecord, refusal: Refusal) -> None:
         self._counters.refuse(refusal.reason)
@@ -65,13 +75,14 @@ class ForwardStage:
         """Windows are for those who count."""
 
     def pending(self) -> int:
-        return self._applied
+        return self._applied + self._applied_entries
 
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:  # noqa: ARG002 # a stage's signature
         self._counters.applied += self._applied
+        self._counters.applied_entries += self._applied_entries
         if self._letters:
             outbox.to(Topic.DEAD_LETTERS, 0).extend(self._letters)
-        for home, record in self._forwards:
-            outbox.to(Topic.USAGE, home).append(record)
-        self._applied, self._letters, self._forwards = 0, [], []
+        for topic, home, record in self._forwards:
+            outbox.to(topic, home).append(record)
+        self._applied, self._applied_entries, self._letters, self._forwards = 0, 0, [], []
         return {}

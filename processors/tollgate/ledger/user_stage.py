@@ -1,4 +1,4 @@
-"""The first stage: reads one partition of `tollgate.usage` and counts its events per user.
+"""The first stage: reads one partition of `tollgate.usage` and `tollgate.entries`, and counts per user.
 
 Each event is checked in this order: size and JSON, schema, partition, time, identity. It ends as a dead letter, is
 forwarded to its user's partition, is dropped as a repeat, or is priced and counted. The result depends only on the log
@@ -61,9 +61,13 @@ _TOO_MANY_GRANTS: Final = Refusal(
 
 
 class UserStage:
-    """Counts one partition of usage events. It has all events of its users, so it alone decides about their spend."""
+    """Counts one partition of usage events and entries.
+
+    It has all of its users, so it alone decides about their spend.
+    """
 
     source: Topic = Topic.USAGE
+    entries: Topic | None = Topic.ENTRIES
     state: Topic = Topic.USER_STATE
     remembered: tuple[Topic, ...] = (Topic.IDENTITIES,)
 
@@ -109,7 +113,7 @@ class UserStage:
 
     def _clear(self) -> None:
         """Start a new batch: nothing applied since the last write."""
-        self._applied = 0
+        self._applied = self._applied_entries = 0
         # How many priced records there were when `_spread_user_sums` was last called.
         self._spread_to = 0
 
@@ -160,7 +164,7 @@ class UserStage:
 
     def pending(self) -> int:
         late = self.scopes.has_pending() or self.accounts.has_pending() or self._unpriced.is_stale
-        return self._applied or int(late)
+        return self._applied + self._applied_entries or int(late)
 
     def bound_clock(self, now_ms: int) -> None:
         self.horizon.bound(now_ms)
@@ -179,8 +183,7 @@ class UserStage:
         self._identities.compact(self.horizon.clock_ms // 1000)
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
-        """Count these records of the entries topic. They follow what was applied before, in offset order."""
-        self._applied += len(records)
+        self._applied_entries += len(records)
         self._has_arrived = True
         for record in records:
             entry = decoded_entry(record)
@@ -350,6 +353,7 @@ class UserStage:
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied = self._applied
         self._counters.applied += applied
+        self._counters.applied_entries += self._applied_entries
         self._counters.counted += len(self._tally)
         self._counters.options_ignored += self._pricer.take_options_ignored()
         if priced := self._tally.take_priced():
