@@ -8,7 +8,7 @@ from tollgate.ledger.faults import fault_points
 from tollgate.ledger.kafka_log import KafkaLog
 from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, fatal, partitions_of_lane
-from tollgate.ledger.policy import ANY_AGE_MS, Policy
+from tollgate.ledger.policy import ANY_AGE_MS, Policy, none_blocked
 from tollgate.ledger.source import Source
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "choose_core",
     "fatal",
     "fault_points",
+    "none_blocked",
     "partitions_of_lane",
 ]

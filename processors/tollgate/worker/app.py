@@ -24,6 +24,7 @@ from tollgate.worker.assignor import lane_assignor
 from tollgate.worker.control import ControlReader
 from tollgate.worker.life import REPORT_SECONDS, SESSION_SECONDS, TICK_SECONDS, Life
 from tollgate.worker.metrics import render
+from tollgate.worker.shared_flags import SharedFlags
 from tollgate.worker.transport import LedgerApp
 
 log = structlog.get_logger("tollgate.worker")
@@ -32,7 +33,7 @@ log = structlog.get_logger("tollgate.worker")
 # `tollgate topics apply` was not run.
 _NEEDED = (
     Topic.USAGE, Topic.ENTRIES, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES,
-    Topic.DECISIONS, Topic.BALANCES, Topic.METERS,
+    Topic.DECISIONS, Topic.BALANCES, Topic.METERS, Topic.FLAGS,
 )  # fmt: skip
 
 # The status of a process whose settings or topics only a person can mend.
@@ -90,7 +91,7 @@ async def _prepare(settings: Settings) -> ControlReader | None:
         log.error("a topic is not as specified; the worker does not start", topic=outcome.topic, detail=outcome.detail)
     if wrong:
         return None
-    return ControlReader(settings, load_price_book(settings.price_book))
+    return ControlReader(settings, load_price_book(settings.price_book), SharedFlags(settings))
 
 
 def build_app(settings: Settings, control: ControlReader) -> LedgerApp:

@@ -15,7 +15,7 @@ from tollgate.domain.budgets import Budget
 from tollgate.domain.plans import Assignment, Plan, Plans
 from tollgate.domain.pricing import PriceBook, Pricer
 from tollgate.domain.stops import Stop
-from tollgate.ledger import ANY_AGE_MS, Policy
+from tollgate.ledger import ANY_AGE_MS, Policy, none_blocked
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import (
@@ -29,6 +29,7 @@ from tollgate.schemas.control import (
 )
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import DAY_MS, Topic
+from tollgate.worker.shared_flags import SharedFlags
 
 _USER: Final = "user/"
 
@@ -57,9 +58,14 @@ def _stop(value: bytes) -> Stop:
 
 
 class ControlReader:
-    """Follows the control topic and builds a new policy whenever it changes. `shipped` is the price book below it."""
+    """Follows the control topic and builds a new policy whenever it changes. `shipped` is the price book below it.
 
-    def __init__(self, settings: Settings, shipped: PriceBook) -> None:
+    Each policy refers to `flags`, which its owner reads and follows; None: no shared scope is ever blocked.
+    """
+
+    def __init__(self, settings: Settings, shipped: PriceBook, flags: SharedFlags | None = None) -> None:
+        self.flags = flags
+        self._latest_flag = flags.latest if flags is not None else none_blocked
         self._settings = settings
         self._shipped = shipped
         self._prices: dict[str, PriceRecord] = {}
@@ -162,4 +168,4 @@ class ControlReader:
             self._new_pricer = partial(Pricer, prices)
         days = self._settings.event_age_days_max
         age_ms_max = ANY_AGE_MS if days is None else days * DAY_MS
-        return Policy(self._book, self._new_pricer, age_ms_max, self._stop)
+        return Policy(self._book, self._new_pricer, age_ms_max, self._stop, self._latest_flag)

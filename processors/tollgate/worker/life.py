@@ -67,9 +67,12 @@ class Life:
                 )
 
     async def _start_engine(self) -> Engine:
-        """Read every budget and price before the first record, and follow them from then on."""
+        """Read every budget, price and shared flag before the first record, and follow them from then on."""
         settings = self._settings
         policy = await self._control.read_all()
+        flags = self._control.flags
+        if flags is not None:
+            await flags.read_all()
         core = choose_core(settings.core)
         link = Link(
             KafkaLog(client_options(settings), core),
@@ -84,6 +87,8 @@ class Life:
         )
         engine = self._app.engine = Engine(link, policy)
         self._app.add_future(self._control.follow(engine.set_policy))
+        if flags is not None:
+            self._app.add_future(flags.follow())
         return engine
 
     async def tick(self) -> None:
