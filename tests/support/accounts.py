@@ -6,7 +6,8 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from tests.support.usage import TIME, TIME_MS, event, record
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.pricing import Pricer, load_price_book
 from tollgate.ledger import Counters, Policy
 from tollgate.ledger.core import Core

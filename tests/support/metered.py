@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.ledger.sums import Combinations
 from tollgate.schemas.scopes import parse_names
 from tollgate.schemas.vocabulary import Dimension, Shape

@@ -7,7 +7,6 @@ never taken for the combination of `u1` and `x`.
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Final
 
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
@@ -89,12 +88,15 @@ def parse_names(text: str) -> tuple[tuple[Dimension, str], ...]:
         return ()
     names = tuple(_parse_name(part, text) for part in _JOINT.split(text))
     if len(names) > NAMES_MAX:
-        raise ValueError(f"{text[:64]!r} has {len(names)} names; a combination has at most {NAMES_MAX}")
-    for (before, _), (after, _) in pairwise(names):
-        if before is after:
-            raise ValueError(f"{text[:64]!r} names the dimension {before.value} twice")
-        if _PLACES[before] > _PLACES[after]:
-            raise ValueError(f"{text[:64]!r} has {before.value} before {after.value}; write {after.value}/… first")
+        raise ValueError(f"{text[:64]!r} names {len(names)} dimensions; a scope names at most {NAMES_MAX}")
+    dimensions = [dimension for dimension, _ in names]
+    twice = next((dimension for dimension in dimensions if dimensions.count(dimension) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{text[:64]!r} names the dimension {twice.value} twice")
+    ordered = sorted(dimensions, key=_PLACES.__getitem__)
+    if ordered != dimensions:
+        right = "+".join(f"{dimension.value}/…" for dimension in ordered)
+        raise ValueError(f"{text[:64]!r} has its names in the wrong order; write {right}")
     return names
 
 

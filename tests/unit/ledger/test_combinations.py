@@ -10,7 +10,7 @@ from tests.support.metered import Metered
 from tests.support.usage import event
 from tests.unit.ledger.test_users import BOOK, USER, Bench
 
-from tollgate.domain.budgets import BudgetBook
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer
 from tollgate.ledger import Policy
 from tollgate.ledger.outbox import Outbox

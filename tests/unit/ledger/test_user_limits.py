@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from tests.support.accounts import policy
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.reservations import Blocked
 from tollgate.ledger.user_limits import UserLimits
 from tollgate.schemas.vocabulary import Dimension, Shape
