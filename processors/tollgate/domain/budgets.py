@@ -14,6 +14,7 @@ from msgspec import structs
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import LIFETIME_END_MS, window_end, window_start
 from tollgate.schemas.amounts import NANO, format_amount, format_usd, parse_amount, parse_usd
+from tollgate.schemas.calendars import parse_calendar
 from tollgate.schemas.control import BudgetRecord, Fail, ThresholdsRecord
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Action, AlertLevel, FlagState
@@ -188,14 +189,15 @@ class Position:
         return written_window(self.budget.window, self.window_start_ms)
 
 
-def written_window(kind: WindowKind, start_ms: int) -> WindowRecord:
+def written_window(calendar: str, start_ms: int) -> WindowRecord:
     """A window as it is written in flags, alerts and spend."""
-    return WindowRecord(kind, format_instant(start_ms), format_instant(window_end(kind, start_ms)))
+    cut, end_ms = parse_calendar(calendar), window_end(calendar, start_ms)
+    return WindowRecord(cut.kind, format_instant(start_ms), format_instant(end_ms), cut.timezone)
 
 
-def window_json(kind: WindowKind, start_ms: int) -> dict[str, str]:
+def window_json(calendar: str, start_ms: int) -> dict[str, str]:
     """The same for those who read JSON: kind, start, end, time zone."""
-    return structs.asdict(written_window(kind, start_ms))
+    return structs.asdict(written_window(calendar, start_ms))
 
 
 def position(budget: Budget, spend: ScopeSpend | None, window_start_ms: int) -> Position:

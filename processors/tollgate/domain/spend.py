@@ -67,7 +67,7 @@ class ScopeSpend:
     def __init__(self, windows: Windows = ()) -> None:
         """A scope whose first amount counts in these windows; it has still to be added."""
         self._open: Windows = windows if len(windows) == len(_KINDS) else _NOTHING_YET
-        self._sums: dict[WindowKind, Spend] = {kind: Spend() for kind in _KINDS}
+        self._sums: dict[str, Spend] = {kind: Spend() for kind in _KINDS}
         # Of lifetime there is one window, so it is always this one.
         self.lifetime: Spend = self._sums[WindowKind.LIFETIME]
         self.closed: dict[WindowKey, bytes] = {}
@@ -134,11 +134,11 @@ class ScopeSpend:
         spend.add(amount)
         self.closed[window] = pack_spend(spend)
 
-    def window(self, kind: WindowKind, start_ms: int) -> Spend | None:
+    def window(self, calendar: str, start_ms: int) -> Spend | None:
         """The sum of one window, to be read only; None when nothing was counted in it (or it is no longer held)."""
-        if self.is_open((kind, start_ms)):
-            return self._sums[kind]
-        packed = self.closed.get((kind, start_ms))
+        if self.is_open((calendar, start_ms)):
+            return self._sums[calendar]
+        packed = self.closed.get((calendar, start_ms))
         return unpack_spend(packed) if packed is not None else None
 
     def is_open(self, window: WindowKey) -> bool:

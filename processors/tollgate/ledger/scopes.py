@@ -234,13 +234,13 @@ class Scopes:
             assert spend is not None, f"{scope} was changed and is gone"
             rows.append((f"s|{scope}".encode(), _encode(spend.open_row(sequence)), NO_HEADERS))
         for (scope, window), kept in self._dirty_closed.items():
-            kind, start = window
+            calendar, start = window
             spend = self.spend.take(scope)
             packed = spend.closed.get(window) if kept and spend is not None else None
             row = with_sequence(sequence, packed) if packed is not None else None
             if row is None:
                 self._forget(outbox, scope, window)
-            rows.append((f"w|{kind.value}|{start}|{scope}".encode(), row, NO_HEADERS))
+            rows.append((f"w|{calendar}|{start}|{scope}".encode(), row, NO_HEADERS))
         self.spend.settle(self._dirty)
         self._dirty = {}
         self._dirty_closed = {}
@@ -347,5 +347,5 @@ def _spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) -
 @lru_cache(maxsize=4096)
 def _written(window: WindowKey) -> tuple[str, msgspec.Raw]:
     """A window as it ends a spend record's key, and as JSON; the same few are written for every scope."""
-    kind, start = window
-    return f"{kind.value}|{format_instant(start)}", msgspec.Raw(_encode(written_window(kind, start)))
+    calendar, start = window
+    return f"{calendar}|{format_instant(start)}", msgspec.Raw(_encode(written_window(calendar, start)))

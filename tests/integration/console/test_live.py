@@ -24,7 +24,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.outputs import AlertLevel, FlagState
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +47,8 @@ async def test_what_was_written_before_is_known_on_start(settings: Settings, con
     await write(settings, Topic.FLAGS, [(b"user/u1", flag_record("user/u1"))], 3)
     await write(settings, Topic.FLAGS, [(b"user/u2", flag_record("user/u2"))], 4)
     await write(settings, Topic.FLAGS, [(b"user/u2", flag_record("user/u2", "ok", 2))], 4)
-    sums = [spend_record(scope, "7.5", kind, now_ms()) for scope in ("global", "agent/SEO") for kind in WindowKind]
+    windows = (WindowKind.LIFETIME, *BASE_WINDOWS)
+    sums = [spend_record(scope, "7.5", kind, now_ms()) for scope in ("global", "agent/SEO") for kind in windows]
     await write(settings, Topic.SPEND, [*sums, spend_record("user/u1", "3", WindowKind.DAY, now_ms())], 1)
     await write(settings, Topic.ALERTS, [alert_record(), alert_record("org/b", "warning")])
     live = Live(settings, control)

@@ -10,7 +10,7 @@ from tollgate.domain.windows import Horizon, window_end, window_start
 from tollgate.schemas.amounts import format_amount, format_usd, parse_amount, parse_usd
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.scopes import Dimension, scope_of
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def spend_rows(events: Iterable[Event], now: str) -> list[dict[str, Any]]:
     sums: dict[tuple[str, WindowKind, int], list[Any]] = {}
     for event in events:
         at = parse_instant(event.time)
-        for kind in WindowKind:
+        for kind in (WindowKind.LIFETIME, *BASE_WINDOWS):
             start = window_start(kind, at)
             if not horizon.holds(kind, start):
                 continue

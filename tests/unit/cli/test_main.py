@@ -47,7 +47,7 @@ def test_help_lists_every_command_and_imports_none(capsys: pytest.CaptureFixture
         (["pubish"], "'pubish' is no command; did you mean 'publish'?"),
         (["spend"], "requires an argument"),
         (["spend", "u1"], "'u1' is not a scope"),
-        (["spend", "user/u1", "--window", "week"], "Invalid value"),
+        (["spend", "user/u1", "--window", "year"], "Invalid value"),
         (["spend", "user/u1", "--at", "noon"], "--at must be RFC 3339"),
         (["budget", "set", "user/u1"], "--limit"),
         (["budget", "set", "user/u1", "--limit", "0"], "must be above 0"),

@@ -14,7 +14,7 @@ from tollgate.domain.windows import DAY_MS, HOUR_MS
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import AlertLevel, FlagState
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
 NOON_MS = parse_instant("2026-11-21T12:00:00Z")
 DEEP = b"[" * 100_000
@@ -87,7 +87,7 @@ def test_what_is_no_flag_is_skipped_and_counted(flags: HeldFlags, ignored: Ignor
 
 
 def test_spend_is_kept_by_scope_and_window(spend: HeldSpend) -> None:
-    for kind in WindowKind:
+    for kind in (WindowKind.LIFETIME, *BASE_WINDOWS):
         assert spend.take(*spend_record("agent/a|b", "1.5", kind, NOON_MS)) is not None
     record = spend.get("agent/a|b", WindowKind.MONTH, parse_instant("2026-11-01T00:00:00Z"))
     assert record is not None

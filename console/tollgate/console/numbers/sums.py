@@ -13,7 +13,7 @@ from tollgate.schemas.amounts import PICO, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import SpendRecord, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
-from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
+from tollgate.schemas.vocabulary import CUTS, WindowKind
 
 SHARES_MAX: Final = 1000
 
@@ -33,7 +33,7 @@ _IN_WINDOWS: Final = """
 
 def _start_of(kind: WindowKind) -> str:
     """The start of the window of this kind that contains `time`, as an expression in SQL."""
-    cut = BASE_WINDOWS.get(kind)
+    cut = CUTS.get(kind)
     if cut is None:
         return "toDateTime(0, 'UTC')"
     if cut.length_ms is None:
