@@ -186,7 +186,7 @@ class Position:
     @property
     def window(self) -> WindowRecord:
         """The window as it is written in flags and alerts."""
-        return written_window(self.budget.window, self.window_start_ms)
+        return written_window(self.budget.calendar, self.window_start_ms)
 
 
 def written_window(calendar: str, start_ms: int) -> WindowRecord:
@@ -202,9 +202,9 @@ def window_json(calendar: str, start_ms: int) -> dict[str, str]:
 
 def position(budget: Budget, spend: ScopeSpend | None, window_start_ms: int) -> Position:
     """Where `spend` stands against the budget in the window that starts at `window_start_ms`."""
-    held = spend.window(budget.window, window_start_ms) if spend is not None else None
+    held = spend.window(budget.calendar, window_start_ms) if spend is not None else None
     value = budget.measure(held) if held is not None else 0
-    end = window_end(budget.window, window_start_ms)
+    end = window_end(budget.calendar, window_start_ms)
     return Position(budget, window_start_ms, end, value, budget.reached(value))
 
 
@@ -213,5 +213,5 @@ def positions(budgets: Iterable[Budget], spend: ScopeSpend | None, now_ms: int) 
     anything.
     """
     return [
-        position(budget, spend, window_start(budget.window, now_ms)) for budget in budgets if budget.is_valid_at(now_ms)
+        position(budget, spend, window_start(budget.calendar, now_ms)) for budget in budgets if budget.is_valid_at(now_ms)
     ]

@@ -266,7 +266,7 @@ def _tell(scope: str, here: Position, before: Firing | None, decision: Decision,
         peak_level = max(peak_level, last.peak_level, key=_LEVELS.index)
         peak_percent = max(percent, last.peak_percent or percent, key=_as_hundredths)
     record = AlertRecord(
-        key=f"budget/{budget.id}|{scope}|{budget.window.value}|{format_instant(here.window_start_ms)}",
+        key=f"budget/{budget.id}|{scope}|{budget.calendar}|{format_instant(here.window_start_ms)}",
         kind=AlertKind.BUDGET,
         level=threshold.level,
         scope=scope,

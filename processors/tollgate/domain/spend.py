@@ -3,7 +3,8 @@
 Money is in 10⁻¹² USD, usage in 10⁻⁹ units, both as integers of any size; nothing is ever rounded here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from sys import intern
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,9 @@ from tollgate.domain.windows import LIFETIME, Horizon, WindowKey, Windows
 from tollgate.schemas.usage_limits import COMMON_DIMENSIONS
 from tollgate.schemas.vocabulary import BASE_WINDOWS, WindowKind
 
+# The calendars of every base scope, and how many they are.
 _KINDS: Final = (WindowKind.LIFETIME, *BASE_WINDOWS)
+_BASE: Final = len(_KINDS)
 # The open windows of a scope in which nothing was counted.
 _NOTHING_YET: Final[Windows] = tuple((kind, 0) for kind in _KINDS)
 
@@ -47,36 +50,50 @@ unpack_spend: Final = msgspec.json.Decoder(Spend).decode
 
 
 OpenRow = list[Any]
-"""The open windows of a scope as the state topic has them: the number of the transaction that wrote them, the sum of
-lifetime, then start and sum of each kind of `BASE_WINDOWS`, in its order.
+"""The open windows of a scope as the state topic has them: the number of the transaction that wrote them; of a base
+scope the sum of lifetime, then start and sum of each kind of `BASE_WINDOWS`, in its order; and where there are others, a
+map from calendar to start and sum.
 """
 
-unpack_open_row: Final[Callable[[bytes], OpenRow]] = msgspec.json.Decoder(list[int | Spend]).decode
+_Row = list[int | Spend | dict[str, tuple[int, Spend]]]
+
+unpack_open_row: Final[Callable[[bytes], OpenRow]] = msgspec.json.Decoder(_Row).decode
+
+
+def counts_more(row: bytes) -> bool:
+    """Whether the packed row has windows of calendars beyond the base ones. Nothing is decoded."""
+    return row.endswith(b"}]")
 
 
 class ScopeSpend:
-    """All held windows of one scope.
+    """All held windows of one scope: of a base scope those of the base calendars and of any that budgets need besides;
+    of a combination only the latter.
 
-    The newest window of each kind is *open*, and all of these share one state row; a window that a newer one has
+    The newest window of each calendar is *open*, and all of these share one state row; a window that a newer one has
     replaced is *closed* and has a row of its own, so that the row written with every batch stays small. Closed windows
-    are kept packed: see `pack_spend`. A kind in which nothing was counted yet has an open window that starts in 1970.
+    are kept packed: see `pack_spend`. A base calendar in which nothing was counted yet has an open window that starts
+    in 1970.
     """
 
-    __slots__ = ("_open", "_sums", "closed", "lifetime")
+    __slots__ = ("_open", "_sums", "closed", "is_base", "names")
 
-    def __init__(self, windows: Windows = ()) -> None:
+    def __init__(self, windows: Windows = (), *, is_base: bool = True) -> None:
         """A scope whose first amount counts in these windows; it has still to be added."""
-        self._open: Windows = windows if len(windows) == len(_KINDS) else _NOTHING_YET
-        self._sums: dict[str, Spend] = {kind: Spend() for kind in _KINDS}
-        # Of lifetime there is one window, so it is always this one.
-        self.lifetime: Spend = self._sums[WindowKind.LIFETIME]
+        self.is_base = is_base
+        is_whole = not is_base or (len(windows) >= _BASE and windows[_BASE - 1][0] == _KINDS[-1])
+        self._open: Windows = windows if is_whole else _NOTHING_YET
+        self._sums: dict[str, Spend] = {calendar: Spend() for calendar, _ in self._open}
+        # The usage dimensions that the scope counts under their own names: of a base scope those of lifetime.
+        self.names: dict[str, int] = self._sums[WindowKind.LIFETIME].usage_nano if is_base else {}
         self.closed: dict[WindowKey, bytes] = {}
 
     def add(self, windows: Windows, amount: Spend) -> Sequence[WindowKey]:
-        """Count an amount in these windows (see `Horizon.windows_of`); returns those that changed or closed.
+        """Count an amount in these windows (see `Horizon`); returns those that changed or closed.
 
         The result is `windows` itself when they are the open ones.
         """
+        if not self.is_base:
+            self.names.update(amount.usage_nano)
         if windows == self._open:
             # The common case: an event of the present hour. Scopes that are busy at the same time share one tuple.
             self._open = windows
@@ -85,25 +102,31 @@ class ScopeSpend:
         starts = dict(self._open)
         changed: list[WindowKey] = []
         for window in windows:
-            kind, start = window
+            calendar, start = window
             changed.append(window)
-            if start > starts[kind]:
-                self._close((kind, starts[kind]), changed)
-                starts[kind], self._sums[kind] = start, Spend()
-            if start == starts[kind]:
-                self._sums[kind].add(amount)
+            if calendar not in starts:
+                starts[calendar], self._sums[calendar] = start, Spend()
+            elif start > starts[calendar]:
+                self._close((calendar, starts[calendar]), changed)
+                starts[calendar], self._sums[calendar] = start, Spend()
+            if start == starts[calendar]:
+                self._sums[calendar].add(amount)
             else:
                 self._add_to_closed(window, amount)
-        self._open = tuple(starts.items())
+        first = _BASE if self.is_base else 0
+        now_open = tuple(starts.items())
+        # In the order of `Windows`, wherever a new calendar came in.
+        self._open = now_open[:first] + tuple(sorted(now_open[first:]))
         return changed
 
     def folded(self, amount: Spend) -> Spend:
         """The amount as this scope counts it: usage of dimensions that it has no room for is under `OTHER`.
 
-        A dimension is counted under its own name if it is a common one, if lifetime has that name already, or if there
-        is room for it. So a dimension never changes sides, and all windows of a scope have the same names.
+        A dimension is counted under its own name if it is a common one, if the scope has that name already, or if there
+        is room for it. So a dimension of a base scope never changes sides, and all its windows have the same names; of
+        a combination the names are those of its open windows after a restart.
         """
-        names = self.lifetime.usage_nano
+        names = self.names
         own = COMMON_DIMENSIONS | {OTHER}
         room = DIMENSIONS_MAX - sum(name not in own for name in names)
         usage: dict[str, int] = {}
@@ -118,7 +141,7 @@ class ScopeSpend:
         return Spend(amount.cost_picousd, amount.retail_picousd, amount.events, usage)
 
     def open_windows(self) -> Windows:
-        """Lifetime and the newest window of each kind, which share a row."""
+        """The newest window of each calendar, which share a row."""
         return self._open
 
     def _close(self, window: WindowKey, changed: list[WindowKey]) -> None:
@@ -133,6 +156,25 @@ class ScopeSpend:
         spend = unpack_spend(packed) if packed is not None else Spend()
         spend.add(amount)
         self.closed[window] = pack_spend(spend)
+
+    def more_calendars(self) -> tuple[str, ...]:
+        """The calendars beyond the base ones; of a combination all of its calendars."""
+        more = self._open[_BASE:] if self.is_base else self._open
+        return tuple(calendar for calendar, _ in more)
+
+    def keep_only(self, calendars: Container[str]) -> list[WindowKey]:
+        """Forget all windows of calendars beyond the base ones that are not among these, open and closed; returns them.
+
+        A combination without any calendar left has no windows.
+        """
+        dropped = {calendar for calendar in self.more_calendars() if calendar not in calendars}
+        gone = [window for window in (*self._open, *self.closed) if window[0] in dropped]
+        self._open = tuple(window for window in self._open if window[0] not in dropped)
+        for window in gone:
+            self.closed.pop(window, None)
+        for calendar in dropped:
+            del self._sums[calendar]
+        return gone
 
     def window(self, calendar: str, start_ms: int) -> Spend | None:
         """The sum of one window, to be read only; None when nothing was counted in it (or it is no longer held)."""
@@ -160,26 +202,41 @@ class ScopeSpend:
 
     def open_row(self, sequence: int = 0) -> OpenRow:
         """The open windows for the state topic. Their sums are shared with the row: encode it at once."""
-        row: OpenRow = [sequence, self.lifetime]
-        for kind, start in self._open[1:]:
-            row += (start, self._sums[kind])
+        row: OpenRow = [sequence]
+        sums = self._sums
+        more = self._open
+        if self.is_base:
+            row.append(sums[WindowKind.LIFETIME])
+            for calendar, start in more[1:_BASE]:
+                row += (start, sums[calendar])
+            more = more[_BASE:]
+        if more:
+            row.append({calendar: (start, sums[calendar]) for calendar, start in more})
         return row
 
     @classmethod
     def from_open_row(cls, row: OpenRow) -> "ScopeSpend":
         """The inverse of `open_row`; takes over the row's sums. The caller puts closed windows back into `closed`.
 
-        The row may be of a release with fewer kinds of windows, or with more, which are left out.
+        The row may be of a release with fewer base windows, or with more, which are left out.
         """
         self = cls.__new__(cls)
-        starts, sums = (0, *row[2::2]), (row[1], *row[3::2])
-        self._open = tuple(zip(_KINDS, starts, strict=False))
-        self._sums = dict(zip(_KINDS, sums, strict=False))
-        for kind in _KINDS[len(sums) :]:
-            self._open += ((kind, 0),)
-            self._sums[kind] = Spend()
-        self.lifetime = row[1]
-        self.closed = {}
+        more: dict[str, tuple[int, Spend]] = row.pop() if isinstance(row[-1], dict) else {}
+        self.is_base = len(row) > 1
+        self._open, self._sums, self.closed = (), {}, {}
+        if self.is_base:
+            starts, sums = (0, *row[2::2]), (row[1], *row[3::2])
+            self._open = tuple(zip(_KINDS, starts, strict=False))
+            self._sums = dict(zip(_KINDS, sums, strict=False))
+            for kind in _KINDS[len(sums) :]:
+                self._open += ((kind, 0),)
+                self._sums[kind] = Spend()
+        self._open += tuple((intern(calendar), start) for calendar, (start, _) in more.items())
+        self._sums.update((calendar, spend) for calendar, (_, spend) in more.items())
+        if self.is_base:
+            self.names = self._sums[WindowKind.LIFETIME].usage_nano
+        else:
+            self.names = {name: 0 for spend in self._sums.values() for name in spend.usage_nano}
         return self
 
 

@@ -135,7 +135,8 @@ class Horizon:
         "_as_of_ms",
         "_held_from",
         "_windows",
-        "_windows_of_calendars",
+        "_windows_in",
+        "_windows_with",
         "clock_ms",
         "limit_ms",
         "next_ms",
@@ -149,7 +150,9 @@ class Horizon:
         self.clock_ms = clock_ms
         self.limit_ms = LIFETIME_END_MS
         self._windows: dict[int, Windows] = {}
-        self._windows_of_calendars: dict[tuple[int, tuple[str, ...]], Windows] = {}
+        # By slot and calendars.
+        self._windows_in: dict[tuple[int, tuple[str, ...]], Windows] = {}
+        self._windows_with: dict[tuple[int, tuple[str, ...]], Windows] = {}
         self._set_limits()
 
     def bound(self, now_ms: int) -> None:
@@ -174,7 +177,8 @@ class Horizon:
         self._held_from: dict[str, int] = {kind: held_from(kind, now) for kind in BASE_WINDOWS}
         self.punctual_from_ms = max(self._held_from.values())
         self._windows.clear()
-        self._windows_of_calendars.clear()
+        self._windows_in.clear()
+        self._windows_with.clear()
 
     def holds(self, calendar: str, start_ms: int) -> bool:
         """Whether an event may still be counted in the calendar's window that starts at `start_ms`."""
@@ -196,11 +200,21 @@ class Horizon:
     def windows_in(self, slot_start_ms: int, calendars: tuple[str, ...]) -> Windows:
         """The windows of these calendars that count what was spent in this slot, in the calendars' order."""
         key = (slot_start_ms, calendars)
-        windows = self._windows_of_calendars.get(key)
+        windows = self._windows_in.get(key)
         if windows is None:
-            if len(self._windows_of_calendars) >= _SLOTS_MAX:
-                self._windows_of_calendars.clear()
+            if len(self._windows_in) >= _SLOTS_MAX:
+                self._windows_in.clear()
             found = ((calendar, window_start(calendar, slot_start_ms)) for calendar in calendars)
-            windows = tuple(window for window in found if self.holds(*window))
-            self._windows_of_calendars[key] = windows
+            windows = self._windows_in[key] = tuple(window for window in found if self.holds(*window))
+        return windows
+
+    def windows_with(self, slot_start_ms: int, calendars: tuple[str, ...]) -> Windows:
+        """The base windows and those of these calendars that count what was spent in this slot."""
+        key = (slot_start_ms, calendars)
+        windows = self._windows_with.get(key)
+        if windows is None:
+            if len(self._windows_with) >= _SLOTS_MAX:
+                self._windows_with.clear()
+            windows = self.windows_of(slot_start_ms) + self.windows_in(slot_start_ms, calendars)
+            self._windows_with[key] = windows
         return windows

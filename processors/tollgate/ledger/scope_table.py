@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from tollgate.domain.spend import ScopeSpend, unpack_open_row
+from tollgate.domain.spend import ScopeSpend, counts_more, unpack_open_row
 from tollgate.domain.windows import WindowKey
 
 # Busy scopes per partition: with 8 partitions 160,000 of them, half a gigabyte at most.
@@ -67,6 +67,15 @@ class ScopeTable:
     def add(self, scope: str, spend: ScopeSpend) -> None:
         """A scope that was unknown."""
         self._busy[scope] = spend
+
+    def remove(self, scope: str) -> None:
+        """Forget a scope that is busy."""
+        del self._busy[scope]
+
+    def counting_more(self) -> list[str]:
+        """The scopes with windows of calendars beyond the base ones, in no order. Little more than a walk."""
+        busy = (scope for scope, spend in self._busy.items() if spend.more_calendars())
+        return [*(scope for scope, row in self._idle.items() if counts_more(row)), *busy]
 
     def _unpacked(self, scope: str, row: bytes) -> ScopeSpend:
         spend = ScopeSpend.from_open_row(unpack_open_row(row))

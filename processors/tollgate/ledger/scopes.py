@@ -28,9 +28,8 @@ from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import SpendValue
-from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.vocabulary import WindowKind
 
 # Spend records are for readers, not for recovery, and a window that changes with every batch needs only its latest.
 # So a transaction carries at most this many, or an eighth of its events if that is more; the rest wait their turn.
@@ -43,6 +42,10 @@ DECISIONS_MAX: Final = 5_000
 # A changed pattern budget, or a restart, concerns every scope of a partition. They are looked through after the scopes
 # above, this many per transaction: about 10 ms in which nothing else is counted.
 SWEPT_MAX: Final = 1_000
+
+# A calendar may be counted that no budget here asks for: the partition that sent the amount knew another policy. After
+# this time, or twice as much, it is looked at again.
+_UNNEEDED_MS: Final = 60_000
 
 # A warning for each scope of which somebody invents dimensions would be a flood of its own.
 _FOLDING_MAX: Final = 100
@@ -92,6 +95,13 @@ class Scopes:
         self._undecided: dict[str, None] = {}
         # Scopes still to be looked through, taken from the end.
         self._swept: list[str] = []
+        # The meters of the budgets: see `BudgetBook.meters`.
+        self._meters = budgets.meters()
+        # Scopes whose calendars are still to be compared with what budgets need, taken from the end; and those to be
+        # compared when a time has passed, the older ones first.
+        self._compared: list[str] = []
+        self._later: tuple[dict[str, None], dict[str, None]] = ({}, {})
+        self._later_ms = 0
         # Keys of rows that nobody needs any more.
         self._expired: list[bytes] = []
         self._due: list[tuple[int, str]] = []
@@ -108,12 +118,13 @@ class Scopes:
         return len(self.spend)
 
     def add(self, scope: str, windows: Windows, amount: Spend) -> None:
-        """Count an amount in these windows; see `ScopeSpend.add`."""
+        """Count an amount in these windows; see `ScopeSpend.add`. Those of a combination are all of its calendars'."""
         spend = self.spend.take(scope)
         if spend is None:
-            spend = ScopeSpend(windows)
+            spend = ScopeSpend(windows, is_base=not is_combination(scope))
             self.spend.add(scope, spend)
-        if len(amount.usage_nano) + len(spend.lifetime.usage_nano) > DIMENSIONS_MAX:
+            self._note_unneeded(scope, spend)
+        if len(amount.usage_nano) + len(spend.names) > DIMENSIONS_MAX:
             amount = self._folded(scope, spend, amount)
         self._dirty[scope] = None
         if not self._budgets.is_empty and self._budgets.covers(scope):
@@ -122,6 +133,7 @@ class Scopes:
         self._unsaid.setdefault(scope, self._sequence + 1)
         if changed is windows:
             return
+        self._note_unneeded(scope, spend)
         for window in changed:
             if not spend.is_open(window):
                 self._unsaid_closed.setdefault((scope, window), self._sequence + 1)
@@ -130,6 +142,12 @@ class Scopes:
             # One batch of a backlog may span days: a window is dropped only after its last spend record was written.
             for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
                 self._dirty_closed[scope, window] = False
+
+    def _note_unneeded(self, scope: str, spend: ScopeSpend) -> None:
+        """Look at the scope's calendars again later, when it counts in one that no budget needs."""
+        more = spend.more_calendars()
+        if more and not set(more) <= set(self._budgets.calendars(scope)):
+            self._later[1][scope] = None
 
     def _folded(self, scope: str, spend: ScopeSpend, amount: Spend) -> Spend:
         """See `ScopeSpend.folded`. The first time for a scope since the process started, it is said in the log."""
@@ -152,6 +170,9 @@ class Scopes:
             # Before all others, however many wait.
             self._undecided = {GLOBAL_SCOPE: None} | self._undecided
         self._budgets, self._stop = budgets, stop
+        meters, self._meters = self._meters, budgets.meters()
+        if meters - self._meters:
+            self._compared = self.spend.counting_more()
         self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
         # Scopes with a flag or an alert come first: their budget may have been raised or removed.
         self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
@@ -169,17 +190,23 @@ class Scopes:
                 del self._due_at[scope]
                 self._undecided[scope] = None
         self._resolved.tick(now_ms)
+        if now_ms >= self._later_ms + _UNNEEDED_MS:
+            self._later_ms = now_ms
+            older, newer = self._later
+            self._compared.extend(older)
+            self._later = (newer, {})
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
         late = self._unsaid or self._unsaid_closed or self._expired or self._resolved.has_pending()
-        return bool(self._dirty or self._undecided or self._swept or late)
+        return bool(self._dirty or self._undecided or self._swept or self._compared or late)
 
     def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
         """Move everything pending into the outbox; returns what the offset row must remember for recovery."""
         self._sequence += 1
         self._write_decisions(outbox, now_ms)
         self._resolved.write(outbox, now_ms)
+        self._drop_unneeded(outbox)
         self._write_state(outbox)
         self._write_spend(outbox, max(SPEND_RECORDS_MIN, events // SPEND_RECORDS_SHARE), now_ms)
         oldest = (next(iter(unsaid.values()), self._sequence + 1) for unsaid in (self._unsaid, self._unsaid_closed))
@@ -219,15 +246,43 @@ class Scopes:
             outbox.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
             self._resolved.note(alert, outbox, now_ms)
 
+    def _drop_unneeded(self, outbox: Outbox) -> None:
+        """Forget calendars that no budget needs any more, with their rows and spend records."""
+        left = SWEPT_MAX
+        while self._compared and left > 0:
+            scope = self._compared.pop()
+            left -= 1
+            found = self.spend.find(scope)
+            needed = self._budgets.calendars(scope)
+            if found is None or set(found.more_calendars()) <= set(needed):
+                continue
+            spend = self.spend.take(scope)
+            assert spend is not None, f"{scope} was found and is gone"
+            with_rows = set(spend.closed)
+            for window in spend.keep_only(needed):
+                left -= 1
+                self._unsaid_closed.pop((scope, window), None)
+                if window in with_rows:
+                    self._dirty_closed[scope, window] = False
+                else:
+                    self._forget(outbox, scope, window)
+            if spend.open_windows():
+                self._dirty[scope] = None
+                continue
+            self.spend.remove(scope)
+            self._dirty.pop(scope, None)
+            self._unsaid.pop(scope, None)
+            outbox.to(self._state, self._partition).append((f"s|{scope}".encode(), None, NO_HEADERS))
+
     def _write_state(self, outbox: Outbox) -> None:
         expired, self._expired[-SWEPT_MAX:] = self._expired[-SWEPT_MAX:], ()
-        if not (self._dirty or expired):
+        if not (self._dirty or self._dirty_closed or expired):
             return
         rows = outbox.to(self._state, self._partition)
         for expired_key in expired:
             rows.append((expired_key, None, NO_HEADERS))
-            kind_text, start_text, name = expired_key.decode()[2:].split("|", 2)
-            self._forget(outbox, name, (WindowKind(kind_text), int(start_text)))
+            calendar, start_text, name = expired_key.decode()[2:].split("|", 2)
+            self._forget(outbox, name, (calendar, int(start_text)))
         sequence = self._sequence
         for scope in self._dirty:
             spend = self.spend.take(scope)
@@ -293,10 +348,10 @@ class Scopes:
                 if sequence > said:
                     self._unsaid[rest] = sequence
             elif tag == "w":
-                kind, start, scope = rest.split("|", 2)
-                window = windows.get(name := kind + start)
+                calendar, start, scope = rest.split("|", 2)
+                window = windows.get(name := calendar + start)
                 if window is None:
-                    window = windows[name] = (WindowKind(kind), int(start))
+                    window = windows[name] = (calendar, int(start))
                 sequence = sequence_of(value)
                 if sequence > said:
                     self._unsaid_closed[scope, window] = sequence
@@ -309,6 +364,7 @@ class Scopes:
         # The first one tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
+        self._compared = self.spend.counting_more()
         # Windows may have ended and budgets may have changed while no worker ran: decide about every scope again.
         self.set_budgets(self._budgets, self._stop)
 

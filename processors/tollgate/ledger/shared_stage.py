@@ -15,7 +15,7 @@ from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.scopes import GLOBAL_SCOPE
+from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
 from tollgate.schemas.topics import BATCH_BYTES_MAX, DELTA_PARTITIONS, Topic
 from tollgate.schemas.vocabulary import DAY_MS, HOUR_MS, WindowKind
@@ -30,7 +30,8 @@ class Delta(msgspec.Struct, array_like=True, gc=False):
 
     The first seven fields are those of release 0.1, in which a sum was of a whole hour; a worker of that release beside
     this one reads nothing else. `held_kinds` is how many windows hold the slot; only its own records are read by that.
-    `after_ms` is how long after the start of the hour the slot starts.
+    `after_ms` is how long after the start of the hour the slot starts. `calendars` are those that it counts in beyond
+    the base ones, sorted; of a combination all, so that it has some.
     """
 
     scope: str
@@ -154,8 +155,12 @@ class SharedStage:
             scopes.horizon.advance(batch.clock_ms)
             sender = Horizon(batch.clock_ms)
             for d in batch.deltas:
-                held = sender.windows_of(d.slot_start_ms) if batch.is_by_clock else _windows_of_0_1(d)
-                scopes.add(d.scope, held, Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano))
+                if d.calendars:
+                    held = _windows_of_calendars(d, sender)
+                else:
+                    held = sender.windows_of(d.slot_start_ms) if batch.is_by_clock else _windows_of_0_1(d)
+                if held:
+                    scopes.add(d.scope, held, Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano))
         self._applied += len(records)
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
@@ -175,6 +180,13 @@ class SharedStage:
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied, self._applied = self._applied, 0
         return self.scopes.write(outbox, applied, now_ms)
+
+
+def _windows_of_calendars(delta: Delta, sender: Horizon) -> Windows:
+    """The windows of a delta that names calendars: of a combination none but theirs, and none where all are past."""
+    if is_combination(delta.scope):
+        return sender.windows_in(delta.slot_start_ms, delta.calendars)
+    return sender.windows_with(delta.slot_start_ms, delta.calendars)
 
 
 def _windows_of_0_1(delta: Delta) -> Windows:

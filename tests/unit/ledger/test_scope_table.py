@@ -3,7 +3,7 @@
 import random
 
 from tollgate.domain.spend import ScopeSpend, Spend, pack_spend, unpack_spend
-from tollgate.domain.windows import HOUR_MS, WindowKey, windows_at
+from tollgate.domain.windows import HOUR_MS, LIFETIME, WindowKey, windows_at
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.vocabulary import WindowKind
 
@@ -70,7 +70,7 @@ def test_what_was_found_in_an_idle_scope_is_for_reading_and_changes_nothing() ->
     assert (other.busy, len(other), "a" in other) == (0, 1, True)
     found = other.find("a")
     assert found is not None
-    assert found.lifetime == Spend(5, 0, 1)
+    assert found.window(*LIFETIME) == Spend(5, 0, 1)
     assert other.busy == 0
     assert (table.find("a"), table.take("a"), "a" in table) == (None, None, False)
 
