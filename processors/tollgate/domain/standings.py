@@ -48,7 +48,7 @@ class BudgetStanding:
     @property
     def end_ms(self) -> int:
         """First instant after the window."""
-        return window_end(self.budget.window, self.start_ms)
+        return window_end(self.budget.calendar, self.start_ms)
 
     @property
     def is_blocking(self) -> bool:
@@ -68,7 +68,7 @@ class BudgetStanding:
         return {
             "budget": budget.id,
             "scope": budget.scope,
-            "window": window_json(budget.window, self.start_ms),
+            "window": window_json(budget.calendar, self.start_ms),
             "limit": budget.format(budget.limit),
             "unit": budget.unit,
             "spent": budget.format(self.spent),
@@ -91,8 +91,8 @@ def standings(
     book = budgets if isinstance(budgets, BudgetBook) else BudgetBook(map(Budget.from_record, budgets))
     found = []
     for budget in book.in_force(scope, at_ms):
-        start_ms = window_start(budget.window, at_ms)
-        found.append(standing(budget, spend.get((budget.window.value, format_instant(start_ms))), start_ms))
+        start_ms = window_start(budget.calendar, at_ms)
+        found.append(standing(budget, spend.get((budget.calendar, format_instant(start_ms))), start_ms))
     return sorted(found, key=lambda s: s.spent * 10_000 // s.budget.limit, reverse=True)
 
 

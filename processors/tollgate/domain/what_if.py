@@ -70,9 +70,9 @@ def effect(
 def _positions(budgets: Sequence[Budget], value_of: Callable[[Budget, int], int], now_ms: int) -> list[Position]:
     found = []
     for budget in budgets:
-        start_ms = window_start(budget.window, now_ms)
+        start_ms = window_start(budget.calendar, now_ms)
         value = value_of(budget, start_ms)
-        found.append(Position(budget, start_ms, window_end(budget.window, start_ms), value, budget.reached(value)))
+        found.append(Position(budget, start_ms, window_end(budget.calendar, start_ms), value, budget.reached(value)))
     return found
 
 
