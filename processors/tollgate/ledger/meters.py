@@ -1,4 +1,4 @@
-"""Meters: sums that a budget or plan needs and that are not always kept, since when they are counted, and what is missing.
+"""Meters: sums that a budget or plan needs beyond the base ones, since when they are counted, and what is missing.
 
 A meter is a scope or a pattern of scopes and a calendar: `user/*+feature/video|month`. Each usage partition begins to
 count it at one usage offset. What was spent in the window of that moment before that offset, its *past*, comes from
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tollgate.domain.windows import WindowKey, window_end, window_start
-from tollgate.schemas.scopes import combination, parse_names
+from tollgate.schemas.scopes import parse_names, scope_of_all
 
 # An event may be this much later than the broker's clock: so the window that begins this soon may have events already.
 AHEAD_MS: Final = 5 * 60 * 1000
@@ -150,7 +150,7 @@ class MeterTable:
 def patterns_of(scope: str) -> tuple[str, ...]:
     """The scope and every pattern that it matches: `user/u1` gives `user/u1` and `user/*`."""
     names = parse_names(scope)
-    return tuple(combination(chosen) for chosen in product(*(((d, name), (d, "*")) for d, name in names)))
+    return tuple(scope_of_all(chosen) for chosen in product(*(((d, name), (d, "*")) for d, name in names)))
 
 
 def begin(table: MeterTable, wanted: Iterable[Meter], next_offset: int, clock_ms: int) -> list[Meter]:
@@ -181,4 +181,6 @@ def begin(table: MeterTable, wanted: Iterable[Meter], next_offset: int, clock_ms
 
 def ended(table: MeterTable, clock_ms: int) -> list[Meter]:
     """The meters that nobody needs and whose window has ended."""
-    return [m for m in table if (kept := table.get(m)) is not None and kept.ends_ms is not None and kept.ends_ms <= clock_ms]
+    return [
+        m for m in table if (kept := table.get(m)) is not None and kept.ends_ms is not None and kept.ends_ms <= clock_ms
+    ]
