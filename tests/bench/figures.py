@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.bench.backlogs import large, skew, two_workers
 from tests.bench.clickhouse_sink import clickhouse_outage, clickhouse_sink
+from tests.bench.decisions import decisions
 from tests.bench.latency import latency, many_partitions
 from tests.bench.pipeline import pipeline
 from tests.bench.rebalance import rebalance
@@ -57,6 +58,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "pipeline": Figure("rows/s from Kafka through worker and sink into ClickHouse", 50, pipeline),
     "latency": Figure("from publishing to the flag, at 1,000, 5,000 and 20,000 events/s", 110, latency, usual=True),
+    "decisions": Figure("from a reservation to its decision, at 500/s beside 1,000 events/s", 50, decisions),
     "partitions": Figure("the same with 64 partitions: one worker, eight workers", 200, many_partitions),
     "backlog": Figure("five million events, and the memory meanwhile", 110, large),
     "skew": Figure("one user sends half, one campaign takes all: beside the even case", 75, skew),
