@@ -167,7 +167,7 @@ async def replay(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> Exit:
-    """Send refused records to the usage topic again: the same bytes, key and CloudEvents headers.
+    """Send refused records to the topic they came from again: the same bytes, key and CloudEvents headers.
 
     An event that was counted meanwhile is not counted again. Records that would be refused again are not sent, and the
     exit status is 1; equal records are sent once.

@@ -29,10 +29,13 @@ from tollgate.worker.transport import LedgerApp
 
 log = structlog.get_logger("tollgate.worker")
 
+# The topics whose records go to the engine.
+_READ = (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS)
+
 # What a worker reads and recovers from, and what a release before this one did not make: where one of these is missing,
 # `tollgate topics apply` was not run.
 _NEEDED = (
-    Topic.USAGE, Topic.ENTRIES, Topic.DELTAS, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES,
+    *_READ, Topic.CONTROL, Topic.USER_STATE, Topic.SHARED_STATE, Topic.IDENTITIES,
     Topic.DECISIONS, Topic.BALANCES, Topic.METERS, Topic.FLAGS,
 )  # fmt: skip
 
@@ -153,7 +156,7 @@ def _security(settings: Settings) -> dict[str, Any]:
 
 def _add_tasks(app: LedgerApp, settings: Settings, control: ControlReader) -> None:
     # A topic is subscribed to only if an agent names it; the ledger takes its records before any agent sees them.
-    for topic in (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS):
+    for topic in _READ:
         channel = app.topic(settings.topic(topic), value_type=bytes, value_serializer="raw", key_serializer="raw")
 
         async def unreachable(stream: Any) -> None:

@@ -15,7 +15,7 @@ from tollgate.schemas.topics import Topic
 # Topics of each consumer group, by the group's suffix after the application's name. The worker recovers from its own
 # state topics; it commits offsets to its group only so that lag can be measured.
 GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
-    "": (Topic.USAGE, Topic.DELTAS),
+    "": (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS),
     "-sink-clickhouse": (
         Topic.PRICED,
         Topic.SPEND,

@@ -19,12 +19,15 @@ Tollgate = Callable[..., Ran]
 NASTY = b"\x1b]0;owned\x07 not json \xff\x00\nsecond line"
 
 
-def letter(reason: str, value: bytes | None, key: bytes | None = b"u1", offset: int = 0, **original: bytes) -> Record:
+def letter(
+    reason: str, value: bytes | None, key: bytes | None = b"u1", offset: int = 0, source: str = "tollgate.usage",
+    **original: bytes,
+) -> Record:  # fmt: skip
     headers = [
         *((name, value) for name, value in original.items()),
         ("reason", reason.encode()),
         ("error", b"value: why"),
-        ("source_topic", b"tollgate.usage"),
+        ("source_topic", source.encode()),
         ("source_partition", b"3"),
         ("source_offset", str(offset).encode()),
         ("time", f"2026-11-21T10:00:{offset:02}Z".encode()),
@@ -169,3 +172,13 @@ def test_force_sends_what_will_be_refused_again(tollgate: Tollgate, settings: Se
     assert tollgate("dead-letters", "replay", "0:0", "--force").status == 0
     (record,) = records_of(settings, Topic.USAGE)
     assert (record.key, record.value) == (None, NASTY)
+
+
+def test_what_came_from_entries_goes_back_there(tollgate: Tollgate, settings: Settings) -> None:
+    entries = settings.topic(Topic.ENTRIES)
+    write(settings, Topic.DEAD_LETTERS, letter("invalid", b"{}", source=entries), letter("invalid", NASTY))
+    ran = tollgate("dead-letters", "replay", "0:0")
+    assert (ran.status, ran.err) == (1, "0:0 is an entry: use --force when the worker knows its kind now.\n")
+    assert tollgate("dead-letters", "replay", "--reason", "invalid", "--force").status == 0
+    assert [(record.key, record.value) for record in records_of(settings, Topic.ENTRIES)] == [(b"u1", b"{}")]
+    assert [record.value for record in records_of(settings, Topic.USAGE)] == [NASTY]

@@ -37,7 +37,7 @@ async def test_a_fresh_installation_is_not_behind(settings: Settings) -> None:
     lag = await consumer_lag(settings)
     app = settings.application
     assert sorted(lag) == [app, f"{app}-sink-alerts", f"{app}-sink-clickhouse"]
-    assert lag[app] == {settings.topic(Topic.USAGE): 0, settings.topic(Topic.DELTAS): 0}
+    assert lag[app] == {settings.topic(topic): 0 for topic in (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS)}
     assert lag[f"{app}-sink-alerts"] == {settings.topic(Topic.ALERTS): 0}
     assert len(lag[f"{app}-sink-clickhouse"]) == 7
 

@@ -28,12 +28,15 @@ class Replayed:
     """Place and reason of the first hundred that were kept back."""
 
 
-def why_not(letter: Letter, *, force: bool) -> str | None:
-    """Why a letter is not sent again; None when it is."""
+def why_not(letter: Letter, topic: Topic = Topic.USAGE, *, force: bool) -> str | None:
+    """Why a letter is not sent to the topic again; None when it is."""
     if letter.header("cut"):
         return f"is not whole ({letter.header('cut')}): its sender has to send it again."
     if letter.header("source_offset_first"):
         return "is a batch as it was compressed: its sender has to send it again, in smaller batches."
+    if topic is Topic.ENTRIES:
+        # Only a worker knows the kinds of entries.
+        return None if force else "is an entry: use --force when the worker knows its kind now."
     verdict = decode_usage_event(letter.value, letter.original_headers)
     if isinstance(verdict, Refusal) and not force:
         return f"would be refused again, {verdict.reason.value}: {verdict.error}"
@@ -48,17 +51,20 @@ async def replay(
     force: bool = False,
     dry_run: bool = False,
 ) -> Replayed:
-    """Send the letter at the place, or all with the reason, to the usage topic again: the same bytes, key and headers.
+    """Send the letter at the place, or all with the reason, to where they came from again: the same bytes, key and
+    headers.
 
     Equal letters are sent once; an event that was counted meanwhile is not counted again. `force` sends also what will
     be refused again. Raises NoLetterError and KafkaUnreachableError.
     """
     done = Replayed()
     async with AsyncExitStack() as stack:
-        writer: TopicWriter | None = None
+        writers: dict[Topic, TopicWriter] = {}
+        entries = settings.topic(Topic.ENTRIES)
         # One after another, because all of them together may be larger than the memory.
         async for letter in _wanted(settings, place, reason):
-            why = why_not(letter, force=force)
+            topic = Topic.ENTRIES if letter.header("source_topic") == entries else Topic.USAGE
+            why = why_not(letter, topic, force=force)
             if why is not None:
                 done.kept += 1
                 if done.kept <= KEPT_TOLD_MAX:
@@ -66,9 +72,9 @@ async def replay(
                 continue
             done.sent.append(str(letter.place))
             if not dry_run:
-                if writer is None:
-                    writer = await stack.enter_async_context(open_writer(settings, Topic.USAGE))
-                await writer.write(letter.key, letter.value, letter.original_headers)
+                if topic not in writers:
+                    writers[topic] = await stack.enter_async_context(open_writer(settings, topic))
+                await writers[topic].write(letter.key, letter.value, letter.original_headers)
     return done
 
 
