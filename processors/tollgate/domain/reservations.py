@@ -4,7 +4,7 @@ A reservation is granted when the user's limits and credits hold what was spent,
 for. It ends by usage that settles it, by a release, or by itself at `expires_ms`; what it held is free again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,14 +28,15 @@ _BLOCKING: Final = (FlagState.BLOCKED, FlagState.STOPPED)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a reservation asks for: money in 10⁻¹² USD, credits in 10⁻⁹. `names`: the call's names by dimension."""
+    """What a reservation asks for: money in 10⁻¹² USD, credits in 10⁻⁹. `names`: the call's names by
+    dimension, the user aside."""
 
     source: str
     id: str
     user: str
     picousd: int
     credits_nano: int
-    names: Mapping[str, str]
+    names: dict[str, str]
     expires_ms: int
 
 

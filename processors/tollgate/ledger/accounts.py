@@ -6,6 +6,7 @@ of the partition's records. Only when nothing arrives does the machine's time en
 
 import heapq
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import msgspec
@@ -93,35 +94,39 @@ class Accounts:
         if held is not None:
             self._reply(held.reply_key, held.reply_partition, bytes(held.decision))
         else:
-            self._answer(entry, ENDED, now_ms)
+            self._answer(entry, _request(entry, now_ms), ENDED, now_ms)
 
     def reserve(self, entry: ReservationEntry, now_ms: int) -> None:
         """Decide about a reservation that is read for the first time."""
         self.reservations.expire(now_ms)
         key = (entry.subject, entry.source, entry.id)
-        request, names = _request(entry, now_ms)
+        request = asked = _request(entry, now_ms)
         early = self.reservations.take_early(key)
         if early is not None:
             if early.closed:
                 # Its call is done and counted: there is nothing to set aside.
-                self._answer(entry, None, now_ms)
+                self._answer(entry, asked, None, now_ms)
                 return
-            left = max(0, request.picousd - early.used_picousd), max(0, request.credits_nano - early.used_nano)
-            request = Request(request.source, request.id, request.user, *left, names, request.expires_ms)
-        denial = first_of(self._denials(request, names, now_ms))
-        decision = self._answer(entry, denial, now_ms)
+            request = replace(
+                asked,
+                picousd=max(0, asked.picousd - early.used_picousd),
+                credits_nano=max(0, asked.credits_nano - early.used_nano),
+            )
+        denial = first_of(self._denials(request, now_ms))
+        decision = self._answer(entry, asked, denial, now_ms)
         if denial is None:
             held = Open(
                 request.picousd,
                 request.credits_nano,
                 request.expires_ms,
-                names,
+                request.names,
                 *_reply_to(entry),
                 msgspec.Raw(decision),
             )
             self.reservations.open(key, held)
 
-    def _denials(self, request: Request, names: dict[str, str], now_ms: int) -> Iterable[Denial]:
+    def _denials(self, request: Request, now_ms: int) -> Iterable[Denial]:
+        names = request.names
         for flag in self._limits.blocked(request.user, names, now_ms):
             yield blocked_by(flag, flag.scope == GLOBAL_SCOPE)
         if self.reservations.count_of(request.user) >= OPEN_MAX or len(self.reservations) >= HELD_MAX:
@@ -139,8 +144,8 @@ class Accounts:
             if (denial := lacks_credits(request, available, held)) is not None:
                 yield denial
 
-    def _answer(self, entry: ReservationEntry, denial: Denial | None, now_ms: int) -> bytes:
-        value = _encode(decision_of(_request(entry, now_ms)[0], denial, now_ms))
+    def _answer(self, entry: ReservationEntry, asked: Request, denial: Denial | None, now_ms: int) -> bytes:
+        value = _encode(decision_of(asked, denial, now_ms))
         self._reply(*_reply_to(entry), value)
         return value
 
@@ -148,14 +153,10 @@ class Accounts:
         self._decisions.append((partition, (key.encode(), value, NO_HEADERS)))
 
     def settle(self, key: Key, picousd: int, credits_nano: int, more: bool, now_ms: int, *, is_read: bool) -> None:
-        """Usage of a reservation was counted. `is_read`: the reservation was read before, if only to be denied."""
+        """Usage of a reservation was counted, or it was released. `is_read`: it was read before, granted or not."""
         self.reservations.expire(now_ms)
         if not self.reservations.use(key, picousd, credits_nano, more) and not is_read:
             self.reservations.use_early(key, picousd, credits_nano, more, now_ms)
-
-    def release(self, key: Key, now_ms: int, *, is_read: bool) -> None:
-        """End a reservation whose call was not made."""
-        self.settle(key, 0, 0, False, now_ms, is_read=is_read)
 
     # Credits
 
@@ -288,12 +289,11 @@ class Accounts:
                 self._wake(user, _decode_account(row))
 
 
-def _request(entry: ReservationEntry, now_ms: int) -> tuple[Request, dict[str, str]]:
-    """What the entry asks for, and the names of its call beside the user's. It lives from now on."""
+def _request(entry: ReservationEntry, now_ms: int) -> Request:
+    """What the entry asks for. It lives from now on."""
     names = {name: given for name in _NAMES if (given := getattr(entry.data, name))}
     expires_ms = now_ms + entry.data.ttl_seconds * 1000
-    asked = entry.amount_picousd, entry.credits_nano
-    return Request(entry.source, entry.id, entry.subject, *asked, names, expires_ms), names
+    return Request(entry.source, entry.id, entry.subject, entry.amount_picousd, entry.credits_nano, names, expires_ms)
 
 
 def _reply_to(entry: ReservationEntry) -> tuple[str, int]:

@@ -180,7 +180,7 @@ class OpenReservations:
         """Take back the rows of `take_rows`."""
         early: list[tuple[int, Key, Early]] = []
         for row_key, value in rows.items():
-            if row_key.startswith("o|"):
+            if row_key.startswith("h|"):
                 held, key = _decode(value), _key_of(row_key)
                 if isinstance(held, Open):
                     self.open(key, held)
@@ -194,7 +194,7 @@ class OpenReservations:
 
 def _row_key(key: Key) -> bytes:
     user, source, name = key
-    return f"o|{_escaped(user)}|{_escaped(source)}|{name}".encode()
+    return f"h|{_escaped(user)}|{_escaped(source)}|{name}".encode()
 
 
 def _key_of(row_key: str) -> Key:

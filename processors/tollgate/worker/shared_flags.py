@@ -1,4 +1,4 @@
-"""The blocked and stopped scopes that no user is in: read from the flags topic before anything is counted, then followed.
+"""Blocked and stopped scopes that no user is in: read from the flags topic before anything is counted, then followed.
 
 Reservations ask for them. Their owner is the second stage, perhaps in another worker, so what is known here is late by
 one transaction of it and the way through Kafka.

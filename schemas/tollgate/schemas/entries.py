@@ -213,6 +213,8 @@ def decode_entries_topic(value: bytes | None, headers: Headers = ()) -> CreditEn
         return Refusal(RefusalReason.INVALID, f"type: {kind} is not supported yet")
     if kind in (EntryType.USAGE, EntryType.RESERVATION, EntryType.RELEASE):
         return Refusal(RefusalReason.INVALID, f"type: {kind} belongs on tollgate.usage")
+    if kind not in (None, EntryType.CREDIT):
+        return Refusal(RefusalReason.INVALID, "type: not an entry")
     return validate_entry(CreditEntry, value, headers)
 
 

@@ -1,5 +1,7 @@
 """Credits through the first stage: granted, burned, reserved, expired, taken back; balances; and after a restart."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,7 +209,7 @@ def test_no_credit_is_lost_or_made_through_restarts(steps: list[tuple[str, int, 
         elif what == "release":
             of.send(release(some, user), timestamp=now)
         elif what in ("burn", "fail", "settle", "more"):
-            data = {"retail_tokens": amount}
+            data: dict[str, Any] = {"retail_tokens": amount}
             data |= {"status": "error"} if what == "fail" else {}
             data |= {"reservation_id": some, "more": what == "more"} if what in ("settle", "more") else {}
             of.send(usage(f"e{number}", user, **data), timestamp=now)

@@ -107,7 +107,7 @@ def test_settled_twice_is_once_and_released_twice_is_once(core: Core) -> None:
     assert reserved(of) == (10**11, 0, 1)
     of.write()
     assert of.counters.duplicates == 2
-    assert of.rows.keys() & {f"o|{USER}|tests|r{n}" for n in (1, 2, 3)} == {f"o|{USER}|tests|r3"}
+    assert of.rows.keys() & {f"h|{USER}|tests|r{n}" for n in (1, 2, 3)} == {f"h|{USER}|tests|r3"}
 
 
 def test_a_failed_call_that_is_not_billed_releases(core: Core) -> None:
@@ -128,7 +128,7 @@ def test_usage_that_is_read_before_its_reservation_settles_it(core: Core, restar
     of.write()
     assert of.granted() == ["r1", "r2", "r3"]
     assert reserved(of) == (3 * 10**11, 0, 1)
-    assert [key for key in of.rows if key.startswith("o|")] == [f"o|{USER}|tests|r2"]
+    assert [key for key in of.rows if key.startswith("h|")] == [f"h|{USER}|tests|r2"]
 
 
 def test_usage_of_an_unread_reservation_is_forgotten_after_an_hour(core: Core) -> None:
@@ -138,10 +138,10 @@ def test_usage_of_an_unread_reservation_is_forgotten_after_an_hour(core: Core) -
     of.stage.tick(TIME_MS)
     of.stage.tick(TIME_MS + 3_600_000 - 1)
     of.write()
-    assert f"o|{USER}|tests|r1" in of.rows
+    assert f"h|{USER}|tests|r1" in of.rows
     of.stage.tick(TIME_MS + 3_600_000)
     of.write()
-    assert f"o|{USER}|tests|r1" not in of.rows
+    assert f"h|{USER}|tests|r1" not in of.rows
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -161,7 +161,7 @@ def test_a_hundred_that_are_never_settled_hold_nothing_after_their_time(core: Co
     assert of.stage.pending()
     of.write()
     assert "reserved" not in of.flags[SCOPE]
-    assert not [key for key in of.rows if key.startswith("o|")]
+    assert not [key for key in of.rows if key.startswith("h|")]
     of.send(reservation("r-next", "1.00"), timestamp=TIME_MS + 60_000)
     of.write()
     assert of.granted()[-1] == "r-next"
@@ -185,7 +185,7 @@ def test_usage_after_the_end_is_counted_like_any_other(core: Core) -> None:
     of.send(usage("e1", cost_usd="0.05", reservation_id="r1"), timestamp=TIME_MS + 60_000)
     outbox = of.write()
     assert [value["cost_usd"] for value in values(outbox, Topic.PRICED)] == ["0.05"]
-    assert not [key for key in of.rows if key.startswith("o|")]
+    assert not [key for key in of.rows if key.startswith("h|")]
 
 
 def test_the_same_id_with_another_amount_is_a_conflict(core: Core) -> None:
