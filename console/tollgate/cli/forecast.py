@@ -38,7 +38,7 @@ async def forecast(
     scope
         global, or a dimension and a name: user/u-42, agent/SEO, campaign/holiday-2024.
     window
-        hour, day, month or lifetime, of the calendar in UTC.
+        hour, day, week, month or lifetime, of the calendar in UTC.
     """
     checked_scope(scope)
     settings, now_ms = find_settings(data_dir), time.time_ns() // 1_000_000

@@ -14,18 +14,20 @@ from tollgate.schemas.instants import format_instant, parse_instant, to_ms
 from tollgate.schemas.outputs_codec import PricedRecord
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.record_reading import UnreadableError, read_record
-from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.scopes import NAMES_MAX, Dimension, parse_names
 from tollgate.schemas.topics import Topic
 
 # Records read per partition when ClickHouse cannot be asked.
 _TAIL_RECORDS: Final = 5000
 _decode: Final = msgspec.json.Decoder(PricedRecord).decode
 
-# The scope's column is a parameter too, of ClickHouse's type Identifier.
+# The columns of a scope's names are parameters too, of ClickHouse's type Identifier.
 _QUERY: Final = """
 SELECT time, event_id, source, user, provider, model, agent, toString(cost_usd) AS cost_usd, price_status
 FROM usage
-WHERE {column:Identifier} = {name:String}
+WHERE {column_0:Identifier} = {name_0:String}
+  AND {column_1:Identifier} = {name_1:String}
+  AND {column_2:Identifier} = {name_2:String}
   AND time >= fromUnixTimestamp64Milli({start_ms:Int64}) AND time < fromUnixTimestamp64Milli({end_ms:Int64})
 ORDER BY time DESC, event_id
 LIMIT {limit:UInt32}
@@ -63,10 +65,11 @@ async def last_events(
 def _from_clickhouse(settings: Settings, scope: str, start_ms: int, end_ms: int, limit: int) -> list[LastEvent]:
     from tollgate.sinks.clickhouse import SinkError, connect
 
-    parsed = parse_scope(scope)
     # The company has no column; all that it counts are usage events.
-    column, name = (parsed[0].value, parsed[1]) if parsed is not None else ("kind", "usage")
-    parameters = {"column": column, "name": name, "start_ms": start_ms, "end_ms": end_ms, "limit": limit}
+    columns = [(dimension.value, name) for dimension, name in parse_names(scope)] + [("kind", "usage")] * NAMES_MAX
+    parameters: dict[str, Any] = {"start_ms": start_ms, "end_ms": end_ms, "limit": limit}
+    for place, (column, name) in enumerate(columns[:NAMES_MAX]):
+        parameters |= {f"column_{place}": column, f"name_{place}": name}
     try:
         client = connect(settings)
         try:
@@ -79,10 +82,10 @@ def _from_clickhouse(settings: Settings, scope: str, start_ms: int, end_ms: int,
 
 
 async def _from_topic(settings: Settings, scope: str, start_ms: int, end_ms: int, limit: int) -> list[LastEvent]:
-    parsed = parse_scope(scope)
+    names = parse_names(scope)
     partitions = None
-    if parsed is not None and parsed[0] is Dimension.USER:
-        partitions = [partition_of(parsed[1].encode(), settings.usage_partitions)]
+    if names and names[0][0] is Dimension.USER:
+        partitions = [partition_of(names[0][1].encode(), settings.usage_partitions)]
     found: list[tuple[int, int, int, LastEvent]] = []
     async for batch in read_batches(settings, Topic.PRICED, partitions=partitions, last=_TAIL_RECORDS):
         for record in batch:
@@ -91,7 +94,7 @@ async def _from_topic(settings: Settings, scope: str, start_ms: int, end_ms: int
             except UnreadableError:
                 # `tollgate verify` complains about it.
                 continue
-            if start_ms <= time_ms < end_ms and (parsed is None or getattr(priced, parsed[0].value) == parsed[1]):
+            if start_ms <= time_ms < end_ms and all(getattr(priced, column.value) == name for column, name in names):
                 heapq.heappush(found, (time_ms, record.partition, record.offset, _event(priced)))
                 if len(found) > limit:
                     heapq.heappop(found)

@@ -2,7 +2,7 @@
 
 from tollgate.cli.exits import UsageError
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.scopes import Dimension, name_in_events, parse_names
+from tollgate.schemas.scopes import Dimension, parse_names
 from tollgate.schemas.topics import DELTA_PARTITIONS
 
 
@@ -23,5 +23,5 @@ def partitions_of_scope(scope: str, usage_partitions: int) -> list[int]:
     """
     names = parse_names(scope)
     if names and names[0][0] is Dimension.USER:
-        return [partition_of(name_in_events(names[0][1]).encode(), usage_partitions)]
+        return [partition_of(names[0][1].encode(), usage_partitions)]
     return list(range(DELTA_PARTITIONS))

@@ -44,7 +44,7 @@ async def spend(
     scope
         global, or a dimension and a name: user/u-42, agent/SEO, campaign/holiday-2024.
     window
-        hour, day, month or lifetime, of the calendar in UTC.
+        hour, day, week, month or lifetime, of the calendar in UTC.
     at
         An instant within the window, RFC 3339. Default: now.
     """

@@ -7,6 +7,7 @@ never taken for the combination of `u1` and `x`.
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
@@ -19,7 +20,6 @@ __all__ = [
     "escaped",
     "is_combination",
     "joint_of",
-    "name_in_events",
     "parse_names",
     "parse_scope",
     "scope_of",
@@ -47,8 +47,7 @@ def escaped(name: str) -> str:
     return _TAKEN.sub(lambda found: "%2B" if found[0] == "+" else f"%25{found[0][1:]}", name)
 
 
-def name_in_events(name: str) -> str:
-    """The name as events have it: the inverse of `escaped`."""
+def _unescaped(name: str) -> str:
     return _WRITTEN.sub(lambda found: "+" if found[0] == "%2B" else f"%{found[0][3:]}", name)
 
 
@@ -62,19 +61,19 @@ def scope_of_all(names: Iterable[tuple[Dimension, str]]) -> str:
     return "+".join(scope_of(dimension, name) for dimension, name in names) or GLOBAL_SCOPE
 
 
-def is_combination(scope: str) -> bool:
-    """Whether the scope names two or more dimensions. It is not checked otherwise."""
-    return joint_of(scope) >= 0
-
-
 def joint_of(scope: str) -> int:
-    """Where the plus before the second name of a combination is; -1 for another scope."""
+    """Where the plus before the second name of a combination is; -1 for another scope. It is not checked otherwise."""
     joint = _JOINT.search(scope) if "+" in scope else None
     return joint.start() if joint is not None else -1
 
 
+def is_combination(scope: str) -> bool:
+    """Whether the scope has two or more names. It is not checked otherwise."""
+    return "+" in scope and _JOINT.search(scope) is not None
+
+
 def split_names(scope: str) -> list[tuple[str, str]]:
-    """Dimensions and names, as they are written, of what is known to be a scope; for `global` its own word, no name."""
+    """The dimensions of a scope that is known to be one, and its names as they are written in it."""
     return [(dimension, name) for dimension, _, name in (part.partition("/") for part in _JOINT.split(scope))]
 
 
@@ -88,15 +87,12 @@ def parse_names(text: str) -> tuple[tuple[Dimension, str], ...]:
         return ()
     names = tuple(_parse_name(part, text) for part in _JOINT.split(text))
     if len(names) > NAMES_MAX:
-        raise ValueError(f"{text[:64]!r} names {len(names)} dimensions; a scope names at most {NAMES_MAX}")
-    dimensions = [dimension for dimension, _ in names]
-    twice = next((dimension for dimension in dimensions if dimensions.count(dimension) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{text[:64]!r} names the dimension {twice.value} twice")
-    ordered = sorted(dimensions, key=_PLACES.__getitem__)
-    if ordered != dimensions:
-        right = "+".join(f"{dimension.value}/…" for dimension in ordered)
-        raise ValueError(f"{text[:64]!r} has its names in the wrong order; write {right}")
+        raise ValueError(f"{text[:64]!r} has {len(names)} names; a combination has at most {NAMES_MAX}")
+    for (before, _), (after, _) in pairwise(names):
+        if before is after:
+            raise ValueError(f"{text[:64]!r} names the dimension {before.value} twice")
+        if _PLACES[before] > _PLACES[after]:
+            raise ValueError(f"{text[:64]!r} has {before.value} before {after.value}; write {after.value}/… first")
     return names
 
 
@@ -105,7 +101,7 @@ def _parse_name(part: str, text: str) -> tuple[Dimension, str]:
     if not slash or head not in _DIMENSIONS or not written:
         known = ", ".join(f"{d.value}/…" for d in Dimension)
         raise ValueError(f"{text[:64]!r} is not a scope; use global or one of {known}, or two or three joined by +")
-    name = name_in_events(written)
+    name = _unescaped(written)
     if len(name) > NAME_CHARS_MAX or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
         raise ValueError(
             f"the name in {part[:64]!r} must be 1 to {NAME_CHARS_MAX} characters without control characters"

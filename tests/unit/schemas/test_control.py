@@ -76,11 +76,11 @@ def test_a_limit_in_dollars_has_12_decimals_and_one_in_units_9() -> None:
         ({"scope": "user/u1+user/u2"}, "scope: 'user/u1+user/u2' names the dimension user twice"),
         (
             {"scope": "model/m+user/u1"},
-            "scope: 'model/m+user/u1' has its names in the wrong order; write user/…+model/…",
+            "scope: 'model/m+user/u1' has model before user; write user/… first",
         ),
         (
             {"scope": "user/a+org/b+model/c+agent/d"},
-            "scope: 'user/a+org/b+model/c+agent/d' names 4 dimensions; a scope names at most 3",
+            "scope: 'user/a+org/b+model/c+agent/d' has 4 names; a combination has at most 3",
         ),
         ({"scope": "user/a*"}, "scope: 'user/a*' is no pattern; a star stands for a whole name, such as user/*"),
         (
