@@ -81,6 +81,23 @@ MOUNTS: Final = (
         "Let spending go on after `tollgate stop`.",
         ('tollgate resume --reason "the provider has corrected it"',),
     ),
+    Mount(
+        "reserve",
+        "reservations:reserve",
+        "cli",
+        "Set money or credits of a user aside for a call.",
+        (
+            "tollgate reserve u-42 --usd 0.10 --provider openai --model gpt-4o",
+            "tollgate reserve u-42 --credits 5 --ttl 300 --json",
+        ),
+    ),
+    Mount(
+        "release",
+        "reservations:release",
+        "cli",
+        "End a reservation whose call is not made.",
+        ("tollgate release r-1", "tollgate release r-1 --user u-42 --source chat-api"),
+    ),
     Mount("budget", "budgets:app", "cli", "Set, list and remove budgets."),
     Mount("plan", "plans:app", "cli", "Set, list, show, remove and assign plans."),
     Mount("price", "prices:app", "worker", "Set, list, show and explain prices."),

@@ -1,11 +1,15 @@
 """The SDK's errors.
 
 SdkError
-├── InvalidEventError    the event breaks the contract; sending it again is useless
-└── UnavailableError     Kafka does not answer, or lacks the topic; may be retried with the same id
+├── InvalidEventError    the entry breaks the contract; sending it again is useless
+├── UnavailableError     Kafka does not answer, or lacks the topic; may be retried with the same id
+└── BlockedError         a reservation is denied: has what to answer
+    └── UndecidedError   because nobody decided in time; also an UnavailableError
 """
 
+from tollgate.schemas.outputs import Decision
 from tollgate.schemas.refusals import Refusal
+from tollgate.sdk.decision import LIMITS_UNKNOWN
 
 
 class SdkError(Exception):
@@ -22,3 +26,38 @@ class InvalidEventError(SdkError):
 
 class UnavailableError(SdkError):
     """Kafka could not be reached in time. Nothing is known about the event: record it again under the same id."""
+
+
+class BlockedError(SdkError):
+    """The call must not be made. `http_status` and `error` are what to answer: 402 `insufficient_credits`, 429
+    `usage_limit_exceeded`, 503 `spending_stopped` or `limits_unknown`; the text is `message`.
+
+    `scope`, `budget`, `limit`, `spent`, `reserved` and `available` say what stood in the way, where that is known.
+    `decision` is the worker's own; None when there was none.
+    """
+
+    def __init__(self, http_status: int, error: str, message: str, decision: Decision | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.error = error
+        self.message = message
+        self.decision = decision
+        self.scope = decision.scope if decision else None
+        self.budget = decision.budget if decision else None
+        self.limit = decision.limit if decision else None
+        self.spent = decision.spent if decision else None
+        self.reserved = decision.reserved if decision else None
+        self.available = decision.available if decision else None
+
+    @classmethod
+    def of(cls, decision: Decision) -> "BlockedError":
+        """From a decision that denies. What a worker of a later release leaves out is told as a limit."""
+        message = decision.message or "the reservation is denied"
+        return cls(decision.http_status or 429, decision.error or "usage_limit_exceeded", message, decision)
+
+
+class UndecidedError(BlockedError, UnavailableError):
+    """No decision came in time, and the call fails closed. Reserving again with the same id asks again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, LIMITS_UNKNOWN, message)

@@ -3,24 +3,27 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Self
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, Literal, Self
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from tollgate.schemas.outputs import Flag
 from tollgate.schemas.record_reading import UnreadableError, read_record
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.topics import Topic, topic_name
-from tollgate.sdk.decision import Decision, HeldFlag, decide
+from tollgate.sdk.call_scopes import KnownShapes, singles_of
+from tollgate.sdk.closed_budgets import ClosedBudgets
+from tollgate.sdk.decision import Decision, HeldFlag, decide, denied_as_unknown
 from tollgate.sdk.errors import UnavailableError
+from tollgate.sdk.following import Following
+from tollgate.sdk.reservation import Reservation
+from tollgate.sdk.reserving import DECISION_SECONDS_MAX, TTL_SECONDS, Reserving
 
 log = logging.getLogger("tollgate.sdk")
 
-_POLL_MS: Final = 200
-_RETRY_SECONDS: Final = 1.0
-_DIMENSIONS: Final = frozenset(dimension.value for dimension in Dimension)
+# Budgets bound the spend of hours and longer; a reader is told of every change within a second.
+KNOWLEDGE_SECONDS_MAX: Final = 60.0
 
 
 def _now_ms() -> int:
@@ -30,19 +33,29 @@ def _now_ms() -> int:
 class FlagReader:
     """Follows the compacted flags topic. Use as `async with FlagReader(...) as flags:`; ready on entry.
 
-    `check` and `flag` answer from memory and never block. While Kafka is away they go on with what was last read.
-    Further keyword arguments go to aiokafka's consumer: security, client id.
+    `check` and `flag` answer from memory and never block. While Kafka is away they go on with what was last read, and
+    after `knowledge_seconds_max` nothing counts as known. Then, and when a decision on a reservation does not come, a
+    call goes ahead unless `when_unknown` is `closed` or a budget that covers the call says `fail: closed`.
+
+    `source` is the name of the service, which `reserve` needs. Further keyword arguments go to aiokafka's clients:
+    security, client id.
     """
 
     def __init__(
         self,
         bootstrap_servers: str,
         *,
+        source: str = "",
         topic_prefix: str = "tollgate.",
+        when_unknown: Literal["open", "closed"] = "open",
+        knowledge_seconds_max: float = KNOWLEDGE_SECONDS_MAX,
         now_ms: Callable[[], int] = _now_ms,
         **kafka: Any,
     ) -> None:
+        if when_unknown not in ("open", "closed"):
+            raise TypeError(f"when_unknown is open or closed, not {when_unknown!r}")
         self._topic = topic_name(Topic.FLAGS, topic_prefix)
+        self._control_topic = topic_name(Topic.CONTROL, topic_prefix)
         self._options = {
             **kafka,
             "bootstrap_servers": bootstrap_servers,
@@ -52,55 +65,70 @@ class FlagReader:
             "group_id": None,
             "auto_offset_reset": "earliest",
         }
+        self._reserving = (
+            Reserving(bootstrap_servers, source=source, topic_prefix=topic_prefix, **kafka) if source else None
+        )
+        self._when_unknown = when_unknown
+        self._knowledge_ms_max = knowledge_seconds_max * 1000
         self._now_ms = now_ms
+        self._known_ms = 0
         self._flags: dict[str, HeldFlag] = {}
+        self._shapes = KnownShapes()
+        self._closed = ClosedBudgets()
         self._watchers: set[asyncio.Queue[Flag]] = set()
-        self._consumer: AIOKafkaConsumer | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._following: Following | None = None
 
     async def start(self, timeout_seconds: float = 10) -> None:
         """Read the topic to its end as of now, then follow it in the background.
 
-        UnavailableError when Kafka does not answer in time or has no such topic.
+        UnavailableError when Kafka does not answer in time or has no such topic. `check` may be asked all the same,
+        and answers as one who knows nothing.
         """
-        consumer = self._consumer = AIOKafkaConsumer(**self._options)
+        consumer = AIOKafkaConsumer(**self._options)
+        following = self._following = Following(consumer, self._take_record, lambda: self._see(consumer), "flags")
         try:
             async with asyncio.timeout(timeout_seconds):
                 await consumer.start()
-                # Asking for one topic by name may create it; the list does not.
-                if self._topic not in await consumer.topics():
-                    raise UnavailableError(f"there is no topic {self._topic}: run `tollgate topics apply`")
+                consumer.subscribe(await self._topics(consumer))
                 # Without a group this means every partition, those that are added later too.
-                consumer.subscribe([self._topic])
                 while not consumer.assignment():
-                    await self._read_some(consumer)
+                    await following.read_some()
                 ends = await consumer.end_offsets(consumer.assignment())
                 # By position: compaction and transaction markers leave holes in the offsets.
                 while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-                    await self._read_some(consumer)
+                    await following.read_some()
+                if self._reserving is not None:
+                    await self._reserving.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop()
             raise UnavailableError(f"the flags cannot be read from Kafka: {type(error).__name__}") from error
         except BaseException:
             await self.stop()
             raise
-        self._following = asyncio.create_task(self._follow(consumer), name="tollgate-flags")
+        self._known_ms = self._now_ms()
+        following.begin()
 
     async def stop(self) -> None:
-        """Stop following and close the connection. What was read stays readable."""
-        consumer, self._consumer = self._consumer, None
+        """Send the releases that are on their way, stop following and close the connections. What was read stays
+        readable.
+        """
         following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
-        if consumer is not None:
-            # While Kafka is away aiokafka's own fetch ends its stop by a cancellation, with the connections still open.
-            stopping = asyncio.create_task(consumer.stop())
-            await asyncio.wait([stopping])
-            if stopping.cancelled():
-                await consumer._client.close()  # noqa: SLF001 # a second stop does nothing
-            else:
-                stopping.result()
+        try:
+            if self._reserving is not None:
+                await self._reserving.stop()
+        finally:
+            if following is not None:
+                await following.stop()
+
+    async def _topics(self, consumer: AIOKafkaConsumer) -> list[str]:
+        # Asking for one topic by name may create it; the list does not.
+        existing = await consumer.topics()
+        if self._topic not in existing:
+            raise UnavailableError(f"there is no topic {self._topic}: run `tollgate topics apply`")
+        if self._control_topic in existing:
+            return [self._topic, self._control_topic]
+        log.warning("the topic %s is not there for this service: no budget's `fail` is known", self._control_topic)
+        return [self._topic]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -109,21 +137,65 @@ class FlagReader:
     async def __aexit__(self, *_exception: object) -> None:
         await self.stop()
 
+    @property
+    def knowledge_age_ms(self) -> int | None:
+        """How long ago Kafka last answered for every partition; None when the flags were never read."""
+        return max(0, self._now_ms() - self._known_ms) if self._known_ms else None
+
     def check(self, **dimensions: str | None) -> Decision:
         """May a call with these dimensions go ahead? `check(user="u-42", agent="SEO", model="gpt-4o")`.
 
-        The company's own flag (`global`) always counts. A dimension without value is left out. TypeError for a name
-        that is no dimension: user, org, service, provider, model, agent, campaign, feature, product.
+        The company's own flag (`global`) always counts, and so do the flags of combinations (`user/u-42+model/gpt-4o`).
+        A flag whose `except` names a scope of the call says nothing about it. A dimension without value is left out.
+        TypeError for a name that is no dimension: user, org, service, provider, model, agent, campaign, feature,
+        product.
         """
         flags = self._flags
-        found = [flags[GLOBAL_SCOPE]] if GLOBAL_SCOPE in flags else []
-        for dimension, name in dimensions.items():
-            if dimension not in _DIMENSIONS:
-                raise TypeError(f"{dimension!r} is no dimension of a call")
-            held = flags.get(f"{dimension}/{name}") if name else None
-            if held is not None:
-                found.append(held)
-        return decide(found, self._now_ms())
+        singles = singles_of(dimensions)
+        found = [flags[scope] for scope in self._shapes.scopes_of(singles) if scope in flags]
+        now_ms = self._now_ms()
+        decision = decide(found, now_ms, singles.values())
+        if not decision.allowed or (self._known_ms and now_ms - self._known_ms <= self._knowledge_ms_max):
+            return decision
+        return denied_as_unknown() if self._fails_closed(singles) else decision
+
+    def reserve(
+        self,
+        *,
+        user: str,
+        usd: str | None = None,
+        credits: str | None = None,  # noqa: A002 # the contract's name
+        ttl_seconds: int = TTL_SECONDS,
+        id: str | None = None,  # noqa: A002 # the contract's name
+        timeout_seconds: float = DECISION_SECONDS_MAX,
+        **names: str | None,
+    ) -> Reservation:
+        """Set money or credits of a user aside for a call: `async with flags.reserve(user="u1", usd="0.10") as held:`.
+
+        On entry the reservation is published and its decision awaited. BlockedError when it is denied. When nobody
+        decides within `timeout_seconds`: UndecidedError where calls fail closed (see the class), else the call goes
+        ahead with nothing reserved. `await held.settle(usage=...)` records the call; leaving without it releases
+        what was set aside. What a process that dies had set aside is free after `ttl_seconds` (1 to 3600).
+
+        `names` are the call's dimensions, and become those of its usage event. The same `id` again, while it lives,
+        gives the same decision and reserves nothing twice. InvalidEventError when the worker would refuse it: an
+        amount that is no decimal string, no amount at all, a wrong `ttl_seconds`. TypeError without `source`.
+        """
+        if self._reserving is None:
+            raise TypeError("to reserve, name the service: FlagReader(..., source=...)")
+        singles = singles_of({"user": user} | names)
+        return Reservation(
+            self._reserving,
+            user=user,
+            amounts={"amount_usd": usd, "credits": credits, "ttl_seconds": ttl_seconds},
+            names={name: value for name, value in names.items() if value},
+            reservation_id=id,
+            timeout_seconds=timeout_seconds,
+            fails_closed=lambda: self._fails_closed(singles),
+        )
+
+    def _fails_closed(self, singles: Mapping[str, str]) -> bool:
+        return self._when_unknown == "closed" or self._closed.covering(singles, self._now_ms()) is not None
 
     def flag(self, scope: str) -> Flag | None:
         """The scope's flag as last written, even when it is `ok` or its time is past; None when there is none."""
@@ -145,24 +217,22 @@ class FlagReader:
         finally:
             self._watchers.discard(queue)
 
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        # Not for ever: aiokafka loses a cancellation that arrives together with a refused connection.
-        while self._consumer is consumer:
-            try:
-                await self._read_some(consumer)
-            except KafkaError as error:
-                log.warning("the flags cannot be read now; going on with those in memory: %s", type(error).__name__)
-                await asyncio.sleep(_RETRY_SECONDS)
+    def _take_record(self, record: ConsumerRecord) -> None:
+        key = bytes(record.key or b"").decode("utf-8", "replace")
+        if record.topic == self._control_topic:
+            self._closed.take(key, record.value)
+        else:
+            self.take(key, record.value)
 
-    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
-        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-            for record in records:
-                self.take(bytes(record.key or b"").decode("utf-8", "replace"), record.value)
+    def _see(self, consumer: AIOKafkaConsumer) -> None:
+        answered = [consumer.last_poll_timestamp(tp) or 0 for tp in consumer.assignment()]
+        self._known_ms = max(self._known_ms, min(answered, default=0))
 
     def take(self, scope: str, value: bytes | None) -> None:
         """Take in one record of the topic: null removes the flag, an older revision than the one held is ignored."""
         if value is None:
-            self._flags.pop(scope, None)
+            if self._flags.pop(scope, None) is not None:
+                self._shapes.remove(scope)
             return
         try:
             taken = read_record(HeldFlag.read, value)
@@ -172,6 +242,8 @@ class FlagReader:
         held = self._flags.get(scope)
         if held is not None and held.flag.revision > taken.flag.revision:
             return
+        if held is None:
+            self._shapes.add(scope)
         self._flags[scope] = taken
         for watcher in self._watchers:
             watcher.put_nowait(taken.flag)

@@ -105,6 +105,11 @@ class UsagePublisher:
         value = encode_event(
             self._source, event_id, user, time, {"provider": provider, "model": model, "usage": usage} | fields
         )
+        await self.send(user, value)
+        return event_id
+
+    async def send(self, user: str, value: bytes) -> None:
+        """Publish an entry about a user that is encoded already. Raises UnavailableError and TypeError as `record`."""
         if self._producer is None:
             raise TypeError("the publisher is not started: use `async with`, or await start()")
         try:
@@ -112,7 +117,6 @@ class UsagePublisher:
                 await self._producer.send_and_wait(self._topic, value, key=user.encode())
         except (KafkaError, OSError, TimeoutError) as error:
             raise UnavailableError(f"Kafka did not confirm the event: {type(error).__name__}") from error
-        return event_id
 
 
 def encode_event(source: str, event_id: str, user: str, time: datetime | str | None, data: Mapping[str, Any]) -> bytes:

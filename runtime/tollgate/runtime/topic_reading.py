@@ -69,10 +69,11 @@ async def read_batches(
     partitions: list[int] | None = None,
     last: int | None = None,
     between: tuple[int, int] | None = None,
+    since_ms: int | None = None,
 ) -> AsyncIterator[list[ConsumerRecord]]:
     """Every committed record from the beginning (or about the `last` of each partition) to the end as of the call.
 
-    `between` cuts that down to a half-open range of offsets.
+    `between` cuts that down to a half-open range of offsets, `since_ms` to what the log has from that time on.
 
     Within a partition in offset order. KafkaUnreachableError when Kafka is away or falls silent for 10 s.
     """
@@ -92,6 +93,9 @@ async def read_batches(
                 consumer.assign(tps)
                 begins = await consumer.beginning_offsets(tps)
                 ends = await consumer.end_offsets(tps)
+                if since_ms is not None:
+                    later = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
+                    begins = {tp: found.offset if (found := later[tp]) else ends[tp] for tp in tps}
             for tp in tps if between is not None else ():
                 assert between is not None
                 begins[tp] = max(begins[tp], between[0])

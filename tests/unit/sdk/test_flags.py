@@ -1,14 +1,14 @@
 """The flag reader's memory, without Kafka: records are handed to it as they arrive."""
 
-import asyncio
-import contextlib
 import json
-from typing import Any, cast
+from itertools import combinations
+from typing import Any, Literal
 
 import pytest
 
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import FlagState
+from tollgate.schemas.vocabulary import Dimension
 from tollgate.sdk import FlagReader
 
 NOW_MS = parse_instant("2026-11-21T10:00:00Z")
@@ -76,28 +76,168 @@ def test_an_unknown_dimension_is_a_mistake_in_the_program(flags: FlagReader) -> 
         flags.check(usr="u1")
 
 
-class LosesCancellation:
-    """A consumer that behaves as aiokafka's does when a cancellation arrives together with a refused connection."""
-
-    def __init__(self) -> None:
-        self.stopped = False
-
-    async def getmany(self, timeout_ms: int) -> dict[object, object]:
-        """Nothing, and the first cancellation is lost."""
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(timeout_ms / 1000)
-        return {}
-
-    async def stop(self) -> None:
-        """Note that it happened."""
-        self.stopped = True
+EVERY_NAME = {dimension.value: f"{dimension.value}-1" for dimension in Dimension}
 
 
-async def test_a_reader_stops_though_the_library_loses_its_cancellation() -> None:
-    reader, consumer = FlagReader("127.0.0.1:1"), cast("Any", LosesCancellation())
-    reader._consumer = consumer
-    reader._following = asyncio.create_task(reader._follow(consumer))
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        await reader.stop()
-    assert consumer.stopped
+@pytest.mark.parametrize(
+    ("scope", "call", "allowed"),
+    [
+        ("user/u1+model/gpt-4o", {"user": "u1", "model": "gpt-4o"}, False),
+        ("user/u1+model/gpt-4o", {"model": "gpt-4o", "user": "u1", "agent": "SEO"}, False),
+        ("user/u1+model/gpt-4o", {"user": "u1", "model": "gpt-4o-mini"}, True),
+        ("user/u1+model/gpt-4o", {"user": "u1"}, True),
+        ("user/u1+model/gpt-4o", {"model": "gpt-4o"}, True),
+        ("org/acme+model/a/b+feature/video", {"org": "acme", "model": "a/b", "feature": "video"}, False),
+        ("org/acme+model/a/b+feature/video", {"org": "acme", "model": "a/b"}, True),
+        # A user whose id looks like a combination is not one.
+        ("user/u1+model/x", {"user": "u1+model/x"}, True),
+        ("user/u1%2Bmodel/x", {"user": "u1+model/x"}, False),
+        ("user/u1%2Bmodel/x", {"user": "u1", "model": "x"}, True),
+    ],
+)
+def test_a_call_is_checked_against_the_combinations_of_its_names(
+    flags: FlagReader, scope: str, call: dict[str, str], allowed: bool
+) -> None:
+    flags.take(scope, value(scope))
+    assert flags.check(**call).allowed is allowed
+
+
+def test_each_combination_of_two_or_three_names_blocks(flags: FlagReader) -> None:
+    names = [f"{dimension}/{name}" for dimension, name in EVERY_NAME.items()]
+    scopes = ["+".join(some) for count in (2, 3) for some in combinations(names, count)]
+    assert len(scopes) == 36 + 84
+    for scope in scopes:
+        flags.take(scope, value(scope))
+        assert flags.check(**EVERY_NAME).scope == scope
+        flags.take(scope, None)
+    assert flags.check(**EVERY_NAME).allowed
+
+
+def test_only_shapes_that_are_held_are_looked_for(flags: FlagReader) -> None:
+    asked = flags._shapes.scopes_of
+    assert asked({"user": "user/u1", "model": "model/x"}) == ["global", "user/u1", "model/x"]
+    for user in ("u1", "u2"):
+        flags.take(f"user/{user}+model/x", value(f"user/{user}+model/x"))
+        flags.take(f"user/{user}+model/x", value(f"user/{user}+model/x", revision=2))
+    combined = ["global", "user/u9", "model/x", "user/u9+model/x"]
+    assert asked({"user": "user/u9", "model": "model/x"}) == combined
+    flags.take("user/u1+model/x", None)
+    assert asked({"user": "user/u9", "model": "model/x"}) == combined
+    flags.take("user/u2+model/x", None)
+    flags.take("user/u2+model/x", None)
+    assert asked({"user": "user/u9", "model": "model/x"}) == combined[:3]
+
+
+@pytest.mark.parametrize(
+    ("excepted", "call", "allowed"),
+    [
+        (["provider/groq"], {"user": "u1", "provider": "groq"}, True),
+        (["provider/groq"], {"user": "u1", "provider": "openai"}, False),
+        (["provider/groq"], {"user": "u1"}, False),
+        (["model/x", "provider/groq"], {"user": "u1", "provider": "groq", "model": "y"}, True),
+        (["provider/groq+feature/chat"], {"user": "u1", "provider": "groq", "feature": "chat"}, True),
+        (["provider/groq+feature/chat"], {"user": "u1", "provider": "groq", "feature": "video"}, False),
+        # What is no scope, or is every call, excepts nothing.
+        (["groq", "global"], {"user": "u1", "provider": "groq"}, False),
+        ([], {"user": "u1", "provider": "groq"}, False),
+    ],
+)
+def test_a_block_leaves_alone_the_calls_that_it_excepts(
+    flags: FlagReader, excepted: list[str], call: dict[str, str], allowed: bool
+) -> None:
+    flags.take("user/u1", value("user/u1", **{"except": excepted}))
+    assert flags.check(**call).allowed is allowed
+
+
+def test_a_block_that_excepts_a_call_hides_no_other(flags: FlagReader) -> None:
+    flags.take("user/u1", value("user/u1", "stopped", **{"except": ["provider/groq"]}))
+    flags.take("provider/groq", value("provider/groq", "warning"))
+    decision = flags.check(user="u1", provider="groq")
+    assert (decision.allowed, decision.state, decision.scope) == (True, FlagState.WARNING, "provider/groq")
+    flags.take("org/acme", value("org/acme"))
+    assert flags.check(user="u1", provider="groq", org="acme").scope == "org/acme"
+
+
+def closed_budget(scope: str, **changes: Any) -> bytes:
+    return json.dumps({"scope": scope, "limit": "100", "fail": "closed"} | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("scope", "call", "allowed"),
+    [
+        ("global", {}, False),
+        ("user/u1", {"user": "u1"}, False),
+        ("user/u1", {"user": "u2"}, True),
+        ("user/*", {"user": "u2"}, False),
+        ("user/*", {"agent": "SEO"}, True),
+        ("user/*+feature/video", {"user": "u2", "feature": "video"}, False),
+        ("user/*+feature/video", {"user": "u2", "feature": "chat"}, True),
+        ("org/acme+model/*", {"org": "acme", "model": "x"}, False),
+        ("org/acme+model/*", {"org": "acme"}, True),
+    ],
+)
+def test_while_nothing_is_known_a_closed_budget_lets_nothing_through(
+    flags: FlagReader, scope: str, call: dict[str, str], allowed: bool
+) -> None:
+    flags._closed.take("budget/b1", closed_budget(scope))
+    decision = flags.check(**call)
+    assert decision.allowed is allowed
+    if not allowed:
+        assert (decision.state, decision.http_status, decision.error) == ("blocked", 503, "limits_unknown")
+    flags._known_ms = NOW_MS - 60_000
+    assert flags.check(**call).allowed
+    flags._known_ms = NOW_MS - 60_001
+    assert flags.check(**call).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({"fail": "open"}, True),
+        ({"fail": "open", "note": "closed"}, True),
+        ({"valid_from": "2026-11-21T10:00:00Z", "valid_to": "2026-11-21T10:00:00.001Z"}, False),
+        ({"valid_from": "2026-11-21T10:00:00.001Z"}, True),
+        ({"valid_to": "2026-11-21T10:00:00Z"}, True),
+    ],
+)
+def test_a_budget_is_closed_while_it_is_valid_and_says_so(
+    flags: FlagReader, changes: dict[str, str], allowed: bool
+) -> None:
+    flags._closed.take("budget/b1", closed_budget("user/u1", **changes))
+    assert flags.check(user="u1").allowed is allowed
+
+
+@pytest.mark.parametrize("change", [None, b'{"scope": "user/u1", "fail": "open"}', b'{"scope": "user/u2"}'])
+def test_a_budget_that_is_removed_or_opened_closes_nothing(flags: FlagReader, change: bytes | None) -> None:
+    flags._closed.take("budget/b1", closed_budget("user/u1"))
+    flags._closed.take("price/b1", change)
+    flags._closed.take("budget/b1", b'{"fail": "closed"}')
+    flags._closed.take("budget/b1", closed_budget("nonsense"))
+    assert not flags.check(user="u1").allowed
+    flags._closed.take("budget/b1", change)
+    assert flags.check(user="u1").allowed
+
+
+@pytest.mark.parametrize(("when_unknown", "allowed"), [("open", True), ("closed", False)])
+def test_a_reader_that_never_read_decides_as_it_was_told(
+    when_unknown: Literal["open", "closed"], allowed: bool
+) -> None:
+    flags = FlagReader("nowhere:1", now_ms=lambda: NOW_MS, when_unknown=when_unknown)
+    assert flags.knowledge_age_ms is None
+    assert flags.check(user="u1").allowed is allowed
+    flags._known_ms = NOW_MS - 250
+    assert flags.knowledge_age_ms == 250
+    assert flags.check(user="u1").allowed
+
+
+def test_a_known_block_is_told_also_when_the_knowledge_is_old() -> None:
+    flags = FlagReader("nowhere:1", now_ms=lambda: NOW_MS, when_unknown="closed")
+    flags.take("user/u1", value("user/u1"))
+    assert flags.check(user="u1").http_status == 429
+
+
+def test_to_reserve_needs_the_name_of_the_service(flags: FlagReader) -> None:
+    with pytest.raises(TypeError, match=r"FlagReader\(\.\.\., source=\.\.\.\)"):
+        flags.reserve(user="u1", usd="0.10")
+    with pytest.raises(TypeError, match="'modle' is no dimension"):
+        FlagReader("nowhere:1", source="s").reserve(user="u1", usd="0.10", modle="x")

@@ -12,6 +12,7 @@ from tollgate.console.live.ignored import Ignored
 from tollgate.schemas.outputs import Flag, FlagState
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
+from tollgate.sdk.call_scopes import KnownShapes
 from tollgate.sdk.decision import HeldFlag
 
 
@@ -76,6 +77,7 @@ class HeldFlags:
 
     def __init__(self, ignored: Ignored) -> None:
         self._flags: dict[str, _Kept] = {}
+        self.shapes = KnownShapes()
         self._ignored = ignored
 
     def take(self, key: bytes, value: bytes | None) -> str | None:
@@ -83,7 +85,10 @@ class HeldFlags:
         try:
             scope = key.decode()
             if value is None or read_record(_read_numbers, value).state is FlagState.OK:
-                return scope if self._flags.pop(scope, None) is not None else None
+                if self._flags.pop(scope, None) is None:
+                    return None
+                self.shapes.remove(scope)
+                return scope
             held = read_record(HeldFlag.read, value)
         except (UnreadableError, UnicodeDecodeError) as error:
             self._ignored.note(Topic.FLAGS, "the key is not UTF-8" if isinstance(error, UnicodeError) else str(error))
@@ -94,6 +99,8 @@ class HeldFlags:
         kept = self._flags.get(scope)
         if kept is not None and kept.revision > held.flag.revision:
             return None
+        if kept is None:
+            self.shapes.add(scope)
         flag = held.flag
         # Thousands of flags show the same budget; its id is kept once.
         budget, hundredths = intern(flag.budget or ""), int((flag.percent or "0").replace(".", ""))
@@ -103,6 +110,7 @@ class HeldFlags:
     def forget(self) -> None:
         """Forget everything."""
         self._flags.clear()
+        self.shapes.clear()
 
     def get(self, scope: str) -> HeldFlag | None:
         """The scope's flag; None when it is `ok` or there is none."""

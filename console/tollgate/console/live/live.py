@@ -24,9 +24,9 @@ from tollgate.domain.plans import Plans
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import ASSIGNMENT_KEY_PREFIX, BUDGET_KEY_PREFIX, PLAN_KEY_PREFIX, BudgetRecord
 from tollgate.schemas.outputs import Alert, Flag, SpendRecord
-from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
 from tollgate.schemas.vocabulary import WindowKind
+from tollgate.sdk.call_scopes import singles_of
 from tollgate.sdk.decision import Decision, decide
 
 # A process answers before it has read everything, and says so.
@@ -189,9 +189,12 @@ class Live:
         return self._flags.blocked(now_ms)
 
     def decide(self, dimensions: Mapping[str, str], now_ms: int) -> Decision:
-        """May a call with these dimensions (`{"user": "u-42", "model": "gpt-4o"}`) go ahead? `global` always counts."""
-        scopes = [GLOBAL_SCOPE, *(f"{dimension}/{name}" for dimension, name in dimensions.items() if name)]
-        return decide([held for held in map(self._flags.get, scopes) if held is not None], now_ms)
+        """May a call with these dimensions (`{"user": "u-42", "model": "gpt-4o"}`) go ahead? As the SDK decides it:
+        `global` and combinations count too.
+        """
+        singles = singles_of(dimensions)
+        held = (self._flags.get(scope) for scope in self._flags.shapes.scopes_of(singles))
+        return decide([flag for flag in held if flag is not None], now_ms, singles.values())
 
     def spend(self, scope: str, kind: WindowKind, start_ms: int) -> SpendRecord | None:
         """The sum of `global` or a shared scope in a window that is kept. None: nothing was spent, if it `knows`."""

@@ -1,0 +1,81 @@
+"""The scopes of a call, as far as anything is known about them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
+
+_DIMENSIONS: Final = {dimension.value: dimension for dimension in Dimension}
+
+
+def names_in(scope: str) -> tuple[str, ...]:
+    """The single scopes that a scope is made of: `user/u1+model/x` → `("user/u1", "model/x")`; `()` for `global`.
+
+    ValueError when the text is no scope.
+    """
+    return tuple(scope_of(dimension, name) for dimension, name in parse_names(scope))
+
+
+def singles_of(call: Mapping[str, str | None]) -> dict[str, str]:
+    """The single scopes of a call by dimension: `{"user": "u1", "org": None}` → `{"user": "user/u1"}`.
+
+    A dimension without value is left out. TypeError for a name that is no dimension.
+    """
+    found = {}
+    for name, value in call.items():
+        dimension = _DIMENSIONS.get(name)
+        if dimension is None:
+            raise TypeError(f"{name!r} is no dimension of a call")
+        if value:
+            found[name] = scope_of(dimension, value)
+    return found
+
+
+class KnownShapes:
+    """Which dimensions are combined in the scopes that are held, so that a call asks for those combinations alone.
+
+    A call of nine names has 120 combinations of two or three; a company uses a handful of shapes.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, ...]] = Counter()
+
+    def add(self, scope: str) -> None:
+        """A scope is held from now on."""
+        shape = _shape_of(scope)
+        if shape:
+            self._counts[shape] += 1
+
+    def remove(self, scope: str) -> None:
+        """A scope that was added is not held any more."""
+        shape = _shape_of(scope)
+        if shape:
+            self._counts[shape] -= 1
+            if not self._counts[shape]:
+                del self._counts[shape]
+
+    def clear(self) -> None:
+        """Nothing is held any more."""
+        self._counts.clear()
+
+    def scopes_of(self, singles: Mapping[str, str]) -> list[str]:
+        """`global`, the single scopes, and those of their combinations whose shape is held."""
+        shapes = [shape for shape in self._counts if all(dimension in singles for dimension in shape)]
+        return [
+            GLOBAL_SCOPE,
+            *singles.values(),
+            *("+".join([singles[dimension] for dimension in shape]) for shape in shapes),
+        ]
+
+
+def _shape_of(scope: str) -> tuple[str, ...]:
+    # Every user has a scope; only what holds a plus can be a combination.
+    if "+" not in scope:
+        return ()
+    try:
+        names = parse_names(scope)
+    except ValueError:
+        # No call has it.
+        return ()
+    return tuple(dimension.value for dimension, _ in names) if len(names) > 1 else ()
