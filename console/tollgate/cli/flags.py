@@ -108,7 +108,7 @@ async def read_flags(
 
 def flag_json(held: HeldFlag, now_ms: int) -> dict[str, Any]:
     """The flag as it is in the topic, and whether it holds at this moment."""
-    return held.flag.model_dump(mode="json") | {"in_force": held.in_force(now_ms)}
+    return held.flag.model_dump(mode="json", by_alias=True) | {"in_force": held.in_force(now_ms)}
 
 
 def _row(held: HeldFlag, now_ms: int) -> tuple[str, ...]:

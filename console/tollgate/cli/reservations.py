@@ -151,7 +151,7 @@ async def _decision(reserving: Reserving, reservation_id: str, user: str, data: 
     except TimeoutError:
         await reserving.release(user, reservation_id)
         raise UnreachableError(
-            f"no worker has decided on the reservation within {DECISION_SECONDS_MAX:.0f} s, so it is released again. "
+            f"no worker has decided on the reservation within {DECISION_SECONDS_MAX:g} s, so it is released again. "
             "See `tollgate status`."
         ) from None
 

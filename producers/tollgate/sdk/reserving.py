@@ -64,10 +64,12 @@ class Reserving:
             await self._publisher.start()
             async with asyncio.timeout(_START_SECONDS_MAX):
                 await consumer.start()
-                # Asking for one topic by name may create it; the list does not.
-                if self._topic not in await consumer.topics():
+                # Asking for one topic by name may create it; the list of all does not.
+                cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001 # aiokafka has no public call for it
+                partitions: set[int] | None = cluster.partitions_for_topic(self._topic)
+                if not partitions:
                     raise UnavailableError(f"there is no topic {self._topic}: run `tollgate topics apply`")
-                self._partition = secrets.choice(sorted(consumer.partitions_for_topic(self._topic)))
+                self._partition = secrets.choice(sorted(partitions))
                 here = TopicPartition(self._topic, self._partition)
                 consumer.assign([here])
                 consumer.seek(here, (await consumer.end_offsets([here]))[here])

@@ -71,6 +71,25 @@ async def test_a_blocked_user_is_denied_with_the_budgets_numbers(
     assert (await decision(service, user="u-43"))["allowed"]
 
 
+async def test_a_combination_denies_the_calls_that_have_all_of_its_names(
+    console: LiveConsole, service: httpx.AsyncClient
+) -> None:
+    console.flag("user/u-42+model/gpt-4o")
+    found = await decision(service, model="gpt-4o", user="u-42", agent="SEO")
+    assert (found["http_status"], found["scope"]) == (429, "user/u-42+model/gpt-4o")
+    assert (await decision(service, user="u-42", model="gpt-4o-mini"))["allowed"]
+    assert (await decision(service, user="u-42"))["allowed"]
+    console.flag("user/u-42+model/gpt-4o", "ok", revision=2)
+    assert (await decision(service, user="u-42", model="gpt-4o"))["allowed"]
+
+
+async def test_a_call_that_the_block_excepts_is_allowed(console: LiveConsole, service: httpx.AsyncClient) -> None:
+    console.flag("user/u-42", **{"except": ["provider/groq"]})
+    assert (await decision(service, user="u-42", provider="groq"))["allowed"]
+    assert not (await decision(service, user="u-42", provider="openai"))["allowed"]
+    assert not (await decision(service, user="u-42"))["allowed"]
+
+
 async def test_a_stop_of_the_company_denies_every_call_and_comes_first(
     console: LiveConsole, service: httpx.AsyncClient
 ) -> None:

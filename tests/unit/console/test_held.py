@@ -59,6 +59,23 @@ def test_an_older_revision_of_a_flag_changes_nothing(flags: HeldFlags) -> None:
     assert held.state is FlagState.STOPPED
 
 
+def test_the_shapes_of_combinations_are_those_of_the_flags_that_are_kept(flags: HeldFlags) -> None:
+    names = {"user": "user/u9", "feature": "feature/video"}
+    single = ["global", "user/u9", "feature/video"]
+    for user in (b"u1", b"u2"):
+        scope = b"user/" + user + b"+feature/video"
+        flags.take(scope, flag_record(scope.decode(), "ok"))
+        assert flags.shapes.scopes_of(names) == single
+    for revision in (2, 3):
+        flags.take(b"user/u1+feature/video", flag_record("user/u1+feature/video", "warning", revision))
+    assert flags.shapes.scopes_of(names) == [*single, "user/u9+feature/video"]
+    flags.take(b"user/u1+feature/video", flag_record("user/u1+feature/video", "ok", 4))
+    assert flags.shapes.scopes_of(names) == single
+    flags.take(b"user/u1+feature/video", flag_record("user/u1+feature/video", "warning", 5))
+    flags.forget()
+    assert flags.shapes.scopes_of(names) == single
+
+
 def test_a_flag_is_in_force_until_its_end(flags: HeldFlags) -> None:
     flags.take(b"user/u1", flag_record("user/u1", until="2026-11-21T12:00:00Z"))
     assert list(flags.in_force(NOON_MS - 1)) == ["user/u1"]

@@ -59,7 +59,7 @@ class FlagNow(BaseModel):
     def of(cls, flag: Flag, now_ms: int) -> Self:
         """The flag at this moment."""
         lasts = flag.until is None or now_ms < parse_instant(flag.until)
-        return cls(**flag.model_dump(), in_force=lasts and flag.state is not FlagState.OK)
+        return cls(**flag.model_dump(by_alias=True), in_force=lasts and flag.state is not FlagState.OK)
 
 
 class FlagPage(Page[FlagNow]):
