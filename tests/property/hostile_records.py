@@ -13,6 +13,7 @@ from tollgate.schemas.record_reading import UnreadableError
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventData
 from tollgate.sdk import FlagReader
+from tollgate.sdk.reserving import Reserving
 from tollgate.sinks.alerts.alert import decode_alert
 from tollgate.sinks.alerts.board import Board, Lane
 from tollgate.sinks.alerts.notification import Policy, decode_notification
@@ -128,6 +129,7 @@ class Readers:
     def __init__(self) -> None:
         self._control = ControlReader(Settings(), load_price_book("default"))
         self._flags = FlagReader("127.0.0.1:9")
+        self._reserving = Reserving("127.0.0.1:9", source="chat-api")
         self._board = Board("bot", True, Policy())
         self.all: dict[str, Callable[[bytes | None, bytes | None], None]] = {
             "worker: budgets": lambda _key, value: self._take(b"budget/x", value),
@@ -135,6 +137,8 @@ class Readers:
             "worker: prices": lambda _key, value: self._take(b"price/x", value),
             "worker: any key": self._take,
             "SDK: flags": self._flag,
+            "SDK: budgets": lambda _key, value: self._budget(value),
+            "SDK: decisions": lambda _key, value: self._decision(value),
             "alert sink: alerts": self._alert,
             "alert sink: notifications": lambda _key, value: _or_unreadable(decode_notification, value),
             "verify: spend": lambda _key, value: _or_unreadable(read_spend, value),
@@ -156,6 +160,15 @@ class Readers:
         self._flags.check(user=scope.removeprefix("user/"))
         self._flags.in_force()
         self._flags.take(scope, None)
+
+    def _budget(self, value: bytes | None) -> None:
+        closed = self._flags._closed
+        closed.take("budget/x", value)
+        closed.covering({"user": "user/u1"}, 1_795_255_200_000)
+        closed.take("budget/x", None)
+
+    def _decision(self, value: bytes | None) -> None:
+        self._reserving._take(record("decisions", self._reserving._reply_to.encode(), value))
 
     def _alert(self, _key: bytes | None, value: bytes | None) -> None:
         try:

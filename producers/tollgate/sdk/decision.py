@@ -65,7 +65,7 @@ class HeldFlag:
 
     def leaves_alone(self, singles: Set[str]) -> bool:
         """Whether the flag says nothing about a call that has these single scopes (`provider/groq`, `user/u1`)."""
-        return any(excepted <= singles for excepted in self.excepts)
+        return bool(self.excepts) and any(excepted <= singles for excepted in self.excepts)
 
 
 def decide(flags: Iterable[HeldFlag], now_ms: int, singles: Collection[str] = ()) -> Decision:
@@ -75,10 +75,10 @@ def decide(flags: Iterable[HeldFlag], now_ms: int, singles: Collection[str] = ()
     A flag that leaves the call alone neither blocks it nor warns.
     """
     in_force = [held for held in flags if held.in_force(now_ms)]
-    if any(held.excepts for held in in_force):
-        names = frozenset(singles)
-        in_force = [held for held in in_force if not held.leaves_alone(names)]
-    found = max(in_force, key=_rank, default=None)
+    if not in_force:
+        return ALLOWED
+    names = frozenset(singles)
+    found = max((held for held in in_force if not held.leaves_alone(names)), key=_rank, default=None)
     if found is None:
         return ALLOWED
     flag = found.flag

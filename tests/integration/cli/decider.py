@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections import Counter
 from decimal import Decimal
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.entries import ReleaseEntry, ReservationEntry, decode_usage_topic
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Decision
+from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventRecord
 
@@ -27,7 +27,7 @@ class Decider:
         self._task: asyncio.Task[None] | None = None
         self.open: dict[tuple[str, str], tuple[str, Decimal]] = {}
         self.decided: dict[tuple[str, str], dict[str, Any]] = {}
-        self.spent: Counter[str] = Counter()
+        self.spent: dict[str, Decimal] = {}
         self.seen: list[ReservationEntry | ReleaseEntry | EventRecord] = []
 
     async def __aenter__(self) -> Self:
@@ -55,14 +55,14 @@ class Decider:
                     for records in found.values():
                         for record in records:
                             entry = decode_usage_topic(record.value)
-                            assert not hasattr(entry, "reason"), entry
-                            await self._take(producer, entry)  # type: ignore[arg-type] # refusals have a reason
+                            assert not isinstance(entry, Refusal), entry
+                            await self._take(producer, entry)
 
     async def _take(self, producer: AIOKafkaProducer, entry: ReservationEntry | ReleaseEntry | EventRecord) -> None:
         self.seen.append(entry)
         if isinstance(entry, EventRecord):
             key = (entry.source, entry.data.reservation_id)
-            self.spent[entry.subject] += Decimal(entry.data.cost_usd or "0")
+            self.spent[entry.subject] = self.spent.get(entry.subject, Decimal(0)) + Decimal(entry.data.cost_usd or "0")
             if not entry.data.more:
                 self.open.pop(key, None)
         elif isinstance(entry, ReleaseEntry):
@@ -82,7 +82,7 @@ class Decider:
             return self.decided[key]
         amount = Decimal(entry.data.amount_usd or "0")
         reserved = sum((held for user, held in self.open.values() if user == entry.subject), Decimal(0))
-        spent = self.spent[entry.subject]
+        spent = self.spent.get(entry.subject, Decimal(0))
         granted = spent + reserved + amount <= self._limit
         value: dict[str, Any] = {
             "reservation_id": entry.id,
@@ -104,7 +104,7 @@ class Decider:
                 "budget": "user/*:month:usd",
                 "unit": "usd",
                 "limit": _text(self._limit),
-                "spent": _text(Decimal(spent)),
+                "spent": _text(spent),
                 "reserved": _text(reserved),
                 "available": _text(self._limit - spent - reserved),
                 "message": f"user/{entry.subject} has {_text(self._limit - spent - reserved)} usd left this month.",

@@ -14,7 +14,9 @@ from tollgate.sdk import FlagReader
 NOW_MS = parse_instant("2026-11-21T10:00:00Z")
 
 
-def value(scope: str, state: str = "blocked", revision: int = 1, **changes: Any) -> bytes:
+def value(
+    scope: str, state: str = "blocked", revision: int = 1, excepted: list[str] | None = None, **changes: Any
+) -> bytes:
     given = {
         "scope": scope,
         "state": state,
@@ -23,6 +25,7 @@ def value(scope: str, state: str = "blocked", revision: int = 1, **changes: Any)
         "since": "2026-11-21T09:00:00Z",
         "until": "2026-12-01T00:00:00Z",
         "revision": revision,
+        "except": excepted,
     }
     return json.dumps(given | changes).encode()
 
@@ -145,12 +148,12 @@ def test_only_shapes_that_are_held_are_looked_for(flags: FlagReader) -> None:
 def test_a_block_leaves_alone_the_calls_that_it_excepts(
     flags: FlagReader, excepted: list[str], call: dict[str, str], allowed: bool
 ) -> None:
-    flags.take("user/u1", value("user/u1", **{"except": excepted}))
+    flags.take("user/u1", value("user/u1", excepted=excepted))
     assert flags.check(**call).allowed is allowed
 
 
 def test_a_block_that_excepts_a_call_hides_no_other(flags: FlagReader) -> None:
-    flags.take("user/u1", value("user/u1", "stopped", **{"except": ["provider/groq"]}))
+    flags.take("user/u1", value("user/u1", "stopped", excepted=["provider/groq"]))
     flags.take("provider/groq", value("provider/groq", "warning"))
     decision = flags.check(user="u1", provider="groq")
     assert (decision.allowed, decision.state, decision.scope) == (True, FlagState.WARNING, "provider/groq")
