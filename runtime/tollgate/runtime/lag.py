@@ -18,9 +18,12 @@ GROUP_TOPICS: Mapping[str, tuple[Topic, ...]] = {
     "": (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS),
     "-sink-clickhouse": (
         Topic.PRICED,
+        Topic.ENTRIES,
         Topic.SPEND,
         Topic.FLAGS,
         Topic.ALERTS,
+        Topic.DECISIONS,
+        Topic.BALANCES,
         Topic.CONTROL,
         Topic.AUDIT,
         Topic.DEAD_LETTERS,

@@ -29,8 +29,21 @@ NAMES = [
     "009_old_days_together.sql",
     "010_audit.sql",
     "011_notes_of_flags.sql",
+    "012_entries_and_calendars.sql",
 ]
-PUBLIC = ["alerts", "audit", "budgets", "dead_letters", "flags", "prices", "spend", "usage", "usage_events"]
+PUBLIC = [
+    "alerts",
+    "assignments",
+    "audit",
+    "balances",
+    "budgets",
+    "dead_letters",
+    "decisions",
+    "entries",
+    "flags",
+    "plans",
+]
+PUBLIC += ["prices", "spend", "usage", "usage_events"]
 
 
 @pytest.fixture

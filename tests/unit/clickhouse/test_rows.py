@@ -36,9 +36,12 @@ def spend(spent: str, key: bytes, offset: int) -> ConsumerRecord[Any, Any]:
 def test_the_sink_reads_the_outputs_the_control_topic_and_the_audit_but_not_usage() -> None:
     assert set(TOPICS) == {
         Topic.PRICED,
+        Topic.ENTRIES,
         Topic.SPEND,
         Topic.FLAGS,
         Topic.ALERTS,
+        Topic.DECISIONS,
+        Topic.BALANCES,
         Topic.CONTROL,
         Topic.AUDIT,
         Topic.DEAD_LETTERS,
@@ -83,6 +86,9 @@ def test_a_spend_row_is_flat_and_has_its_place() -> None:
         "retail_usd": "0",
         "usage": {"a": "0.5"},
         "events": 1,
+        "reserved_usd": "0",
+        "revenue_usd": "0",
+        "calendar": "",
         "updated_at": "1970-01-01T00:00:00Z",
         "source_partition": 3,
         "source_offset": 7,
@@ -103,7 +109,7 @@ def test_what_is_no_record_is_rejected_without_its_content_in_the_reason(topic: 
 
 
 def test_control_records_without_a_table_are_passed_over() -> None:
-    assert rows_of(Topic.CONTROL, [arrived(b"{}", b"plan/free"), arrived(b"{}", None)]) == ([], [])
+    assert rows_of(Topic.CONTROL, [arrived(b"{}", b"token/free"), arrived(b"{}", None)]) == ([], [])
 
 
 def test_a_budget_is_known_by_its_key() -> None:

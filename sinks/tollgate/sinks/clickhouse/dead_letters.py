@@ -41,7 +41,7 @@ def dead_letter_line(record: ConsumerRecord) -> bytes:
     """The row of a record of the dead-letters topic."""
     texts = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
     return _line(
-        texts.get("time") or _written_at(record),
+        texts.get("time") or written_at(record),
         texts.get("reason", "unknown"),
         texts.get("error", ""),
         texts.get("source_topic", ""),
@@ -58,7 +58,7 @@ def rejection_line(rejection: Rejection) -> bytes:
     """The row of a record that the sink could not write. Its time is the record's, so that a repeat is the same row."""
     record = rejection.record
     return _line(
-        _written_at(record),
+        written_at(record),
         SINK_REJECTED,
         rejection.error,
         record.topic,
@@ -113,7 +113,8 @@ def _line(
     return b"\t".join(_escape(field) for field in fields)
 
 
-def _written_at(record: ConsumerRecord) -> str:
+def written_at(record: ConsumerRecord) -> str:
+    """When the record was written to Kafka; 1970 when it has no such time."""
     # A producer may write any 64-bit number; one outside the calendar says nothing.
     return format_instant(record.timestamp if 0 <= record.timestamp < _WRITTEN_MS_MAX else 0)
 

@@ -13,146 +13,25 @@ from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import tables
 from tollgate.sinks.clickhouse.dead_letters import dead_letter_line
+from tollgate.sinks.clickhouse.entries import entry_row
+from tollgate.sinks.clickhouse.records import (
+    NO_WINDOW,
+    AlertRecord,
+    AssignmentRecord,
+    AuditRecord,
+    BalanceRecord,
+    BudgetRecord,
+    DecisionRecord,
+    FlagRecord,
+    PlanRecord,
+    PriceRecord,
+    SpendRecord,
+    SpendRow,
+    Window,
+)
 from tollgate.sinks.clickhouse.tables import Rejection, Rows, Table
 
 Encoded = tuple[list[Rows], list[Rejection]]
-
-_EMPTY_USAGE: Final = msgspec.Raw(b"{}")
-_EPOCH: Final = "1970-01-01T00:00:00Z"
-
-
-class _Record(msgspec.Struct, gc=False):
-    """Base of wire records and rows; fields that this release does not know are ignored."""
-
-
-class Window(_Record):
-    kind: str = ""
-    start: str | None = None
-    end: str | None = None
-    timezone: str = ""
-
-
-NO_WINDOW: Final = Window()
-
-
-class SpendRecord(_Record):
-    scope: str
-    window: Window
-    spent_usd: str
-    events: int
-    retail_usd: str = "0"
-    usage: msgspec.Raw = _EMPTY_USAGE
-    updated_at: str = _EPOCH
-
-
-class SpendRow(_Record):
-    scope: str
-    window: str
-    window_start: str | None
-    window_end: str | None
-    timezone: str
-    spent_usd: str
-    retail_usd: str
-    usage: msgspec.Raw
-    events: int
-    updated_at: str
-    source_partition: int
-    source_offset: int
-
-
-class FlagRecord(_Record):
-    scope: str
-    state: str
-    blocked: bool = False
-    action: str | None = ""
-    reason: str | None = ""
-    budget: str | None = ""
-    window: Window | None = None
-    limit: str | None = "0"
-    unit: str | None = ""
-    spent: str | None = "0"
-    percent: str | None = None
-    since: str | None = None
-    until: str | None = None
-    note: str | None = ""
-    revision: int = 0
-
-
-class AlertRecord(_Record):
-    key: str
-    kind: str
-    level: str
-    scope: str | None = ""
-    budget: str | None = ""
-    window: Window | None = None
-    limit: str | None = "0"
-    unit: str | None = ""
-    spent: str | None = "0"
-    percent: str | None = None
-    state: str | None = ""
-    action: str | None = ""
-    reason: str | None = ""
-    provider: str | None = ""
-    model: str | None = ""
-    peak_level: str | None = ""
-    peak_percent: str | None = None
-    since: str | None = None
-    updated_at: str = _EPOCH
-    revision: int = 0
-
-
-class Threshold(_Record):
-    percent: str
-    action: str = "alert"
-
-
-class ControlRecord(_Record):
-    """What every change sets."""
-
-    actor: str | None = ""
-    reason: str | None = ""
-    version: int = 1
-    updated_at: str | None = None
-
-
-class BudgetRecord(ControlRecord, kw_only=True):
-    scope: str
-    limit: str
-    unit: str = "usd"
-    window: str = "month"
-    timezone: str = "UTC"
-    thresholds: dict[str, Threshold | None] = msgspec.field(default_factory=dict)
-
-
-class Rate(_Record):
-    dimension: str
-    usd: str
-    per: str = "1"
-
-
-class PriceRecord(ControlRecord, kw_only=True):
-    provider: str | None = ""
-    model: str | None = ""
-    agent: str | None = ""
-    options: dict[str, str] | None = None
-    rates: list[Rate] = msgspec.field(default_factory=list)
-    effective_from: str | None = None
-    effective_to: str | None = None
-    source: str | None = ""
-
-
-class AuditRecord(_Record):
-    id: str
-    time: str
-    actor: str
-    action: str
-    key: str
-    kind: str
-    version: int
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
-    reason: str | None = ""
-
 
 _encode = msgspec.json.Encoder().encode
 _spend = msgspec.json.Decoder(SpendRecord)
@@ -161,6 +40,10 @@ _alert = msgspec.json.Decoder(AlertRecord)
 _budget = msgspec.json.Decoder(BudgetRecord)
 _price = msgspec.json.Decoder(PriceRecord)
 _audit = msgspec.json.Decoder(AuditRecord)
+_plan = msgspec.json.Decoder(PlanRecord)
+_assignment = msgspec.json.Decoder(AssignmentRecord)
+_decision = msgspec.json.Decoder(DecisionRecord)
+_balance = msgspec.json.Decoder(BalanceRecord)
 
 
 def rows_of(topic: Topic, records: Sequence[ConsumerRecord]) -> Encoded:
@@ -192,10 +75,15 @@ def _on_one_line(value: bytes) -> bytes:
 
 
 def _spend_rows(records: Sequence[ConsumerRecord]) -> Encoded:
-    # A later record of a key replaces the earlier, so of a batch only the last of each key is worth a row. Tombstones
-    # say that Kafka forgets a window; ClickHouse keeps it.
-    latest = {record.key: record for record in records if record.value is not None}
-    return _each(list(latest.values()), tables.SPEND, _spend_line)
+    return _each(_latest(records), tables.SPEND, _spend_line)
+
+
+def _latest(records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+    """A later record of a key replaces the earlier, so of a batch only the last of each key is worth a row.
+
+    Tombstones say that Kafka forgets a key; ClickHouse keeps it.
+    """
+    return list({record.key: record for record in records if record.value is not None}.values())
 
 
 def _spend_line(record: ConsumerRecord) -> bytes:
@@ -212,11 +100,20 @@ def _spend_line(record: ConsumerRecord) -> bytes:
             spend.retail_usd,
             spend.usage,
             spend.events,
+            spend.reserved_usd,
+            spend.revenue_usd,
+            _calendar(record.key),
             spend.updated_at,
             record.partition,
             record.offset,
         )
     )
+
+
+def _calendar(key: bytes | None) -> str:
+    """Of `scope|calendar|start` the calendar; empty where it is the kind of a window alone, as in rows of before."""
+    _, _, calendar = (key or b"").rpartition(b"|")[0].rpartition(b"|")
+    return calendar.decode("utf-8", "replace") if b"@" in calendar else ""
 
 
 def _flag_rows(records: Sequence[ConsumerRecord]) -> Encoded:
@@ -229,7 +126,7 @@ def _flag_line(record: ConsumerRecord) -> bytes:
         flag = FlagRecord(scope=_key_text(record), state="ok", reason="removed")
     else:
         flag = read_record(_flag.decode, record.value)
-    return _encode(msgspec.structs.asdict(flag) | _window_columns(flag.window) | _place(record))
+    return _encode(_columns(flag) | _window_columns(flag.window) | _place(record))
 
 
 def _alert_rows(records: Sequence[ConsumerRecord]) -> Encoded:
@@ -243,11 +140,13 @@ def _alert_line(record: ConsumerRecord) -> bytes:
 
 
 def _control_rows(records: Sequence[ConsumerRecord]) -> Encoded:
-    """Budgets and prices. Control records with any other key have no table and are left out."""
+    """Budgets, plans, assignments and prices. Control records with any other key have no table and are left out."""
     encoded: list[Rows] = []
     rejected: list[Rejection] = []
     for prefix, table, line in (
         (b"budget/", tables.BUDGETS, _budget_line),
+        (b"plan/", tables.PLANS, _plan_line),
+        (b"assignment/", tables.ASSIGNMENTS, _assignment_line),
         (b"price/", tables.PRICES, _price_line),
     ):
         rows, refused = _each([r for r in records if (r.key or b"").startswith(prefix)], table, line)
@@ -260,7 +159,7 @@ def _budget_line(record: ConsumerRecord) -> bytes:
     if record.value is None:
         return _removal(record)
     budget = read_record(_budget.decode, record.value)
-    row = msgspec.structs.asdict(budget)
+    row = _columns(budget)
     for level, threshold in row.pop("thresholds").items():
         if threshold is not None and level in ("warning", "critical", "emergency"):
             row[f"{level}_percent"] = threshold.percent
@@ -273,6 +172,45 @@ def _price_line(record: ConsumerRecord) -> bytes:
         return _removal(record)
     price = read_record(_price.decode, record.value)
     return _encode(msgspec.structs.asdict(price) | {"removed": False} | _identity(record))
+
+
+def _plan_line(record: ConsumerRecord) -> bytes:
+    if record.value is None:
+        return _removal(record)
+    plan = read_record(_plan.decode, record.value)
+    return _encode(msgspec.structs.asdict(plan) | {"removed": False} | _identity(record))
+
+
+def _assignment_line(record: ConsumerRecord) -> bytes:
+    identity = _identity(record)
+    whose = {"user": str(identity["id"]).removeprefix("user/") if identity["id"] != "default" else ""}
+    if record.value is None:
+        return _encode({"removed": True} | whose | identity)
+    assignment = read_record(_assignment.decode, record.value)
+    return _encode(msgspec.structs.asdict(assignment) | {"removed": False} | whose | identity)
+
+
+def _entry_rows(records: Sequence[ConsumerRecord]) -> Encoded:
+    """What is no entry is left out: the worker refuses it, and its dead letter has a row."""
+    rows = [(row, record) for record in records if (row := entry_row(record)) is not None]
+    kept = [record for _, record in rows]
+    return ([Rows(tables.ENTRIES, [_encode(row | _place(record)) for row, record in rows], kept)] if rows else []), []
+
+
+def _decision_rows(records: Sequence[ConsumerRecord]) -> Encoded:
+    return _each(records, tables.DECISIONS, _decision_line)
+
+
+def _decision_line(record: ConsumerRecord) -> bytes:
+    return _encode(msgspec.structs.asdict(read_record(_decision.decode, record.value)) | _place(record))
+
+
+def _balance_rows(records: Sequence[ConsumerRecord]) -> Encoded:
+    return _each(_latest(records), tables.BALANCES, _balance_line)
+
+
+def _balance_line(record: ConsumerRecord) -> bytes:
+    return _encode(msgspec.structs.asdict(read_record(_balance.decode, record.value)) | _place(record))
 
 
 def _audit_rows(records: Sequence[ConsumerRecord]) -> Encoded:
@@ -300,6 +238,13 @@ def _identity(record: ConsumerRecord) -> dict[str, str | int]:
 
 def _dead_letter_rows(records: Sequence[ConsumerRecord]) -> Encoded:
     return _each(records, tables.DEAD_LETTERS, dead_letter_line)
+
+
+def _columns(record: FlagRecord | BudgetRecord) -> dict[str, Any]:
+    """The fields by the names of their columns: `except` is no name in Python."""
+    columns = msgspec.structs.asdict(record)
+    columns["except"] = columns.pop("except_") or ()
+    return columns
 
 
 def _window_columns(window: Window | None) -> dict[str, str | None]:
@@ -335,9 +280,12 @@ def _each(records: Sequence[ConsumerRecord], table: Table, line_of: Callable[[Co
 
 _ENCODERS: Final[dict[Topic, Callable[[Sequence[ConsumerRecord]], Encoded]]] = {
     Topic.PRICED: _priced_rows,
+    Topic.ENTRIES: _entry_rows,
     Topic.SPEND: _spend_rows,
     Topic.FLAGS: _flag_rows,
     Topic.ALERTS: _alert_rows,
+    Topic.DECISIONS: _decision_rows,
+    Topic.BALANCES: _balance_rows,
     Topic.CONTROL: _control_rows,
     Topic.AUDIT: _audit_rows,
     Topic.DEAD_LETTERS: _dead_letter_rows,

@@ -97,7 +97,12 @@ USAGE_EVENTS = Table(
 SPEND = Table("spend_records", partitioning=Partitioning(b'"window_start":"', _by_month))
 FLAGS = Table("flag_records")
 ALERTS = Table("alert_records")
+ENTRIES = Table("entry_records")
+DECISIONS = Table("decision_records", partitioning=Partitioning(b'"decided_at":"', _by_month))
+BALANCES = Table("balance_records")
 BUDGETS = Table("budget_records")
+PLANS = Table("plan_records")
+ASSIGNMENTS = Table("assignment_records")
 PRICES = Table("price_records")
 AUDIT = Table("audit_records")
 # Tab separated, because JSON text cannot carry bytes that are no UTF-8, and dead letters are whatever came.
