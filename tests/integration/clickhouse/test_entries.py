@@ -1,4 +1,4 @@
-"""Entries, decisions, balances, plans and spend of every calendar in ClickHouse: each once, the latest where one counts."""
+"""Entries, decisions, balances, plans and spend of every calendar in ClickHouse: each once."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -71,8 +71,8 @@ async def test_a_decision_that_is_told_again_is_one_row(tables: Settings) -> Non
     async with sink(tables):
         await shows(
             tables,
-            "SELECT reservation_id, granted, http_status, error, `limit`, spent, reserved, available, until FROM decisions"
-            " ORDER BY reservation_id",
+            "SELECT reservation_id, granted, http_status, error, `limit`, spent, reserved, available, until"
+            " FROM decisions ORDER BY reservation_id",
             [
                 ("r-1", True, 0, "", None, None, None, None, None),
                 ("r-2", False, 429, "usage_limit_exceeded", Decimal(1), Decimal("0.4"), Decimal("0.55"),
