@@ -23,6 +23,14 @@ class SinkMetrics:
         self.retrying = Gauge(
             "tollgate_sink_clickhouse_retrying", "1 while ClickHouse does not take rows", registry=self.registry
         )
+        self.pasts = Counter(
+            "tollgate_sink_clickhouse_pasts",
+            "Answers to the worker of what was spent before a meter was counted, repeats included",
+            registry=self.registry,
+        )
+        self.pasts_waiting = Gauge(
+            "tollgate_sink_clickhouse_pasts_waiting", "Such questions that have no answer yet", registry=self.registry
+        )
         self.flush_seconds = Histogram(
             "tollgate_sink_clickhouse_flush_seconds",
             "From the start of a batch's inserts to its commit",

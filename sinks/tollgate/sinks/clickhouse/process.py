@@ -20,12 +20,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from tollgate.runtime.kafka import METADATA_MAX_AGE_MS, client_options
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.topics import RECORD_BYTES_MAX
+from tollgate.schemas.topics import RECORD_BYTES_MAX, Topic
 from tollgate.sinks.clickhouse.batch import Batch, BatchPolicy
 from tollgate.sinks.clickhouse.connection import connect, is_loopback
 from tollgate.sinks.clickhouse.errors import SinkError
 from tollgate.sinks.clickhouse.metrics import SinkMetrics
 from tollgate.sinks.clickhouse.migrations import migrate
+from tollgate.sinks.clickhouse.pasts import Pasts
 from tollgate.sinks.clickhouse.rows import TOPICS, rows_of
 from tollgate.sinks.clickhouse.tables import Rejection
 from tollgate.sinks.clickhouse.writer import GaveUpError, RetryPolicy, Writer
@@ -118,6 +119,8 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         self._consumer = consumer
         reader = asyncio.create_task(self._read(consumer), name="reader")
         flusher = asyncio.create_task(self._flush_for_ever(consumer), name="flusher")
+        pasts = Pasts(self._settings, written=self._written, metrics=self._metrics, retry=self._retry)
+        answering = asyncio.create_task(pasts.serve(), name="pasts")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             tasks: set[asyncio.Task[Any]] = {reader, flusher, stopped}
@@ -126,14 +129,15 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
                 # The exception of a task that ended by itself is a fault of ours; a restart reads from the last commit.
                 task.result()
             reader.cancel()
+            answering.cancel()
             self._wake.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_SECONDS_MAX):
                     await asyncio.gather(flusher, return_exceptions=True)
         finally:
-            for task in (reader, flusher, stopped):
+            for task in (reader, flusher, answering, stopped):
                 task.cancel()
-            await asyncio.gather(reader, flusher, stopped, return_exceptions=True)
+            await asyncio.gather(reader, flusher, answering, stopped, return_exceptions=True)
             with contextlib.suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(SHUTDOWN_SECONDS_MAX):
                     await consumer.stop()
@@ -254,6 +258,12 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         else:
             self._committed.update(offsets)
 
+    def _written(self, partition: int) -> int | None:
+        """Up to which offset a partition of the priced events is written; None while that is not known here."""
+        assert self._consumer is not None
+        tp = TopicPartition(self._settings.topic(Topic.PRICED), partition)
+        return self._committed.get(tp) if tp in self._consumer.assignment() else None
+
     # Rebalances
 
     async def on_partitions_revoked(
@@ -310,7 +320,7 @@ class ClickHouseSink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             consumer = self._new_consumer()
             try:
                 await consumer.start()
-                missing = sorted(self._topics.keys() - await consumer.topics())
+                missing = sorted((self._topics.keys() | {self._settings.topic(Topic.METERS)}) - await consumer.topics())
             except (KafkaError, OSError) as error:
                 why = f"Kafka at {self._settings.kafka_bootstrap_servers} cannot be reached: {type(error).__name__}"
             else:
