@@ -39,7 +39,8 @@ async def test_hostile_values_of_every_topic_become_dead_letters_and_good_rows_g
         for topic, key in (
             (Topic.PRICED, b"u-1"), (Topic.SPEND, b"global|hour|x"), (Topic.FLAGS, b"\xff\xfe"),
             (Topic.ALERTS, b"\x1b"), (Topic.CONTROL, b"budget/\xff"), (Topic.CONTROL, b"price/x"),
-            (Topic.AUDIT, b"budget/x"),
+            (Topic.AUDIT, b"budget/x"), (Topic.DECISIONS, b"\xff"), (Topic.BALANCES, b"u-1"), (Topic.ENTRIES, b"u-1"),
+            (Topic.CONTROL, b"plan/\xff"), (Topic.CONTROL, b"assignment/user/\xff"), (Topic.METERS, b"0|x"),
         )
     ]  # fmt: skip
     async with sink(tables) as task:

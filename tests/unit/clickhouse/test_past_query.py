@@ -36,30 +36,30 @@ def parts_of(rows: list[PastRow]) -> Iterator[Parts]:
 def test_a_question_binds_names_and_never_holds_them() -> None:
     hostile = "'; DROP TABLE usage_events; --{x:String}\\"
     meter = msgspec.structs.replace(METER, scope=f"user/{hostile}+feature/*")
-    sql, parameters = question(meter)
+    sql, parameters = question([meter, msgspec.structs.replace(meter, partition=5, from_offset=9)])
     assert hostile not in sql
     assert "DROP" not in sql
     assert parameters == {
-        "partition": 3,
-        "offset": 70,
+        "partitions": [3, 5],
+        "offsets": [70, 9],
         # 2026-11-01 and 2026-12-01 in milliseconds.
         "start_ms": 1793491200000,
         "whole_ms": 1796083200000,
         "name_user": hostile,
     }
     assert "AND user = {name_user:String} AND feature != ''" in sql
-    assert "GROUP BY user, feature, is_later" in sql
+    assert "GROUP BY source_partition, user, feature, is_later" in sql
 
 
 def test_a_name_that_was_escaped_in_the_scope_is_asked_for_as_events_have_it() -> None:
-    _, parameters = question(msgspec.structs.replace(METER, scope="user/a%2Bmodel/b"))
+    _, parameters = question([msgspec.structs.replace(METER, scope="user/a%2Bmodel/b")])
     assert parameters["name_user"] == "a+model/b"
 
 
 @pytest.mark.parametrize("change", [{"scope": "x/y"}, {"window_start": "soon"}, {"whole_from": "2026-11-01"}])
 def test_what_is_no_question_is_a_value_error(change: dict[str, str]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 # of several functions, with texts of their own
-        question(msgspec.structs.replace(METER, **change))
+        question([msgspec.structs.replace(METER, **change)])
 
 
 def test_a_past_without_rows_is_one_part_without_rows() -> None:

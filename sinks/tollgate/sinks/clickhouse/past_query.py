@@ -5,7 +5,7 @@ asked, and they are sorted. So whoever asks again, after a crash or in another p
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
@@ -14,12 +14,12 @@ from clickhouse_connect.driver.client import Client
 
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.meters import PAST_TYPE, MeterRecord, PastRow
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
+from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_names, scope_of
 
 # Room for the envelope in a record of 500 kB.
 PART_BYTES_MAX: Final = 490_000
 # Parts are kept in memory up to this size, and in a file beyond: a million scopes are some hundred megabytes.
-_MEMORY_BYTES_MAX: Final = 8 * 1024 * 1024
+_MEMORY_BYTES_MAX: Final = 1024 * 1024
 _ANY: Final = "*"
 _SOURCE: Final = "tollgate-sink-clickhouse"
 
@@ -27,18 +27,22 @@ _SOURCE: Final = "tollgate-sink-clickhouse"
 _SETTINGS: Final = {
     "max_bytes_before_external_group_by": 300_000_000,
     "max_bytes_before_external_sort": 300_000_000,
+    # So many rows at a time are objects here.
+    "max_block_size": 8192,
 }
 
 
-def question(meter: MeterRecord) -> tuple[str, dict[str, Any]]:
-    """The query and its parameters. Its rows: the meter's names, whether the time is in `whole_from` or later, sums.
+def question(meters: Sequence[MeterRecord]) -> tuple[str, dict[str, Any]]:
+    """The query and its parameters, for one meter in several partitions: they are of one scope and one window.
 
-    The only text that varies in the SQL are names of columns. ValueError when the scope or an instant is none.
+    Its rows: partition, the meter's names, whether the time is in `whole_from` or later, sums. The only text that
+    varies in the SQL are names of columns. ValueError when the scope or an instant is none.
     """
+    meter = meters[0]
     names = parse_names(meter.scope)
     parameters: dict[str, Any] = {
-        "partition": meter.partition,
-        "offset": meter.from_offset,
+        "partitions": [each.partition for each in meters],
+        "offsets": [each.from_offset for each in meters],
         "start_ms": parse_instant(meter.window_start),
         "whole_ms": parse_instant(meter.whole_from),
     }
@@ -49,14 +53,16 @@ def question(meter: MeterRecord) -> tuple[str, dict[str, Any]]:
         else:
             parameters[f"name_{dimension.value}"] = name
             conditions.append(f"AND {dimension.value} = {{name_{dimension.value}:String}}")
-    keys = ", ".join([*(dimension.value for dimension, _ in names), "is_later"])
+    keys = ", ".join(["source_partition", *(dimension.value for dimension, _ in names), "is_later"])
+    # The place of a partition that is not asked about is 0, and what stands there is 0.
     sql = f"""
         SELECT {keys}, toString(sum(cost_usd)), toString(sum(retail_usd)), count(),
             mapApply((unit, amount) -> (toString(unit), toString(amount)), sumMap(usage))
         FROM (
             SELECT *, toUnixTimestamp64Milli(time) >= {{whole_ms:Int64}} AS is_later
             FROM usage
-            WHERE kind = 'usage' AND source_partition = {{partition:Int32}} AND source_offset < {{offset:Int64}}
+            WHERE kind = 'usage'
+                AND source_offset < {{offsets:Array(Int64)}}[indexOf({{partitions:Array(Int32)}}, source_partition)]
                 AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC') {" ".join(conditions)}
         )
         GROUP BY {keys}
@@ -65,16 +71,16 @@ def question(meter: MeterRecord) -> tuple[str, dict[str, Any]]:
     return sql, parameters
 
 
-def ask_past(client: Client, meter: MeterRecord) -> Iterator[PastRow]:
-    """The rows of the past as ClickHouse sends them. Blocks; raises the driver's errors, and ValueError."""
-    sql, parameters = question(meter)
+def ask_past(client: Client, meters: Sequence[MeterRecord]) -> Iterator[tuple[int, PastRow]]:
+    """The rows of the past by partition, as ClickHouse sends them. Blocks; raises the driver's errors, ValueError."""
+    sql, parameters = question(meters)
     starts = (parameters["start_ms"], parameters["whole_ms"])
-    dimensions: list[Dimension] = [dimension for dimension, _ in parse_names(meter.scope)]
+    dimensions = [dimension for dimension, _ in parse_names(meters[0].scope)]
     with client.query_rows_stream(sql, parameters=parameters, settings=_SETTINGS) as rows:
-        for *names, is_later, cost, retail, events, usage in rows:
+        for partition, *names, is_later, cost, retail, events, usage in rows:
             scope = "+".join(map(scope_of, dimensions, names)) or GLOBAL_SCOPE
             amounts = {unit: _scaled(amount, 9) for unit, amount in sorted(usage.items())}
-            yield scope, starts[is_later], _scaled(cost, 12), _scaled(retail, 12), events, amounts
+            yield partition, (scope, starts[is_later], _scaled(cost, 12), _scaled(retail, 12), events, amounts)
 
 
 def _scaled(text: str, decimals: int) -> int:
@@ -84,10 +90,10 @@ def _scaled(text: str, decimals: int) -> int:
 
 
 class Parts:
-    """The rows of a past, cut into parts. Holds a few megabytes of them in memory, and the others in a file."""
+    """The rows of a past, cut into parts. Holds a megabyte of them in memory, and the others in a file."""
 
     def __init__(self, meter: MeterRecord) -> None:
-        self._meter = meter
+        self.meter = meter
         self._file = SpooledTemporaryFile[bytes](_MEMORY_BYTES_MAX)  # closed by `close`
         # Where each part but the first begins.
         self._borders: list[int] = []
@@ -112,7 +118,7 @@ class Parts:
 
     def values(self) -> Iterator[bytes]:
         """The values of the entries, one for each part."""
-        meter = self._meter
+        meter = self.meter
         borders = [0, *self._borders, self._size]
         self._file.seek(0)
         for part in range(len(self)):

@@ -11,6 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -114,9 +115,9 @@ class Pasts:
                     self._note(record)
             if await questions.position(tp) < end:
                 continue
-            for key, waiting in list(self._open.items()):
-                if self._open.get(key) is waiting and await self._is_due(key, waiting, ends):
-                    await self._try(key, waiting, producer)
+            due = [(key, each) for key, each in self._open.items() if await self._is_due(key, each, ends)]
+            for _, together in groupby(sorted(due, key=_one_query), _one_query):
+                await self._try(dict(together), producer)
             self._metrics.pasts_waiting.set(sum(map(self._waits, self._open)))
 
     def _note(self, record: ConsumerRecord) -> None:
@@ -127,7 +128,9 @@ class Pasts:
             return
         try:
             meter = read_record(_decode, record.value)
-            question(meter)
+            question([meter])
+            if key != f"{meter.partition}|{meter.meter}".encode():
+                raise ValueError("its key is that of another")
         except (UnreadableError, ValueError) as error:
             log.error(
                 "a record about a meter cannot be read and is ignored", offset=record.offset, why=str(error)[:300]
@@ -157,60 +160,77 @@ class Pasts:
             waiting.written_to = (await ends.end_offsets([tp]))[tp]
         return written >= waiting.written_to
 
-    async def _try(self, key: bytes, waiting: _Open, producer: AIOKafkaProducer) -> None:
-        meter = waiting.meter
+    async def _try(self, asked: dict[bytes, _Open], producer: AIOKafkaProducer) -> None:
+        """Answer one meter's question in each of these partitions."""
+        began = time.monotonic()
+        meters = [each.meter for each in asked.values()]
         try:
-            began = time.monotonic()
-            parts = await _in_thread(lambda: self._ask(meter))
+            answers = await _in_thread(lambda: self._ask(meters))
             try:
-                topic = self._settings.topic(Topic.ENTRIES)
-                for value in parts.values():
-                    await producer.send_and_wait(topic, value, key=meter.meter.encode(), partition=meter.partition)
+                for key, parts in zip(asked, answers, strict=True):
+                    await self._send(parts, producer)
+                    self._answered[key] = parts.meter.from_offset
+                    self._metrics.pasts.inc()
             finally:
-                parts.close()
+                for parts in answers:
+                    parts.close()
         except (SinkError, KafkaError, OSError) as error:
             why = str(error) if isinstance(error, SinkError) else type(error).__name__
         except Exception as error:  # noqa: BLE001 # another meter's answer and the rows must not wait for this one
             why = type(error).__name__
         else:
-            self._answered[key] = meter.from_offset
-            self._metrics.pasts.inc()
             log.info(
                 "what was spent before a meter began is sent to the worker",
-                partition=meter.partition,
-                from_offset=meter.from_offset,
-                rows=parts.rows,
-                parts=len(parts),
+                partitions=[meter.partition for meter in meters],
+                rows=sum(parts.rows for parts in answers),
+                records=sum(map(len, answers)),
                 seconds=round(time.monotonic() - began, 3),
             )
             return
-        waiting.attempts += 1
-        delay_seconds = self._retry.delay_seconds(waiting.attempts)
-        waiting.not_before = time.monotonic() + delay_seconds
+        self._put_off(asked, why)
+
+    async def _send(self, parts: Parts, producer: AIOKafkaProducer) -> None:
+        topic, meter = self._settings.topic(Topic.ENTRIES), parts.meter
+        for value in parts.values():
+            await producer.send_and_wait(topic, value, key=meter.meter.encode(), partition=meter.partition)
+
+    def _put_off(self, asked: dict[bytes, _Open], why: str) -> None:
+        attempt = 1 + max(each.attempts for each in asked.values())
+        delay_seconds = self._retry.delay_seconds(attempt)
+        for each in asked.values():
+            each.attempts = attempt
+            each.not_before = time.monotonic() + delay_seconds
         log.warning(
             "what was spent before a meter began is asked again",
-            partition=meter.partition,
-            from_offset=meter.from_offset,
+            partitions=[each.meter.partition for each in asked.values()],
             why=why,
-            attempt=waiting.attempts,
+            attempt=attempt,
             retry_in_seconds=round(delay_seconds, 1),
         )
 
-    def _ask(self, meter: MeterRecord) -> Parts:
+    def _ask(self, meters: list[MeterRecord]) -> list[Parts]:
+        """The past of each, in this order."""
         client = connect(self._settings, answer_seconds_max=_ANSWER_SECONDS_MAX)
-        parts = Parts(meter)
+        answers = [Parts(meter) for meter in meters]
+        by_partition = {parts.meter.partition: parts for parts in answers}
         try:
-            for row in ask_past(client, meter):
-                parts.add(row)
-        except DriverError as error:
-            parts.close()
-            raise unavailable(error) from error
-        except BaseException:
-            parts.close()
+            for partition, row in ask_past(client, meters):
+                by_partition[partition].add(row)
+        except BaseException as error:
+            for parts in answers:
+                parts.close()
+            if isinstance(error, DriverError):
+                raise unavailable(error) from error
             raise
         finally:
             client.close()
-        return parts
+        return answers
+
+
+def _one_query(asked: tuple[bytes, _Open]) -> tuple[str, str, str, str]:
+    """Questions with the same are one query. A meter's partitions begin it at almost the same time."""
+    meter = asked[1].meter
+    return meter.meter, meter.scope, meter.window_start, meter.whole_from
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:
