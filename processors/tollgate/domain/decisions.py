@@ -137,6 +137,7 @@ def _decide_flag(
         can_exceed_by=(
             shown.budget.format(can_exceed_by(shown.value, held, shown.budget.limit)) if shown and held else UNSET
         ),
+        except_=shown.budget.except_ if shown and shown.budget.except_ else UNSET,
     )
 
 
@@ -173,7 +174,8 @@ def _said(
         return (state.value, action, "", 0, 0, 0)
     # The numbers of a flag that is ok are not worth a record each time they change.
     value = shown.value if state != FlagState.OK else 0
-    return (state.value, action, shown.budget.id, shown.window_start_ms, shown.budget.limit, value)
+    told = "\n".join((shown.budget.id, *shown.budget.except_))
+    return (state.value, action, told, shown.window_start_ms, shown.budget.limit, value)
 
 
 def _reason(scope: str, state: FlagState) -> str:

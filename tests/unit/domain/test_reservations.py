@@ -1,11 +1,14 @@
 """When a reservation is granted, by hand-worked numbers: on both sides of each limit, and which reason is told."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from tollgate.domain.budgets import Budget, position
+from tollgate.domain.decisions import decide
 from tollgate.domain.reservations import (
     ENDED,
     Blocked,
@@ -168,3 +171,17 @@ def test_usage_takes_no_more_than_a_reservation_holds() -> None:
 @pytest.mark.parametrize(("spent", "reserved", "most"), [(4, 6, 0), (4, 5, 0), (5, 6, 1), (12, 0, 2)])
 def test_a_limit_can_be_exceeded_by_what_is_spent_and_reserved_beyond_it(spent: int, reserved: int, most: int) -> None:
     assert can_exceed_by(spent, reserved, 10) == most
+
+
+def test_a_flag_says_which_calls_its_block_leaves_alone_and_is_written_anew_when_these_change() -> None:
+    windows = windows_at(NOW)
+    spend = ScopeSpend(windows)
+    spend.add(windows, cost(PICO))
+    given = budget()
+    standing, told = None, []
+    for except_ in ((), ("provider/groq",), ("provider/groq",), ()):
+        found = [position(replace(given, except_=except_), spend, window_start(given.window, NOW))]
+        decision = decide("user/u1", found, spend, standing, NOW)
+        standing = decision.standing
+        told.append(decision.flag and decision.flag.except_)
+    assert told == [UNSET, ("provider/groq",), None, UNSET]
