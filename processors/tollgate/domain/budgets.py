@@ -160,6 +160,8 @@ class Position:
     window_end_ms: int
     value: int
     threshold: Threshold | None
+    # Whether the sum has what was spent in the window before the budget was set.
+    is_whole: bool = True
 
     @property
     def until_ms(self) -> int:
@@ -213,5 +215,7 @@ def positions(budgets: Iterable[Budget], spend: ScopeSpend | None, now_ms: int) 
     anything.
     """
     return [
-        position(budget, spend, window_start(budget.calendar, now_ms)) for budget in budgets if budget.is_valid_at(now_ms)
+        position(budget, spend, window_start(budget.calendar, now_ms))
+        for budget in budgets
+        if budget.is_valid_at(now_ms)
     ]

@@ -138,6 +138,7 @@ def _decide_flag(
             shown.budget.format(can_exceed_by(shown.value, held, shown.budget.limit)) if shown and held else UNSET
         ),
         except_=shown.budget.except_ if shown and shown.budget.except_ else UNSET,
+        incomplete=True if shown and not shown.is_whole else UNSET,
     )
 
 
@@ -174,7 +175,7 @@ def _said(
         return (state.value, action, "", 0, 0, 0)
     # The numbers of a flag that is ok are not worth a record each time they change.
     value = shown.value if state != FlagState.OK else 0
-    told = "\n".join((shown.budget.id, *shown.budget.except_))
+    told = "\n".join((shown.budget.id, *shown.budget.except_, *(() if shown.is_whole else ("incomplete",))))
     return (state.value, action, told, shown.window_start_ms, shown.budget.limit, value)
 
 

@@ -133,7 +133,7 @@ class Engine:
             return UserStage(
                 partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions, link.core
             )
-        return SharedStage(partition, self._policy, self.counters, link.delta_partitions)
+        return SharedStage(partition, self._policy, self.counters, link.delta_partitions, link.usage_partitions)
 
     async def _recover(self, key: LaneKey, lane: Lane, recovered: Recovered) -> None:
         policy = self._policy

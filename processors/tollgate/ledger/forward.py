@@ -13,8 +13,9 @@ from tollgate.ledger.decoding import decoded, decoded_entry
 from tollgate.ledger.letters import FORWARDED_TWICE, dead_letter, forwarded, is_forwarded
 from tollgate.ledger.outbox import Outbox, OutRecord
 from tollgate.ledger.policy import Policy
+from tollgate.schemas.meters import Past
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.refusals import Refusal
+from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import Topic
 
 
@@ -49,6 +50,8 @@ class ForwardStage:
         self._applied_entries += len(records)
         for record in records:
             entry = decoded_entry(record)
+            if isinstance(entry, Past):
+                entry = Refusal(RefusalReason.INVALID, "the past of a meter, of which this partition has none")
             self._send_home(record, entry if isinstance(entry, Refusal) else entry.subject, Topic.ENTRIES)
 
     def _send_home(self, record: ConsumerRecord, user: str | Refusal, topic: Topic) -> None:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tollgate.domain.windows import WindowKey, window_end, window_start
-from tollgate.schemas.scopes import parse_names, scope_of_all
+from tollgate.schemas.scopes import is_combination, parse_names, scope_of_all
 
 # An event may be this much later than the broker's clock: so the window that begins this soon may have events already.
 AHEAD_MS: Final = 5 * 60 * 1000
@@ -133,6 +133,11 @@ class MeterTable:
             if kept is not None:
                 found.append((kept.from_offset, pattern, kept))
         return sorted(found, key=lambda entry: entry[:2])
+
+    @property
+    def combinations(self) -> frozenset[str]:
+        """The scopes and patterns of meters that are combinations."""
+        return frozenset(scope for scope in self._by_scope if is_combination(scope))
 
     def counts(self, scope: str, window: WindowKey) -> bool:
         """Whether the window is one of the scope's."""

@@ -1,22 +1,26 @@
 """The meters of a usage partition: rows, records for those who fetch their past, and marks for the second stage."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from tollgate.domain.spend import Spend
-from tollgate.domain.windows import Horizon, WindowKey, window_start
+from tollgate.domain.windows import WindowKey, window_start
 from tollgate.ledger.meters import Kept, Meter, MeterTable, begin, ended
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.shared_meters import Mark
+from tollgate.ledger.sums import NO_COMBINATIONS, Combinations
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.meters import MeterRecord, Past
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import Dimension, parse_names
 from tollgate.schemas.topics import Topic
+from tollgate.schemas.vocabulary import Shape
 
 ROW_PREFIX: Final = "m|"
+
+_PLACES: Final = {dimension: place for place, dimension in enumerate(Dimension)}
 
 _encode = msgspec.json.Encoder().encode
 _decode_kept = msgspec.json.Decoder(Kept).decode
@@ -30,11 +34,14 @@ class OwnMeters:
         self._partitions = partitions
         self._state = state
         self.table = MeterTable()
+        self._combinations = NO_COMBINATIONS
         # Changed since the last write.
         self._changed: dict[Meter, None] = {}
 
     def restore(self, rows: dict[str, bytes]) -> None:
-        """Take back what was written."""
+        """Take back what was written, and nothing else."""
+        self.table = MeterTable()
+        self._changed = {}
         for key, row in rows.items():
             if key.startswith(ROW_PREFIX):
                 self.table.put(Meter.of(key.removeprefix(ROW_PREFIX)), _decode_kept(row))
@@ -55,12 +62,27 @@ class OwnMeters:
         """Whether a transaction now would write something."""
         return bool(self._changed)
 
-    def windows(self, scope: str, slot_ms: int, horizon: Horizon) -> Iterator[WindowKey]:
-        """The windows beyond the base ones that count what the scope spent in this slot."""
-        for calendar in self.table.calendars(scope):
-            window = (calendar, window_start(calendar, slot_ms))
-            if horizon.holds(*window) and self.table.counts(scope, window):
-                yield window
+    def calendars(self, scope: str) -> tuple[str, ...]:
+        """The calendars beyond the base ones in which the scope is counted; see `MeterTable.calendars`."""
+        return self.table.calendars(scope)
+
+    def calendars_at(self, scope: str, slot_ms: int) -> tuple[str, ...]:
+        """Those of them whose window counts what is spent in this slot."""
+        table = self.table
+        return tuple(c for c in table.calendars(scope) if table.counts(scope, (c, window_start(c, slot_ms))))
+
+    def is_whole(self, scope: str, window: WindowKey) -> bool:
+        """See `MeterTable.is_whole`."""
+        return self.table.is_whole(scope, window)
+
+    def combinations(self) -> Combinations:
+        """What the tally has to sum by combination."""
+        scopes = self.table.combinations
+        if scopes != self._combinations.scopes:
+            shapes = {tuple(dimension for dimension, _ in parse_names(scope)) for scope in scopes}
+            ordered = sorted(shapes, key=lambda shape: [_PLACES[dimension] for dimension in shape])
+            self._combinations = Combinations(tuple(map(Shape, ordered)), set(scopes)) if scopes else NO_COMBINATIONS
+        return self._combinations
 
     def take_past(self, past: Past) -> list[tuple[str, WindowKey, Spend]]:
         """What a part of a meter's past adds: nothing when it is not the part that is missing next."""

@@ -5,23 +5,33 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.budgets import earliest, next_change_ms, positions, written_window
+from tollgate.domain.budgets import (
+    BASE_CALENDARS,
+    Budget,
+    Position,
+    earliest,
+    next_change_ms,
+    positions,
+    written_window,
+)
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
 from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.meters import MeterTable
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
@@ -60,6 +70,16 @@ def _nothing_reserved(_scope: str) -> Reserved:
     return NOTHING_RESERVED
 
 
+class Metering(Protocol):
+    """Which sums beyond the base ones are kept of a scope, and which of them have all that was spent."""
+
+    def calendars(self, scope: str) -> tuple[str, ...]:
+        """The calendars beyond the base ones in which the scope is counted."""
+
+    def is_whole(self, scope: str, window: WindowKey) -> bool:
+        """Whether the sum of the window has all that was counted of the scope."""
+
+
 class Scopes:
     """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them.
 
@@ -76,6 +96,7 @@ class Scopes:
         counters: Counters | None = None,
         stop: Stop | None = None,
         reserved: Callable[[str], Reserved] = _nothing_reserved,
+        meters: Metering | None = None,
     ) -> None:
         self._partition = partition
         self._reserved = reserved
@@ -95,8 +116,7 @@ class Scopes:
         self._undecided: dict[str, None] = {}
         # Scopes still to be looked through, taken from the end.
         self._swept: list[str] = []
-        # The meters of the budgets: see `BudgetBook.meters`.
-        self._meters = budgets.meters()
+        self._meters = meters or MeterTable()
         # Scopes whose calendars are still to be compared with what budgets need, taken from the end; and those to be
         # compared when a time has passed, the older ones first.
         self._compared: list[str] = []
@@ -146,7 +166,7 @@ class Scopes:
     def _note_unneeded(self, scope: str, spend: ScopeSpend) -> None:
         """Look at the scope's calendars again later, when it counts in one that no budget needs."""
         more = spend.more_calendars()
-        if more and not set(more) <= set(self._budgets.calendars(scope)):
+        if more and not set(more) <= set(self._meters.calendars(scope)):
             self._later[1][scope] = None
 
     def _folded(self, scope: str, spend: ScopeSpend, amount: Spend) -> Spend:
@@ -170,12 +190,17 @@ class Scopes:
             # Before all others, however many wait.
             self._undecided = {GLOBAL_SCOPE: None} | self._undecided
         self._budgets, self._stop = budgets, stop
-        meters, self._meters = self._meters, budgets.meters()
-        if meters - self._meters:
-            self._compared = self.spend.counting_more()
         self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
         # Scopes with a flag or an alert come first: their budget may have been raised or removed.
         self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
+
+    def compare(self) -> None:
+        """Forget, little by little, the sums of meters that are not kept any more."""
+        self._compared = self.spend.counting_more()
+
+    def look_again(self) -> None:
+        """Decide again about every scope with a flag or an alert: sums may have become whole."""
+        self._swept = [*self._swept, *self._standings]
 
     def touch(self, scope: str) -> None:
         """Decide about the scope again: something else is reserved of it."""
@@ -230,7 +255,7 @@ class Scopes:
         standing = _decode_standing(row) if row is not None else None
         stop = self._stop if scope == GLOBAL_SCOPE else None
         decision = decide(
-            scope, positions(budgets, spend, now_ms), spend, standing, now_ms, stop, self._reserved(scope)
+            scope, self._positions(scope, budgets, spend, now_ms), spend, standing, now_ms, stop, self._reserved(scope)
         )
         due_ms = earliest(decision.due_ms, next_change_ms(budgets, now_ms))
         if due_ms is not None and self._due_at.get(scope) != due_ms:
@@ -246,6 +271,19 @@ class Scopes:
             outbox.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
             self._resolved.note(alert, outbox, now_ms)
 
+    def _positions(
+        self, scope: str, budgets: Sequence[Budget], spend: ScopeSpend | None, now_ms: int
+    ) -> list[Position]:
+        """How much of each budget is spent, and whether that is all: of a base sum it always is."""
+        found = positions(budgets, spend, now_ms)
+        is_base = not is_combination(scope)
+        return [
+            p
+            if is_base and p.budget.calendar in BASE_CALENDARS
+            else replace(p, is_whole=self._meters.is_whole(scope, (p.budget.calendar, p.window_start_ms)))
+            for p in found
+        ]
+
     def _drop_unneeded(self, outbox: Outbox) -> None:
         """Forget calendars that no budget needs any more, with their rows and spend records."""
         left = SWEPT_MAX
@@ -253,7 +291,7 @@ class Scopes:
             scope = self._compared.pop()
             left -= 1
             found = self.spend.find(scope)
-            needed = self._budgets.calendars(scope)
+            needed = self._meters.calendars(scope)
             if found is None or set(found.more_calendars()) <= set(needed):
                 continue
             spend = self.spend.take(scope)
@@ -361,6 +399,7 @@ class Scopes:
                 self.spend.restore_closed(scope, window, without_sequence(value))
             elif tag == "d":
                 self._standings[rest] = value
+        self.compare()
         # The first one tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))

@@ -41,13 +41,13 @@ class SharedMeters:
                 self._put(int(number), Meter.of(text), _decode_kept(row))
 
     def take(self, marks: Iterable[Mark]) -> bool:
-        """Take in what partitions tell; returns whether a sum may have become whole."""
+        """Take in what partitions tell; returns whether a sum may have become whole, or is not needed any more."""
         is_news = False
         for mark in marks:
             meter = Meter.of(mark.meter)
             self._put(mark.partition, meter, mark.kept)
             self._changed[mark.partition, meter] = None
-            is_news = is_news or (mark.kept is not None and mark.kept.is_filled)
+            is_news = is_news or mark.kept is None or mark.kept.is_filled
         return is_news
 
     def _put(self, number: int, meter: Meter, kept: Kept | None) -> None:
@@ -58,6 +58,10 @@ class SharedMeters:
                 table.put(meter, kept)
             elif meter in table:
                 table.remove(meter)
+
+    def calendars(self, scope: str) -> tuple[str, ...]:
+        """The calendars beyond the base ones in which some partition counts the scope."""
+        return tuple(sorted({calendar for table in self._tables for calendar in table.calendars(scope)}))
 
     def is_whole(self, scope: str, window: WindowKey) -> bool:
         """Whether the sum of the window has all that was counted of the scope."""

@@ -14,10 +14,11 @@ from tollgate.ledger.counters import Counters
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.scopes import Scopes
+from tollgate.ledger.shared_meters import Mark, SharedMeters
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
-from tollgate.schemas.topics import BATCH_BYTES_MAX, DELTA_PARTITIONS, Topic
+from tollgate.schemas.topics import BATCH_BYTES_MAX, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.vocabulary import DAY_MS, HOUR_MS, WindowKind
 
 # Deltas come from partitions whose clocks differ by as much as their lag does. A window is therefore held this much
@@ -57,6 +58,15 @@ def delta_of(scope: str, slot_start_ms: int, held_kinds: int, amount: Spend, cal
     return Delta(scope, slot_start_ms - after_ms, held_kinds, cost, retail, events, usage, after_ms, calendars)
 
 
+class PastDelta(msgspec.Struct, array_like=True, gc=False):
+    """What a scope spent in a window before its meter began."""
+
+    scope: str
+    calendar: str
+    start_ms: int
+    amount: Spend
+
+
 class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
     """One record of the deltas topic: the clock of the partition it came from, and what it adds.
 
@@ -69,14 +79,24 @@ class DeltaBatch(msgspec.Struct, array_like=True, gc=False):
     is_by_clock: bool = False
 
 
+class MeteredBatch(DeltaBatch, array_like=True, gc=False):
+    """The same with what it tells of meters; a release before this one does not read that."""
+
+    past: list[PastDelta] = []
+    marks: list[Mark] = []
+
+
 # A record of deltas stays below this, with room for its own header and its batch's.
 DELTAS_BYTES_MAX: Final = BATCH_BYTES_MAX - 1024
 # Deltas are tried in records of so many: about half a megabyte of ordinary ones.
 _DELTAS_MAX: Final = 4_000
+# The usage of a scope may take 40 kB: twenty of them stay below the limit.
+_PAST_MAX: Final = 20
+_MARKS_MAX: Final = 400
 # Usage of one dimension in a delta takes at most the longest name, an amount below 10^38, and quotes, colon and comma.
 _USAGE_BYTES: Final = NAME_CHARS_MAX + 48
 
-_decode = msgspec.json.Decoder(DeltaBatch).decode
+_decode = msgspec.json.Decoder(MeteredBatch).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -88,6 +108,14 @@ def in_records(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
     """
     for first in range(0, len(deltas), _DELTAS_MAX):
         yield from _halved(clock_ms, deltas[first : first + _DELTAS_MAX])
+
+
+def metered_in_records(clock_ms: int, past: list[PastDelta], marks: list[Mark]) -> Iterator[bytes]:
+    """The past of meters, and then the marks, as the values of records."""
+    for first in range(0, len(past), _PAST_MAX):
+        yield _encode(MeteredBatch(clock_ms, [], is_by_clock=True, past=past[first : first + _PAST_MAX]))
+    for first in range(0, len(marks), _MARKS_MAX):
+        yield _encode(MeteredBatch(clock_ms, [], is_by_clock=True, marks=marks[first : first + _MARKS_MAX]))
 
 
 def _halved(clock_ms: int, deltas: list[Delta]) -> Iterator[bytes]:
@@ -127,10 +155,14 @@ class SharedStage:
         policy: Policy,
         counters: Counters | None = None,
         delta_partitions: int = DELTA_PARTITIONS,
+        usage_partitions: int = USAGE_PARTITIONS,
     ) -> None:
         self._has_global = partition_of(GLOBAL_SCOPE.encode(), delta_partitions) == partition
         horizon = Horizon(slack_ms=CLOCK_SKEW_MS)
-        self.scopes = Scopes(partition, self.state, horizon, policy.budgets, counters, self._stop_of(policy))
+        self.meters = SharedMeters(partition, self.state, usage_partitions)
+        self.scopes = Scopes(
+            partition, self.state, horizon, policy.budgets, counters, self._stop_of(policy), meters=self.meters
+        )
         self._policy = policy
         self._applied = 0
 
@@ -140,6 +172,7 @@ class SharedStage:
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int] | None) -> None:
         if offsets is not None:
+            self.meters.restore(rows)
             self.scopes.restore(rows, offsets)
 
     def remember(self, value: bytes) -> None:
@@ -161,6 +194,11 @@ class SharedStage:
                     held = sender.windows_of(d.slot_start_ms) if batch.is_by_clock else _windows_of_0_1(d)
                 if held:
                     scopes.add(d.scope, held, Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano))
+            for p in batch.past:
+                scopes.add(p.scope, ((p.calendar, p.start_ms),), p.amount)
+            if batch.marks and self.meters.take(batch.marks):
+                scopes.compare()
+                scopes.look_again()
         self._applied += len(records)
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
@@ -175,10 +213,11 @@ class SharedStage:
         self.scopes.tick(now_ms)
 
     def pending(self) -> int:
-        return self._applied or int(self.scopes.has_pending())
+        return self._applied or int(self.scopes.has_pending() or self.meters.has_pending())
 
     def write(self, outbox: Outbox, now_ms: int) -> dict[str, int]:
         applied, self._applied = self._applied, 0
+        self.meters.write(outbox)
         return self.scopes.write(outbox, applied, now_ms)
 
 

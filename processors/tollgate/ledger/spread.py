@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from typing import Final
 
-from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.windows import Horizon, Windows
+from tollgate.domain.spend import Spend
+from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.own_meters import OwnMeters
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.shared_stage import Delta, delta_of, in_records
-from tollgate.ledger.sums import NamedSum
+from tollgate.ledger.shared_meters import Mark
+from tollgate.ledger.shared_stage import Delta, PastDelta, delta_of, in_records, metered_in_records
+from tollgate.ledger.sums import Combinations, NamedSum
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.scopes import escaped
+from tollgate.schemas.scopes import Dimension, escaped, split_names
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.vocabulary import BASE_SHAPES
 
@@ -28,22 +30,26 @@ _OWNERS_MAX: Final = 100_000
 class Spread:
     """Adds sums to `scopes`, and keeps deltas until `write`."""
 
-    def __init__(self, partition: int, delta_partitions: int, horizon: Horizon, scopes: Scopes) -> None:
+    def __init__(
+        self, partition: int, delta_partitions: int, horizon: Horizon, scopes: Scopes, meters: OwnMeters
+    ) -> None:
         self._partition = partition
         self._delta_partitions = delta_partitions
         self._horizon = horizon
         self._scopes = scopes
+        self._meters = meters
+        self._past: dict[int, list[PastDelta]] = {}
         self._owners: dict[str, int] = {}
         # By partition, and by since when a clock says in which windows they count; and such a clock.
         self._deltas: dict[int, dict[int, list[Delta]]] = {}
         self._clocks: dict[int, int] = {}
 
-    def add(self, sums: Iterable[NamedSum], budgets: BudgetBook) -> None:
-        """Add a batch. `budgets` are those by which it was counted: they say which combinations count, and where."""
+    def add(self, sums: Iterable[NamedSum], combinations: Combinations) -> None:
+        """Add a batch, with the sums of these combinations. The meters must be those by which it was counted."""
         clocks: dict[int, Horizon] = {}
         held: dict[tuple[int, int], tuple[int, Horizon, Windows]] = {}
-        calendars_of = budgets.calendars if budgets.meters() else _no_calendars
-        shapes = (*_BASE, *(("", shape.is_users) for shape in budgets.shapes))
+        calendars_at = self._meters.calendars_at if len(self._meters.table) else _no_calendars
+        shapes = (*_BASE, *(("", shape.is_users) for shape in combinations.shapes))
         for position, name, slot_ms, counted_ms, spend in sums:
             time = held.get((slot_ms, counted_ms))
             if time is None:
@@ -52,7 +58,7 @@ class Spread:
             prefix, is_users = shapes[position]
             is_base = position < len(_BASE)
             scope = prefix + (escaped(name) if "/" in name else name) if is_base else name
-            calendars = calendars_of(scope)
+            calendars = calendars_at(scope, slot_ms)
             if not is_base or calendars:
                 windows = _windows_of(clock, slot_ms, calendars, is_base=is_base)
                 if not windows:
@@ -65,16 +71,31 @@ class Spread:
                 self._deltas.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
         self._clocks.update((since_ms, clock.clock_ms) for since_ms, clock in clocks.items())
 
-    def write(self, outbox: Outbox, next_offset: int) -> None:
-        """Move the deltas into the outbox. They have counted all records before `next_offset` that were not before."""
-        clocks = self._clocks
-        for partition, by_clock in self._deltas.items():
+    def add_past(self, past: Iterable[tuple[str, WindowKey, Spend]]) -> None:
+        """Add what was spent before meters began."""
+        for scope, window, spend in past:
+            if Dimension.USER in (dimension for dimension, _ in split_names(scope)):
+                self._scopes.add(scope, (window,), spend)
+            else:
+                calendar, start_ms = window
+                self._past.setdefault(self._owner(scope), []).append(PastDelta(scope, calendar, start_ms, spend))
+
+    def write(self, outbox: Outbox, next_offset: int, marks: list[Mark]) -> None:
+        """Move the deltas into the outbox. They have counted all records before `next_offset` that were not before.
+
+        What marks say of the sums is true once the deltas are added: they come last.
+        """
+        clocks, clock_ms = self._clocks, self._horizon.clock_ms
+        owners = range(self._delta_partitions) if marks else sorted({*self._deltas, *self._past})
+        for partition in owners:
             records = outbox.to(Topic.DELTAS, partition)
+            by_clock = self._deltas.get(partition, {})
             values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms], ds)]
+            values += metered_in_records(clock_ms, self._past.get(partition, []), marks)
             for number, value in enumerate(values, 1):
                 counted = f"{self._partition}:{next_offset}:{len(values) - number}".encode()
                 records.append((None, value, [(COUNTED_HEADER, counted)]))
-        self._deltas, self._clocks = {}, {}
+        self._deltas, self._past, self._clocks = {}, {}, {}
 
     def _held(self, slot_ms: int, counted_ms: int, clocks: dict[int, Horizon]) -> tuple[int, Horizon, Windows]:
         """A clock that tells which windows hold a slot that was counted then: since when, itself, and the base windows.
@@ -98,7 +119,7 @@ class Spread:
         return owner
 
 
-def _no_calendars(_: str) -> tuple[str, ...]:
+def _no_calendars(_: str, _slot_ms: int) -> tuple[str, ...]:
     return ()
 
 

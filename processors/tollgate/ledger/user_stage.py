@@ -23,11 +23,12 @@ from tollgate.ledger.decoding import decoded, decoded_entry
 from tollgate.ledger.gate import FUTURE_MS_MAX, Gate
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.own_meters import OwnMeters
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.reservations import Key
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.spread import Spread
-from tollgate.ledger.sums import NO_COMBINATIONS, NamedSum, combinations_of, names_of, usage_of
+from tollgate.ledger.sums import NO_COMBINATIONS, NamedSum, names_of, usage_of
 from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.ledger.user_limits import UserLimits
@@ -35,6 +36,7 @@ from tollgate.ledger.user_sums import UserSums
 from tollgate.schemas.amounts import format_usd
 from tollgate.schemas.entries import CreditEntry, ReleaseEntry, ReservationEntry
 from tollgate.schemas.instants import format_instant
+from tollgate.schemas.meters import Past
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
@@ -88,9 +90,11 @@ class UserStage:
         self.horizon = Horizon()
         self._limits = UserLimits(policy, self._spend_of)
         self.accounts = Accounts(partition, self.state, self._limits)
+        self.meters = OwnMeters(partition, partitions, self.state)
         self.scopes = Scopes(
-            partition, self.state, self.horizon, policy.budgets, counters, reserved=self.accounts.reserved
-        )
+            partition, self.state, self.horizon, policy.budgets, counters,
+            reserved=self.accounts.reserved, meters=self.meters,
+        )  # fmt: skip
         self._unpriced = UnpricedModels(partition, self.state)
         self._clock = ClockWatch(partition, self.state)
         self._identities: IdentityMemory
@@ -103,12 +107,14 @@ class UserStage:
         else:
             self._identities = IdentityIndex()
             self._tally = PythonTally(self._identities)
-        self._set_combinations(policy)
-        self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes)
+        self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes, self.meters)
         self._user_sums = UserSums()
         # Since the last tick.
         self._has_arrived = False
         self._next_offset = 0
+        # Whether sums may have become whole since the last write.
+        self._look_again = False
+        self._want_meters()
         self._clear()
 
     def _clear(self) -> None:
@@ -126,7 +132,10 @@ class UserStage:
         self._unpriced.restore(rows)
         self._clock.restore(rows)
         self.accounts.restore(rows)
+        self.meters.restore(rows)
         self.scopes.restore(rows, offsets)
+        self._next_offset = offsets.get("next", 0)
+        self._want_meters()
 
     def remember(self, value: bytes) -> None:
         self._identities.restore(value, self.horizon.clock_ms // 1000)
@@ -136,7 +145,8 @@ class UserStage:
         if policy.budgets is not before.budgets:
             # A combination or a calendar counts from the first event after the policy on, and not from the batch's.
             self._spread_sums()
-            self._set_combinations(policy)
+            self._policy = policy
+            self._want_meters()
             self.scopes.set_budgets(policy.budgets)
         self._policy = policy
         are_other_shapes = policy.budgets.shapes != self._limits.shapes
@@ -149,8 +159,13 @@ class UserStage:
             if self._compiled is not None:
                 self._compiled.forget_prices()
 
-    def _set_combinations(self, policy: Policy) -> None:
-        combinations = combinations_of(policy.budgets.shapes, policy.budgets.meters())
+    def _want_meters(self) -> None:
+        """Keep the sums that the policy needs, from the next event on."""
+        self.meters.want(self._policy.budgets.meters(), self._next_offset, self.horizon.clock_ms)
+        self._set_combinations()
+
+    def _set_combinations(self) -> None:
+        combinations = self.meters.combinations()
         if combinations is not self._combinations:
             self._combinations = combinations
             self._tally.set_combinations(combinations)
@@ -163,7 +178,12 @@ class UserStage:
         self._has_arrived = False
 
     def pending(self) -> int:
-        late = self.scopes.has_pending() or self.accounts.has_pending() or self._unpriced.is_stale
+        late = (
+            self.scopes.has_pending()
+            or self.accounts.has_pending()
+            or self.meters.has_pending()
+            or self._unpriced.is_stale
+        )
         return self._applied + self._applied_entries or int(late)
 
     def bound_clock(self, now_ms: int) -> None:
@@ -189,6 +209,9 @@ class UserStage:
             entry = decoded_entry(record)
             if isinstance(entry, Refusal):
                 self._gate.refuse(record, entry)
+            elif isinstance(entry, Past):
+                self._spread.add_past(self.meters.take_past(entry))
+                self._look_again = True
             else:
                 # Their clock is not the usage's, by which windows are held: there is no order between the two topics.
                 self._judge_entry(record, entry, Topic.ENTRIES)
@@ -362,7 +385,7 @@ class UserStage:
         for rows in self._tally.take_identities():
             outbox.to(Topic.IDENTITIES, self._partition).append((None, rows, NO_HEADERS))
         self._spread_sums()
-        self._spread.write(outbox, self._next_offset)
+        self._write_meters(outbox)
         if self._unpriced.is_stale and self._compiled is not None:
             # When an alert has ended, the model's next event without a price must come to Python, to raise it again.
             self._compiled.forget_prices()
@@ -374,9 +397,21 @@ class UserStage:
         self._clear()
         return self.scopes.write(outbox, applied, now_ms)
 
+    def _write_meters(self, outbox: Outbox) -> None:
+        """Write the deltas of the batch, and what changed of the meters by which it was counted."""
+        before = len(self.meters.table)
+        marks = self.meters.write(outbox, self.horizon.clock_ms)
+        self._spread.write(outbox, self._next_offset, marks)
+        if len(self.meters.table) != before:
+            self._set_combinations()
+            self.scopes.compare()
+        if self._look_again:
+            self.scopes.look_again()
+            self._look_again = False
+
     def _spread_sums(self) -> None:
-        """Add up what was counted since the last time, by the budgets that were in force meanwhile."""
-        self._spread.add(self._sums_since(), self._policy.budgets)
+        """Add up what was counted since the last time, by the meters that were kept meanwhile."""
+        self._spread.add(self._sums_since(), self._combinations)
 
     def _sums_since(self) -> Iterator[NamedSum]:
         return chain(self._user_sums.take_others(), self._tally.take_sums())
@@ -389,8 +424,8 @@ class UserStage:
         counted = len(self._tally)
         if counted != self._spread_to:
             self._spread_to = counted
-            shapes = self._policy.budgets.shapes
-            self._spread.add(self._user_sums.of_users(self._tally.take_sums(), shapes), self._policy.budgets)
+            sums = self._user_sums.of_users(self._tally.take_sums(), self._combinations.shapes)
+            self._spread.add(sums, self._combinations)
 
 
 def _compiled(partition: int, partitions: int) -> "CompiledTally":

@@ -9,7 +9,12 @@ from typing import Final
 
 import msgspec
 
+from tollgate.schemas.refusals import Refusal, RefusalReason
+
 PAST_TYPE: Final = "tollgate.internal.past.v1"
+
+# How the value of such an entry begins. It may be larger than an entry of a user.
+_PAST_HEAD: Final = b'{"specversion":"1.0","type":"' + PAST_TYPE.encode() + b'"'
 
 PastRow = tuple[str, int, int, int, int, dict[str, int]]
 """Scope, start of the window in milliseconds, cost and retail value in picousd, events, usage in 10⁻⁹ units."""
@@ -50,6 +55,11 @@ class _Entry(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Entry).decode
 
 
-def decode_past(value: bytes) -> Past:
-    """The past in an entry. msgspec.DecodeError or ValidationError when it is none."""
-    return _decode(value).data
+def decode_past(value: bytes | None) -> Past | Refusal | None:
+    """The past in an entry; None for an entry of another type."""
+    if value is None or not value.startswith(_PAST_HEAD):
+        return None
+    try:
+        return _decode(value).data
+    except (ValueError, RecursionError) as error:
+        return Refusal(RefusalReason.INVALID, f"not the past of a meter: {error}")

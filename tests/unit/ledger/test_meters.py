@@ -3,7 +3,6 @@
 import pytest
 
 from tollgate.domain.spend import Spend
-from tollgate.domain.windows import Horizon
 from tollgate.ledger.meters import Kept, Meter, MeterTable, begin, ended, patterns_of
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.own_meters import OwnMeters
@@ -106,10 +105,9 @@ def test_a_meter_that_is_needed_again_goes_on_where_it_was() -> None:
 def test_windows_before_the_one_in_which_it_began_are_not_counted() -> None:
     meters = OwnMeters(0, 1, Topic.USER_STATE)
     meters.want([VIDEOS], 100, NOON)
-    horizon = Horizon(NOON)
     scope = "user/u1+feature/video"
-    assert list(meters.windows(scope, NOVEMBER, horizon)) == [("month", NOVEMBER)]
-    assert list(meters.windows(scope, NOVEMBER - 900_000, horizon)) == []
+    assert meters.calendars_at(scope, NOVEMBER) == ("month",)
+    assert meters.calendars_at(scope, NOVEMBER - 900_000) == ()
 
 
 def past(part: int, parts: int, *rows: tuple[str, int, int], meter: Meter = VIDEOS, offset: int = 100) -> Past:
