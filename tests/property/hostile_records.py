@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.plans import Plans
 from tollgate.domain.pricing import load_price_book
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.record_reading import UnreadableError
@@ -150,8 +152,10 @@ class Readers:
         reader = self._control
         reader._take((key or b"").decode("utf-8", "replace"), value)  # what it does with each record
         # A record that was taken must not end what is made of it.
-        reader._policy().new_pricer()
-        reader._budgets.clear()
+        policy = reader._policy()
+        policy.new_pricer()
+        policy.budgets.for_scope("user/u1+feature/video")
+        reader._book, reader._plans = BudgetBook(), Plans()
         reader._prices.clear()
 
     def _flag(self, key: bytes | None, value: bytes | None) -> None:

@@ -69,10 +69,10 @@ def test_a_price_is_exact_and_an_instant_is_marked_as_one() -> None:
 
 
 def test_what_a_later_release_wrote_is_told_all_the_same() -> None:
-    after = {**BUDGET, "except": ["provider/groq", "agent/SEO"], "fail": "closed", "parts": [{"a": 1}, {"b": 2}]}
+    after = {**BUDGET, "without": ["provider/groq", "agent/SEO"], "failing": "closed", "parts": [{"a": 1}, {"b": 2}]}
     assert differences(BUDGET, after) == [
-        Difference("except", "Except", "", "provider/groq, agent/SEO"),
-        Difference("fail", "Fail", "", "closed"),
+        Difference("without", "Without", "", "provider/groq, agent/SEO"),
+        Difference("failing", "Failing", "", "closed"),
         Difference("parts", "Parts", "", "2 entries"),
     ]
 
