@@ -51,7 +51,7 @@ unpack_spend: Final = msgspec.json.Decoder(Spend).decode
 
 OpenRow = list[Any]
 """The open windows of a scope as the state topic has them: the number of the transaction that wrote them; of a base
-scope the sum of lifetime, then start and sum of each kind of `BASE_WINDOWS`, in its order; and where there are others,
+scope the sum of lifetime, then start and sum of each kind of `BASE_WINDOWS`, in its order; and where there are more,
 a map from calendar to start and sum.
 """
 

@@ -82,29 +82,19 @@ class ZonedWindows:
     def _start_of_dates(self, slot_ms: int) -> int:
         """The border before, whatever date the clock shows: set back just after midnight it shows a date again."""
         first = self._first_date(self._date(slot_ms))
-        if (start_ms := self._border(first)) > slot_ms:
-            return self._border(self._first_date(first - timedelta(days=1)))
         after_ms = self._border(self._next_date(first))
-        return start_ms if after_ms > slot_ms else after_ms
+        return after_ms if after_ms <= slot_ms else self._border(first)
 
     def _date(self, instant_ms: int) -> date:
         return from_ms(min(instant_ms, _DATES_END_MS)).astimezone(self._zone).date()
 
     def _first_instant(self, day: date) -> int:
-        """The first instant at which a clock of the zone shows this date or a later one, on a slot."""
+        """The first instant at which a clock of the zone shows this date or a later one, on a slot; 0 before 1970."""
         if day.year < 1970:
             return 0
-        midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
-        first_ms, last_ms = to_ms(midnight.replace(fold=1)), to_ms(midnight)
-        # Where clocks skip midnight, it is read with the offset after the skip, and with that before. Between the two
-        # they are set.
-        while first_ms < last_ms:
-            middle_ms = (first_ms + last_ms) // 2
-            if self._date(middle_ms) >= day:
-                last_ms = middle_ms
-            else:
-                first_ms = middle_ms + 1
-        return max(-(-last_ms // SLOT_MS) * SLOT_MS, 0)
+        # The first of two midnights. Where clocks skip it, the instant of the skip: since 1980 each began at midnight.
+        midnight_ms = to_ms(datetime(day.year, day.month, day.day, tzinfo=self._zone))
+        return max(-(-midnight_ms // SLOT_MS) * SLOT_MS, 0)
 
 
 def _steps(calendar: Calendar) -> tuple[_Step, _Step]:

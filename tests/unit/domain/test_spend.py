@@ -4,7 +4,7 @@ import random
 
 import msgspec
 
-from tollgate.domain.spend import ScopeSpend, Spend, unpack_open_row
+from tollgate.domain.spend import ScopeSpend, Spend, counts_more, unpack_open_row
 from tollgate.domain.windows import HOUR_MS, LIFETIME, Horizon, Windows, windows_at
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.vocabulary import WindowKind
@@ -94,6 +94,83 @@ def test_the_row_of_the_open_windows_is_this() -> None:
     assert msgspec.json.encode(scope.open_row(5)) == b"[5,%b,%d,%b,%d,%b,%d,%b]" % (
         total, TEN, total, MIDNIGHT, total, NOVEMBER, total,
     )  # fmt: skip
+
+
+TOKYO = "day@Asia/Tokyo"
+TOKYO_TODAY = parse_instant("2026-11-20T15:00:00Z")
+TOKYO_TOMORROW = parse_instant("2026-11-21T15:00:00Z")
+MONDAY = parse_instant("2026-11-16T00:00:00Z")
+
+
+def test_a_scope_counts_in_calendars_beyond_the_base_ones_and_its_row_ends_with_them() -> None:
+    scope = ScopeSpend()
+    scope.add(windows_at(TEN), Spend(7, 0, 1))
+    windows = (*windows_at(TEN), (TOKYO, TOKYO_TODAY), ("week", MONDAY))
+    scope.add(windows, Spend(5, 0, 1))
+    # Once it is there, it is counted like the others.
+    assert scope.add(windows, Spend(2, 0, 1)) is windows
+    assert msgspec.json.encode(scope.open_row(5)) == (
+        b"[5,[14,0,3,{}],%d,[14,0,3,{}],%d,[14,0,3,{}],%d,[14,0,3,{}],"
+        b'{"day@Asia/Tokyo":[%d,[7,0,2,{}]],"week":[%d,[7,0,2,{}]]}]'
+    ) % (TEN, MIDNIGHT, NOVEMBER, TOKYO_TODAY, MONDAY)
+    assert scope.more_calendars() == (TOKYO, "week")
+
+
+def test_calendars_are_in_order_whichever_came_first() -> None:
+    scope = ScopeSpend()
+    scope.add((*windows_at(TEN), ("week", MONDAY)), Spend(1, 0, 1))
+    windows = (*windows_at(TEN), (TOKYO, TOKYO_TODAY), ("week", MONDAY))
+    scope.add(windows, Spend(1, 0, 1))
+    assert scope.open_windows() == windows
+
+
+def test_a_day_in_tokyo_closes_in_the_middle_of_the_day_in_utc() -> None:
+    scope = ScopeSpend()
+    for start in (TOKYO_TODAY, TOKYO_TOMORROW):
+        at = max(start, TEN)
+        scope.add((*windows_at(at), (TOKYO, start)), Spend(3, 0, 1))
+    assert cost_of(scope, "day", MIDNIGHT) == 6
+    assert cost_of(scope, TOKYO, TOKYO_TODAY) == 3
+    assert cost_of(scope, TOKYO, TOKYO_TOMORROW) == 3
+    assert (TOKYO, TOKYO_TODAY) in scope.closed
+    # 62 days are held in any zone.
+    assert (TOKYO, TOKYO_TODAY) in scope.evict(Horizon(TOKYO_TODAY + 63 * 24 * HOUR_MS))
+
+
+def test_a_combination_counts_in_its_own_calendars_alone_and_in_a_small_row() -> None:
+    scope = ScopeSpend((("month", NOVEMBER),), is_base=False)
+    scope.add((("month", NOVEMBER),), Spend(1_234_567_890, 0, 3, {"output_tokens": 1_200_000_000_000}))
+    row = msgspec.json.encode(scope.open_row(123_456))
+    assert row == (b'[123456,{"month":[1793491200000,[1234567890,0,3,{"output_tokens":1200000000000}]]}]')
+    assert len(row) < 100
+    back = ScopeSpend.from_open_row(unpack_open_row(row))
+    assert back.open_row(123_456) == scope.open_row(123_456)
+    assert (back.is_base, back.more_calendars(), list(back.names)) == (False, ("month",), ["output_tokens"])
+    assert list(back.windows()) == [("month", NOVEMBER)]
+
+
+def test_only_rows_with_further_calendars_look_like_it() -> None:
+    scope = ScopeSpend()
+    scope.add(windows_at(TEN), Spend(7, 0, 1, {"images": 1}))
+    assert not counts_more(msgspec.json.encode(scope.open_row(1)))
+    scope.add((*windows_at(TEN), ("week", MONDAY)), Spend(7, 0, 1, {"images": 1}))
+    row = msgspec.json.encode(scope.open_row(1))
+    assert counts_more(row)
+    back = ScopeSpend.from_open_row(unpack_open_row(row))
+    assert back.open_windows() == scope.open_windows()
+    assert back.open_row(1) == scope.open_row(1)
+    assert counts_more(msgspec.json.encode(ScopeSpend((("month", NOVEMBER),), is_base=False).open_row(1)))
+
+
+def test_a_calendar_that_is_dropped_takes_its_windows_with_it_and_no_other() -> None:
+    scope = ScopeSpend()
+    for start in (TOKYO_TODAY, TOKYO_TOMORROW):
+        scope.add((*windows_at(start), (TOKYO, start), ("week", MONDAY)), Spend(3, 0, 1))
+    assert sorted(scope.keep_only(("week",))) == [(TOKYO, TOKYO_TODAY), (TOKYO, TOKYO_TOMORROW)]
+    assert cost_of(scope, TOKYO, TOKYO_TODAY) is None
+    assert cost_of(scope, "week", MONDAY) == 6
+    assert cost_of(scope, "lifetime", 0) == 6
+    assert scope.open_windows() == (*windows_at(TOKYO_TOMORROW), ("week", MONDAY))
 
 
 def test_windows_past_the_horizon_are_forgotten_and_named() -> None:
