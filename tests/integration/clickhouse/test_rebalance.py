@@ -16,7 +16,8 @@ from tollgate.sinks.clickhouse.batch import BatchPolicy
 
 pytestmark = pytest.mark.integration
 
-ALL_PARTITIONS = 28
+# Of priced, entries, spend, flags, decisions and balances 8 each; of alerts, control, audit and dead letters 1 each.
+ALL_PARTITIONS = 52
 OFTEN = BatchPolicy(rows_max=1000, linger_seconds=0.01, interval_seconds=0)
 
 
