@@ -19,15 +19,12 @@ Tollgate = Callable[..., Ran]
 NASTY = b"\x1b]0;owned\x07 not json \xff\x00\nsecond line"
 
 
-def letter(
-    reason: str, value: bytes | None, key: bytes | None = b"u1", offset: int = 0, source: str = "tollgate.usage",
-    **original: bytes,
-) -> Record:  # fmt: skip
+def letter(reason: str, value: bytes | None, key: bytes | None = b"u1", offset: int = 0, **original: bytes) -> Record:
     headers = [
         *((name, value) for name, value in original.items()),
         ("reason", reason.encode()),
         ("error", b"value: why"),
-        ("source_topic", source.encode()),
+        ("source_topic", b"tollgate.usage"),
         ("source_partition", b"3"),
         ("source_offset", str(offset).encode()),
         ("time", f"2026-11-21T10:00:{offset:02}Z".encode()),
@@ -176,7 +173,9 @@ def test_force_sends_what_will_be_refused_again(tollgate: Tollgate, settings: Se
 
 def test_what_came_from_entries_goes_back_there(tollgate: Tollgate, settings: Settings) -> None:
     entries = settings.topic(Topic.ENTRIES)
-    write(settings, Topic.DEAD_LETTERS, letter("invalid", b"{}", source=entries), letter("invalid", NASTY))
+    place, key, value, headers = letter("invalid", b"{}")
+    of_entries = [(name, entries.encode() if name == "source_topic" else text) for name, text in headers]
+    write(settings, Topic.DEAD_LETTERS, (place, key, value, of_entries), letter("invalid", NASTY))
     ran = tollgate("dead-letters", "replay", "0:0")
     assert (ran.status, ran.err) == (1, "0:0 is an entry: use --force when the worker knows its kind now.\n")
     assert tollgate("dead-letters", "replay", "--reason", "invalid", "--force").status == 0
