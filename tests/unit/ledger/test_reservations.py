@@ -280,3 +280,25 @@ def test_a_flag_says_what_is_reserved_and_ordinary_flags_say_nothing_of_it(core:
     of.send(usage("e2", cost_usd="0.12"))
     of.write()
     assert (of.flags[SCOPE]["reserved"], of.flags[SCOPE]["can_exceed_by"]) == ("0.1", "0.07")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_shared_scopes_spent_between_decisions_is_told_once_and_in_few_deltas(core: Core, waits: bool) -> None:
+    of = bench(core, A_DOLLAR)
+    for n in range(5):
+        of.send(usage(f"e{n}", cost_usd="0.02", org="acme"), reservation(f"r{n}"))
+        if waits and n == 2:
+            # Another policy is in force from here on.
+            of.stage.set_policy(policy(A_DOLLAR))
+    outbox = of.write()
+    told = [
+        delta
+        for (topic, _), records in outbox.records.items()
+        if topic is Topic.DELTAS
+        for _, value, _ in records
+        for delta in json.loads(value or b"")[1]
+        if delta[0] == "org/acme"
+    ]
+    assert sum(delta[3] for delta in told) == 10**11
+    assert sum(delta[5] for delta in told) == 5
+    assert len(told) == (2 if waits else 1)
