@@ -29,16 +29,19 @@ class BookWithCredits(BudgetBook):
 
     per_day_nano = 0
     timezone = "UTC"
+    until_ms = 1 << 62
 
-    def credits_of(self, user: str) -> tuple[int, str]:  # noqa: ARG002 # the same for all
-        return self.per_day_nano, self.timezone
+    def credits_of(self, user: str, at_ms: int = 0) -> tuple[int, str]:  # noqa: ARG002 # the same for all
+        return self.per_day_nano if at_ms < self.until_ms else 0, self.timezone
 
 
-def policy(*budgets: dict[str, Any], free: tuple[int, str] = (0, "UTC"), **others: Any) -> Policy:
+def policy(
+    *budgets: dict[str, Any], free: tuple[int, str] = (0, "UTC"), free_until_ms: int = 1 << 62, **others: Any
+) -> Policy:
     """These budgets, free credits a day in 10⁻⁹ with the zone of the day, and fields of `Policy`."""
     records = (BudgetRecord.model_validate(b | {"updated_at": "2026-11-01T00:00:00Z"}) for b in budgets)
     book = BookWithCredits(Budget.from_record(r) for r in records)
-    book.per_day_nano, book.timezone = free
+    (book.per_day_nano, book.timezone), book.until_ms = free, free_until_ms
     return Policy(book, lambda: Pricer(BOOK), **others)
 
 

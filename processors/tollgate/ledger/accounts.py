@@ -58,8 +58,8 @@ class Limits(Protocol):
     def blocked(self, user: str, names: dict[str, str], now_ms: int) -> Iterable[Blocked]:
         """The shared scopes of a call that are blocked or stopped."""
 
-    def free_credits(self, user: str) -> FreeCredits:
-        """What the user's plan gives a day."""
+    def free_credits(self, user: str, now_ms: int) -> FreeCredits:
+        """What the user's plan gives a day, as of now."""
 
 
 class Accounts:
@@ -85,11 +85,15 @@ class Accounts:
         """What open reservations hold of a scope that contains a user."""
         return self.reservations.reserved(scope)
 
+    def _advance(self, now_ms: int) -> None:
+        self._clock_ms = max(self._clock_ms, now_ms)
+        self.reservations.expire(now_ms)
+
     # Reservations
 
     def repeat(self, entry: ReservationEntry, now_ms: int) -> None:
         """Answer a reservation that was read before: as it was answered while it is open, else that it has ended."""
-        self.reservations.expire(now_ms)
+        self._advance(now_ms)
         held = self.reservations.find((entry.subject, entry.source, entry.id))
         if held is not None:
             self._reply(held.reply_key, held.reply_partition, bytes(held.decision))
@@ -98,7 +102,7 @@ class Accounts:
 
     def reserve(self, entry: ReservationEntry, now_ms: int) -> None:
         """Decide about a reservation that is read for the first time."""
-        self.reservations.expire(now_ms)
+        self._advance(now_ms)
         key = (entry.subject, entry.source, entry.id)
         request = asked = _request(entry, now_ms)
         early = self.reservations.take_early(key)
@@ -136,7 +140,7 @@ class Accounts:
             for position in self._limits.positions(scope, request.user, names, now_ms):
                 if limits(position) and (denial := in_the_way(position, scope, reserved, request)) is not None:
                     yield denial
-        free = self._limits.free_credits(request.user)
+        free = self._limits.free_credits(request.user, now_ms)
         account = self._account(request.user, free, now_ms)
         if account is not None or request.credits_nano:
             held = self._reserved_credits(request.user)
@@ -154,7 +158,7 @@ class Accounts:
 
     def settle(self, key: Key, picousd: int, credits_nano: int, more: bool, now_ms: int, *, is_read: bool) -> None:
         """Usage of a reservation was counted, or it was released. `is_read`: it was read before, granted or not."""
-        self.reservations.expire(now_ms)
+        self._advance(now_ms)
         if not self.reservations.use(key, picousd, credits_nano, more) and not is_read:
             self.reservations.use_early(key, picousd, credits_nano, more, now_ms)
 
@@ -162,7 +166,7 @@ class Accounts:
 
     def apply_credit(self, entry: CreditEntry, now_ms: int) -> bool:
         """Grant or take back credits. False, and nothing is done, when the user has too many grants."""
-        user, free = entry.subject, self._limits.free_credits(entry.subject)
+        user, free = entry.subject, self._limits.free_credits(entry.subject, now_ms)
         account = self._account(user, free, now_ms) or self._new(user)
         if entry.nano < 0:
             account.take_back(-entry.nano, free, self._clock_ms)
@@ -175,7 +179,7 @@ class Accounts:
 
     def burn(self, user: str, nano: int, now_ms: int) -> None:
         """A counted event took credits. A user without an account has none to burn."""
-        free = self._limits.free_credits(user)
+        free = self._limits.free_credits(user, now_ms)
         account = self._account(user, free, now_ms)
         if account is not None:
             account.burn(nano, free, self._clock_ms)
@@ -220,12 +224,12 @@ class Accounts:
 
     def tick(self, now_ms: int) -> None:
         """End reservations and expire credits whose time has come."""
-        self.reservations.expire(now_ms)
+        self._advance(now_ms)
         while self._due and self._due[0][0] <= now_ms:
             due_ms, user = heapq.heappop(self._due)
             if self._due_at.get(user) == due_ms:
                 del self._due_at[user]
-                account = self._account(user, self._limits.free_credits(user), now_ms)
+                account = self._account(user, self._limits.free_credits(user, now_ms), now_ms)
                 assert account is not None, f"{user} has credits that expire and no account"
                 self._wake(user, account)
 
@@ -241,7 +245,7 @@ class Accounts:
         rows = list(self.reservations.take_rows())
         self._dirty |= self.reservations.take_credited()
         for user in self._dirty:
-            free = self._limits.free_credits(user)
+            free = self._limits.free_credits(user, self._clock_ms)
             account = self._account(user, free, self._clock_ms)
             if account is None:
                 continue

@@ -55,9 +55,9 @@ class UserLimits:
             if flag is not None and not lapsed and not _is_excepted(flag.except_, user, names):
                 yield flag
 
-    def free_credits(self, user: str) -> FreeCredits:
-        """What the user's plan gives a day."""
-        per_day_nano, timezone = self._policy.budgets.credits_of(user)
+    def free_credits(self, user: str, now_ms: int) -> FreeCredits:
+        """What the user's plan gives a day, as of now: one that has ended gives nothing."""
+        per_day_nano, timezone = self._policy.budgets.credits_of(user, now_ms)
         return FreeCredits(per_day_nano, timezone) if per_day_nano else NO_FREE_CREDITS
 
 

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from tollgate.domain.credits import BUCKETS_MAX
 from tollgate.domain.pricing import UNPRICED
 from tollgate.domain.spend import ScopeSpend
-from tollgate.domain.windows import Horizon
+from tollgate.domain.windows import CLOCK_AHEAD_MS_MAX, Horizon
 from tollgate.ledger.accounts import Accounts
 from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, HandedOver, choose_core
@@ -22,6 +22,7 @@ from tollgate.ledger.counters import Counters
 from tollgate.ledger.decoding import decoded, decoded_entry
 from tollgate.ledger.gate import FUTURE_MS_MAX, Gate
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
+from tollgate.ledger.idle import Idle
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.own_meters import OwnMeters
 from tollgate.ledger.policy import Policy
@@ -109,8 +110,7 @@ class UserStage:
             self._tally = PythonTally(self._identities)
         self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes, self.meters)
         self._user_sums = UserSums()
-        # Since the last tick.
-        self._has_arrived = False
+        self._idle = Idle()
         self._next_offset = 0
         # Whether sums may have become whole since the last write.
         self._look_again = False
@@ -172,10 +172,9 @@ class UserStage:
 
     def tick(self, now_ms: int) -> None:
         self.scopes.tick(now_ms)
-        if not self._has_arrived:
-            # While records arrive, theirs is the clock: of a backlog, none may be decided after its reservations ended.
+        if self._idle.is_idle(now_ms):
+            # Else the records' time is the clock: a backlog is decided as it would have been decided in time.
             self.accounts.tick(now_ms)
-        self._has_arrived = False
 
     def pending(self) -> int:
         late = (
@@ -191,8 +190,8 @@ class UserStage:
 
     def apply(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied += len(records)
-        self._has_arrived = True
         last = records[-1]
+        self._idle.arrived(last.timestamp, self.horizon.limit_ms - CLOCK_AHEAD_MS_MAX)
         self._next_offset = last.offset + 1
         if self._compiled is not None:
             self._apply_compiled(self._compiled, records)
@@ -204,7 +203,7 @@ class UserStage:
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
         self._applied_entries += len(records)
-        self._has_arrived = True
+        self._idle.arrived(records[-1].timestamp, self.horizon.limit_ms - CLOCK_AHEAD_MS_MAX)
         for record in records:
             entry = decoded_entry(record)
             if isinstance(entry, Refusal):

@@ -97,6 +97,15 @@ def test_free_credits_come_back_at_the_users_midnight_with_no_event(core: Core) 
     assert numbers(of) == ("3", "7", "14", "4")
 
 
+def test_a_plan_that_has_ended_gives_no_free_credits(core: Core) -> None:
+    of = Bench(policy(free=TOKYO, free_until_ms=TIME_MS + 1000), core)
+    of.send(reservation("r1", None, credits="1"), timestamp=TIME_MS + 999)
+    of.send(reservation("r2", None, credits="1"), timestamp=TIME_MS + 1000)
+    of.write()
+    assert of.granted() == ["r1"]
+    assert (of.balances[USER]["free_per_day"], of.balances[USER]["free_until"]) == ("0", None)
+
+
 def test_credits_are_reserved_settled_and_released(core: Core) -> None:
     of = Bench(policy(), core)
     of.send_entries(credit("c1", "10"))
@@ -145,6 +154,8 @@ def test_credits_expire_with_no_event(core: Core) -> None:
     of.send_entries(credit("c1", "2", expires_at="2026-11-21T10:00:01Z"))
     of.write()
     of = of.restarted()
+    # A worker that has just begun waits for what it may have to read first.
+    of.stage.tick(TIME_MS - 5_000)
     of.stage.tick(TIME_MS + 999)
     assert not of.stage.pending()
     of.stage.tick(TIME_MS + 1000)

@@ -302,3 +302,34 @@ def test_what_shared_scopes_spent_between_decisions_is_told_once_and_in_few_delt
     assert sum(delta[3] for delta in told) == 10**11
     assert sum(delta[5] for delta in told) == 5
     assert len(told) == (2 if waits else 1)
+
+
+def test_the_machines_time_ends_nothing_while_a_backlog_may_wait(core: Core) -> None:
+    of = bench(core, A_DOLLAR)
+    of.send(reservation("r1", "1.00"))
+    of.write()
+    of = of.restarted()
+    late = TIME_MS + 90_000
+    for now in (late, late + 250, late + 4_999):
+        of.stage.tick(now)
+        assert reserved(of) == (10**12, 0, 1)
+    # It was read late, so there may be more.
+    of.stage.bound_clock(late + 5_000)
+    of.send(reservation("r2"), timestamp=TIME_MS + 1)
+    of.write()
+    assert of.granted() == ["r1"]
+    for now in (late + 5_250, late + 5_500, late + 10_249):
+        of.stage.tick(now)
+        assert reserved(of) == (10**12, 0, 1)
+    of.stage.tick(late + 10_250)
+    assert reserved(of) == (0, 0, 0)
+
+
+def test_live_traffic_that_stops_lets_reservations_end_with_the_next_tick(core: Core) -> None:
+    of = bench(core, A_DOLLAR)
+    of.stage.bound_clock(TIME_MS + 100)
+    of.stage.tick(TIME_MS)
+    of.send(reservation("r1", "1.00", ttl_seconds=1))
+    of.stage.tick(TIME_MS + 999)
+    of.stage.tick(TIME_MS + 1_000)
+    assert reserved(of) == (0, 0, 0)
