@@ -12,8 +12,10 @@ from tests.unit.ledger.test_users import BOOK, USER, Bench
 
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import Pricer
+from tollgate.domain.spend import Spend
 from tollgate.ledger import Policy
 from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.shared_stage import delta_of, in_records
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
 
@@ -195,3 +197,12 @@ def test_sums_of_a_combination_are_exact_however_large() -> None:
     large = "99999999999999.999999999999"
     bench.send(paid("e1", large), paid("e2", large))
     assert spend(bench.write())[f"user/{USER}+model/gpt-4o|{MONTH}"] == ("199999999999999.999999999998", 2)
+
+
+def test_a_combination_whose_usage_needs_several_records_has_its_calendars_in_each() -> None:
+    usage = {f"{n:05d}{'x' * 250}": 10**37 for n in range(4_000)}
+    delta = delta_of("org/acme+model/gpt-4o", 0, 4, Spend(7, 0, 1, usage), ("day", "month@Asia/Tokyo"))
+    parts = [part for value in in_records(0, [delta]) for part in json.loads(value)[1]]
+    assert len(parts) > 1
+    assert [part[8] for part in parts] == [["day", "month@Asia/Tokyo"]] * len(parts)
+    assert sum(part[3] for part in parts) == 7
