@@ -30,7 +30,8 @@ class Metered(BudgetBook):
         super().__init__()
         self._wanted = {parse_names(scope): tuple(texts) for scope, texts in calendars.items()}
         self._meters = frozenset((scope, calendar) for scope, texts in calendars.items() for calendar in texts)
-        self.shapes = tuple(dict.fromkeys(Shape(tuple(d for d, _ in names)) for names in self._wanted))
+        combined = [names for names in self._wanted if len(names) > 1]
+        self.shapes = tuple(dict.fromkeys(Shape(tuple(d for d, _ in names)) for names in combined))
         self._known: dict[str, tuple[str, ...]] = {}
 
     def meters(self) -> frozenset[tuple[str, str]]:

@@ -124,6 +124,5 @@ def _no_calendars(_: str, _slot_ms: int) -> tuple[str, ...]:
 
 
 def _windows_of(clock: Horizon, slot_ms: int, calendars: tuple[str, ...], *, is_base: bool) -> Windows:
-    """The windows that hold the slot: of a base scope the base ones, of a combination those of its calendars."""
-    base = clock.windows_of(slot_ms)
-    return base if is_base else tuple(window for window in base if window[0] in calendars)
+    """The held windows in which the slot counts: base ones and those of the calendars, of a combination only these."""
+    return clock.windows_with(slot_ms, calendars) if is_base else clock.windows_in(slot_ms, calendars)

@@ -46,7 +46,7 @@ def paid(event_id: str, usd: str, user: str = USER, **data: Any) -> dict[str, An
 
 def spend(outbox: Outbox) -> dict[str, tuple[str, int]]:
     """By key of the spend record what was spent in how many events; windows without events are left out."""
-    said = {key: json.loads(value or b"") for key, value, _ in outbox.records.get((Topic.SPEND, 0), [])}
+    said = {key: json.loads(value) for key, value, _ in outbox.records.get((Topic.SPEND, 0), []) if value is not None}
     return {(key or b"").decode(): (s["spent_usd"], s["events"]) for key, s in said.items() if s["events"]}
 
 
@@ -142,7 +142,7 @@ def test_a_combination_counts_from_the_first_event_after_its_budget_and_until_it
     bench.send(paid("e1", "1", org="acme"))
     put(bench, Metered({USER_MODEL: ["month"], ORG_MODEL: ["month"]}))
     bench.send(paid("e2", "2", org="acme"))
-    put(bench, BudgetBook())
+    put(bench, Metered({USER_MODEL: ["month"]}))
     bench.send(paid("e3", "4", org="acme"))
     outbox = bench.write()
     written, sent = spend(outbox), deltas(outbox)
@@ -151,6 +151,20 @@ def test_a_combination_counts_from_the_first_event_after_its_budget_and_until_it
     assert sum(cost for cost, _, _ in sent["org/acme+model/gpt-4o"]) == 6 * 10**12
     assert sum(cost for cost, _, _ in sent["org/acme"]) == 7 * 10**12
     assert sum(events for _, events, _ in sent["global"]) == 3
+
+
+def test_a_scope_counts_in_the_windows_of_other_calendars_too() -> None:
+    """It is 19:00 in Tokyo: the day began at 15:00 UTC the day before. The week began on Monday the 16th."""
+    calendars = ["day@Asia/Tokyo", "week"]
+    bench = bench_of(Metered({"user/*": calendars, USER_MODEL: calendars, "org/*": calendars}))
+    bench.send(paid("e1", "1", org="acme"))
+    outbox = bench.write()
+    written = spend(outbox)
+    for scope, base in ((f"user/{USER}", 4), (f"user/{USER}+model/gpt-4o", 0)):
+        assert written[f"{scope}|day@Asia/Tokyo|2026-11-20T15:00:00Z"] == ("1", 1)
+        assert written[f"{scope}|week|2026-11-16T00:00:00Z"] == ("1", 1)
+        assert len([key for key in written if key.startswith(f"{scope}|")]) == base + 2
+    assert deltas(outbox)["org/acme"] == [(10**12, 1, calendars)]
 
 
 def test_budgets_that_come_in_one_hour_do_not_move_events_to_the_windows_of_the_next() -> None:
