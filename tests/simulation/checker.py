@@ -293,7 +293,7 @@ class Checker:
             if record.key == b"o":
                 end = json.loads(record.value)["next"]
                 for source in self._between("internal.deltas", partition, fold.next, end):
-                    for scope, hour, _, cost, _, events, usage, _ in json.loads(source.value)[1]:
+                    for scope, hour, _, cost, _, events, usage, *_ in json.loads(source.value)[1]:
                         tokens = {dimension: nano // 10**9 for dimension, nano in usage.items()}
                         for kind, start in windows(hour):
                             _add(fold.sums[scope, kind, start], Decimal(cost), events, tokens)

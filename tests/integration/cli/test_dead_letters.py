@@ -177,7 +177,7 @@ def test_what_came_from_entries_goes_back_there(tollgate: Tollgate, settings: Se
     of_entries = [(name, entries.encode() if name == "source_topic" else text) for name, text in headers]
     write(settings, Topic.DEAD_LETTERS, (place, key, value, of_entries), letter("invalid", NASTY))
     ran = tollgate("dead-letters", "replay", "0:0")
-    assert (ran.status, ran.err) == (1, "0:0 is an entry: use --force when the worker knows its kind now.\n")
+    assert (ran.status, ran.err) == (1, "0:0 would be refused again, missing_field: specversion: is missing\n")
     assert tollgate("dead-letters", "replay", "--reason", "invalid", "--force").status == 0
     assert [(record.key, record.value) for record in records_of(settings, Topic.ENTRIES)] == [(b"u1", b"{}")]
     assert [record.value for record in records_of(settings, Topic.USAGE)] == [NASTY]

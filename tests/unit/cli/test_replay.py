@@ -5,6 +5,7 @@ import json
 from tests.support.usage import event
 
 from tollgate.console.letters import Letter, Place, why_not
+from tollgate.schemas.topics import Topic
 
 EVENT = json.dumps(event()).encode()
 
@@ -29,3 +30,14 @@ def test_what_is_not_whole_is_never_sent() -> None:
     )
     packed = letter(b"packed", reason="too_large", source_offset_first="3")
     assert "in smaller batches" in (why_not(packed, force=True) or "")
+
+
+def test_a_letter_is_judged_by_the_topic_that_it_goes_back_to() -> None:
+    credit = {"type": "tollgate.credit.v1", "data": {"credits": "5", "kind": "bonus"}}
+    entry = letter(json.dumps(event() | credit).encode(), reason="poison")
+    assert why_not(entry, Topic.ENTRIES, force=False) is None
+    assert why_not(entry, Topic.USAGE, force=False) is not None
+    assert why_not(letter(EVENT, reason="invalid"), Topic.ENTRIES, force=False) == (
+        "would be refused again, invalid: type: tollgate.usage.v1 belongs on tollgate.usage"
+    )
+    assert why_not(letter(EVENT, reason="invalid"), Topic.ENTRIES, force=True) is None

@@ -9,9 +9,9 @@ from typing import Final
 from tollgate.console.letters.letters import Letter, Place, all_letters, one_letter
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topic_writing import TopicWriter, open_writer
+from tollgate.schemas.entries import decode_entries_topic, decode_usage_topic
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.usage_codec import decode_usage_event
 
 # Of more records that are kept back only the number is told.
 KEPT_TOLD_MAX: Final = 100
@@ -34,10 +34,8 @@ def why_not(letter: Letter, topic: Topic = Topic.USAGE, *, force: bool) -> str |
         return f"is not whole ({letter.header('cut')}): its sender has to send it again."
     if letter.header("source_offset_first"):
         return "is a batch as it was compressed: its sender has to send it again, in smaller batches."
-    if topic is Topic.ENTRIES:
-        # Only a worker knows the kinds of entries.
-        return None if force else "is an entry: use --force when the worker knows its kind now."
-    verdict = decode_usage_event(letter.value, letter.original_headers)
+    decode = decode_entries_topic if topic is Topic.ENTRIES else decode_usage_topic
+    verdict = decode(letter.value, letter.original_headers)
     if isinstance(verdict, Refusal) and not force:
         return f"would be refused again, {verdict.reason.value}: {verdict.error}"
     return None
