@@ -12,6 +12,7 @@ from tests.simulation.people import POLICY
 from tests.support.usage import TIME_MS, event
 
 from tollgate.ledger.core import Core
+from tollgate.ledger.decoding import decoded_entry
 from tollgate.ledger.endings import MemoryEndings
 from tollgate.ledger.engine import Engine
 from tollgate.ledger.lane import Lane
@@ -162,10 +163,7 @@ async def test_an_entry_that_ends_the_worker_is_put_aside_and_usage_is_not_suspe
             raise ValueError("a defect")
         return decoded_entry(record)
 
-    from tollgate.ledger import user_stage
-
-    decoded_entry = user_stage.decoded_entry
-    monkeypatch.setattr(user_stage, "decoded_entry", failing)
+    monkeypatch.setattr("tollgate.ledger.user_stage.decoded_entry", failing)
     for tried in range(3):
         engine = await world.worker(USAGE, ENTRIES)
         source, lane = engine.sources[ENTRIES]
