@@ -16,6 +16,11 @@ VALID = Path(__file__).parents[3] / "schemas" / "examples" / "valid"
 # Folder of examples: topic, how a key is made of the value, and the storage table.
 KINDS = {
     "priced-event": (Topic.PRICED, "{user}", "usage_events"),
+    "credit": (Topic.ENTRIES, "u-42", "entry_records"),
+    "decision": (Topic.DECISIONS, "{number}", "decision_records"),
+    "balance": (Topic.BALANCES, "{user}", "balance_records"),
+    "plan": (Topic.CONTROL, "plan/{number}", "plan_records"),
+    "assignment": (Topic.CONTROL, "assignment/user/{number}", "assignment_records"),
     "spend": (Topic.SPEND, "{scope}|{number}", "spend_records"),
     "flag": (Topic.FLAGS, "{scope}|{number}", "flag_records"),
     "alert": (Topic.ALERTS, "{key}|{number}", "alert_records"),
