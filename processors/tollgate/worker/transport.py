@@ -29,6 +29,10 @@ log = structlog.get_logger("tollgate.worker")
 
 # How often a lane that has its state looks whether a rebalance is over.
 _REST_SECONDS: Final = 0.02
+# While some partition's records wait to be counted, a broker is asked for those of others only after so long. Else it
+# would be asked for entries alone whenever counting takes long, and hold the answer, and with it all usage, for as long
+# as no entry comes.
+_PREFETCH_SECONDS: Final = 1.0
 # How often a member looks whether its group refuses it.
 _WATCH_SECONDS: Final = 1.0
 
@@ -46,6 +50,7 @@ class LedgerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust
     async def on_start(self) -> None:
         await super().on_start()
         speak_0_1(self._consumer, self.app.assignor)
+        self._consumer._fetcher._prefetch_backoff = _PREFETCH_SECONDS  # noqa: SLF001 # Faust has no setting for it
 
     async def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell the group how far the ledger is, for lag tools. The state topic has the truth: errors are harmless."""
