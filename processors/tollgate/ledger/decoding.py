@@ -12,7 +12,7 @@ from tollgate.schemas.entries import (
     decode_entries_topic,
     decode_usage_topic,
 )
-from tollgate.schemas.meters import Past, decode_past
+from tollgate.schemas.meters import Past, read_past
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.usage_codec import EventRecord
 
@@ -29,5 +29,5 @@ def decoded_entry(record: ConsumerRecord) -> CreditEntry | Past | Refusal:
     """What a record of entries holds, or why it is refused."""
     if is_unreadable(record):
         return _UNREADABLE
-    past = decode_past(record.value)
+    past = read_past(record.value)
     return past if past is not None else decode_entries_topic(record.value, record.headers)

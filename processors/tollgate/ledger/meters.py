@@ -12,7 +12,7 @@ where it was, and no window ever gets its past twice.
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import product
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -72,6 +72,16 @@ class Kept(msgspec.Struct, array_like=True):
     def counts(self, start_ms: int) -> bool:
         """Whether the window that starts then is one of its windows."""
         return start_ms >= self.window_start_ms and (self.ends_ms is None or start_ms < self.ends_ms)
+
+
+class Metering(Protocol):
+    """Which sums beyond the base ones are kept of a scope, and which of them have all that was spent."""
+
+    def calendars(self, scope: str) -> tuple[str, ...]:
+        """The calendars beyond the base ones in which the scope is counted."""
+
+    def is_whole(self, scope: str, window: WindowKey) -> bool:
+        """Whether the sum of the window has all that was counted of the scope."""
 
 
 class MeterTable:

@@ -7,10 +7,9 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
@@ -23,7 +22,6 @@ from tollgate.domain.budgets import (
     earliest,
     next_change_ms,
     positions,
-    written_window,
 )
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
@@ -31,13 +29,12 @@ from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.meters import MeterTable
+from tollgate.ledger.meters import Metering, MeterTable
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
-from tollgate.schemas.amounts import format_amount, format_usd
+from tollgate.ledger.spend_records import sequence_of, spend_key, spend_value, with_sequence, without_sequence
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs_codec import SpendValue
 from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.topics import Topic
 
@@ -68,16 +65,6 @@ _decode_standing = msgspec.json.Decoder(Standing).decode
 
 def _nothing_reserved(_scope: str) -> Reserved:
     return NOTHING_RESERVED
-
-
-class Metering(Protocol):
-    """Which sums beyond the base ones are kept of a scope, and which of them have all that was spent."""
-
-    def calendars(self, scope: str) -> tuple[str, ...]:
-        """The calendars beyond the base ones in which the scope is counted."""
-
-    def is_whole(self, scope: str, window: WindowKey) -> bool:
-        """Whether the sum of the window has all that was counted of the scope."""
 
 
 class Scopes:
@@ -340,7 +327,7 @@ class Scopes:
 
     def _forget(self, outbox: Outbox, scope: str, window: WindowKey) -> None:
         """Remove the record of a window that is not held any more, so that the compacted topic stays bounded."""
-        outbox.to(Topic.SPEND, self._partition).append((_spend_key(scope, window), None, NO_HEADERS))
+        outbox.to(Topic.SPEND, self._partition).append((spend_key(scope, window), None, NO_HEADERS))
 
     def _write_spend(self, outbox: Outbox, most: int, now_ms: int) -> None:
         if not (self._unsaid or self._unsaid_closed):
@@ -351,8 +338,8 @@ class Scopes:
         def say(scope: str, spend: ScopeSpend, window: WindowKey) -> None:
             held = spend.window(*window)
             if held is not None:
-                value = _encode(_spend_value(scope, window, held, updated_at))
-                records.append((_spend_key(scope, window), value, NO_HEADERS))
+                value = _encode(spend_value(scope, window, held, updated_at))
+                records.append((spend_key(scope, window), value, NO_HEADERS))
 
         end = len(records) + most
         for scope, window in list(islice(self._unsaid_closed, most)):
@@ -403,44 +390,5 @@ class Scopes:
         # The first one tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
-        self._compared = self.spend.counting_more()
         # Windows may have ended and budgets may have changed while no worker ran: decide about every scope again.
         self.set_budgets(self._budgets, self._stop)
-
-
-def sequence_of(row: bytes) -> int:
-    """The number of the transaction that wrote a row of spend: its first element."""
-    return int(row[1 : row.index(b",")])
-
-
-def with_sequence(sequence: int, packed: bytes) -> bytes:
-    """The state row of a closed window: `[5,1,[]]` from 5 and `[1,[]]`."""
-    return b"[%d,%b" % (sequence, packed[1:])
-
-
-def without_sequence(row: bytes) -> bytes:
-    """The inverse of `with_sequence`, as far as the sum goes."""
-    return b"[" + row[row.index(b",") + 1 :]
-
-
-def _spend_key(scope: str, window: WindowKey) -> bytes:
-    return f"{scope}|{_written(window)[0]}".encode()
-
-
-def _spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) -> SpendValue:
-    return SpendValue(
-        scope,
-        _written(window)[1],
-        format_usd(spend.cost_picousd),
-        format_usd(spend.retail_picousd),
-        {dimension: format_amount(amount) for dimension, amount in spend.usage_nano.items()},
-        spend.events,
-        updated_at,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _written(window: WindowKey) -> tuple[str, msgspec.Raw]:
-    """A window as it ends a spend record's key, and as JSON; the same few are written for every scope."""
-    calendar, start = window
-    return f"{calendar}|{format_instant(start)}", msgspec.Raw(_encode(written_window(calendar, start)))

@@ -55,11 +55,16 @@ class _Entry(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Entry).decode
 
 
-def decode_past(value: bytes | None) -> Past | Refusal | None:
-    """The past in an entry; None for an entry of another type."""
+def decode_past(value: bytes) -> Past:
+    """The past in an entry. ValueError or RecursionError when it is none."""
+    return _decode(value).data
+
+
+def read_past(value: bytes | None) -> Past | Refusal | None:
+    """The same for whatever stands on the topic of entries; None for an entry of another type."""
     if value is None or not value.startswith(_PAST_HEAD):
         return None
     try:
-        return _decode(value).data
+        return decode_past(value)
     except (ValueError, RecursionError) as error:
         return Refusal(RefusalReason.INVALID, f"not the past of a meter: {error}")

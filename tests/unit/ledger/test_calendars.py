@@ -7,7 +7,8 @@ from typing import Any
 from tests.support.usage import record
 from tests.unit.ledger.test_users import policy
 
-from tollgate.domain.budgets import Budget, BudgetBook
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
 from tollgate.ledger.outbox import Outbox

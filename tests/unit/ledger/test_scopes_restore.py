@@ -7,7 +7,8 @@ from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.scopes import SPEND_RECORDS_MIN, SWEPT_MAX, Scopes, sequence_of, with_sequence, without_sequence
+from tollgate.ledger.scopes import SPEND_RECORDS_MIN, SWEPT_MAX, Scopes
+from tollgate.ledger.spend_records import sequence_of, with_sequence, without_sequence
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.topics import Topic
 
