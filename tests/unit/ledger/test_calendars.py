@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.usage import record
@@ -10,7 +11,7 @@ from tests.unit.ledger.test_users import policy
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import Spend
-from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
+from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, WindowKey, windows_at
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.shared_stage import SharedStage, delta_of, in_records
@@ -30,14 +31,35 @@ def budget(scope: str, calendar: str, limit: str = "1") -> Budget:
     return dataclasses.replace(Budget.from_record(made), scope=scope, calendar=calendar)
 
 
+class Kept:
+    """Meters that are whole, one for each calendar of the budgets."""
+
+    def __init__(self, book: BudgetBook) -> None:
+        self.book = book
+
+    def calendars(self, scope: str) -> tuple[str, ...]:
+        return self.book.calendars(scope)
+
+    def is_whole(self, scope: str, window: WindowKey) -> bool:
+        return window[0] in self.calendars(scope)
+
+
 class Ledger:
     """The scopes of a partition, and what was last written under each key."""
 
     def __init__(self, *budgets: Budget) -> None:
-        self.book = BudgetBook(budgets)
-        self.scopes = Scopes(0, Topic.USER_STATE, Horizon(), self.book)
+        self._start(budgets)
         self.latest: dict[Topic, dict[str, Any]] = {}
         self._numbers: dict[str, int] = {}
+
+    def _start(self, budgets: Iterable[Budget]) -> None:
+        self._kept = Kept(BudgetBook(budgets))
+        self.scopes = Scopes(0, Topic.USER_STATE, Horizon(), self._kept.book, meters=self._kept)
+
+    def set_budgets(self, *budgets: Budget) -> None:
+        self._kept.book = BudgetBook(budgets)
+        self.scopes.set_budgets(self._kept.book)
+        self.scopes.compare()
 
     def add(self, scope: str, at_ms: int, picousd: int, *calendars: str, is_base: bool = True) -> None:
         horizon = self.scopes.horizon
@@ -60,8 +82,7 @@ class Ledger:
                         written[key.decode()] = json.loads(value)
 
     def restart(self, *budgets: Budget) -> None:
-        self.book = BudgetBook(budgets)
-        self.scopes = Scopes(0, Topic.USER_STATE, Horizon(), self.book)
+        self._start(budgets)
         rows = {
             key: json.dumps(row, separators=(",", ":")).encode() for key, row in self.latest[Topic.USER_STATE].items()
         }
@@ -104,7 +125,7 @@ def test_a_calendar_that_no_budget_needs_any_more_goes_with_its_rows_and_records
     ledger.add("user/u1", TOKYO_END, 5, TOKYO, "week")
     ledger.write()
     assert len(ledger.keys(Topic.SPEND, TOKYO)) == 2
-    ledger.scopes.set_budgets(BudgetBook([budget("user/u1", "week")]))
+    ledger.set_budgets(budget("user/u1", "week"))
     ledger.write()
     assert ledger.keys(Topic.SPEND, TOKYO) == ledger.keys(Topic.USER_STATE, TOKYO) == set()
     assert TOKYO not in str(ledger.latest[Topic.USER_STATE]["s|user/u1"])
@@ -132,7 +153,7 @@ def test_of_a_combination_without_a_budget_nothing_stays() -> None:
     ledger.write()
     assert ledger.keys(Topic.SPEND, scope) == {f"{scope}|{IN_TOKYO}", f"{scope}|day@Asia/Tokyo|2026-11-21T15:00:00Z"}
     assert list(ledger.latest[Topic.USER_STATE][f"s|{scope}"][1]) == [TOKYO]
-    ledger.scopes.set_budgets(BudgetBook())
+    ledger.set_budgets()
     ledger.write()
     assert ledger.keys(Topic.SPEND, scope) == ledger.keys(Topic.USER_STATE, scope) == set()
     assert len(ledger.scopes) == 0
