@@ -319,8 +319,7 @@ class CreditBucket(Output):
 class Balance(Output):
     """Value of `tollgate.balances`: the credits of a user. The key is the user id.
 
-    granted = burned + expired + available + reserved, always. The free credits of today are in `free_today` and in no
-    other number but `available`, `granted` and `burned`: those of a day that were not burned were never granted.
+    granted = burned + expired + available + reserved, always. Free credits not burned on their day are in none of them.
     """
 
     user: str
