@@ -41,14 +41,12 @@ class Request:
 
 
 class Open(msgspec.Struct, array_like=True, tag="o"):
-    """A reservation that is open: what is left of it, its decision as it was written, and where that went."""
+    """A reservation that is open: what is left of it, and its decision as it was written."""
 
     left_picousd: int
     left_nano: int
     expires_ms: int
     names: dict[str, str]
-    reply_key: str
-    reply_partition: int
     decision: msgspec.Raw
 
 

@@ -96,7 +96,7 @@ class Accounts:
         self._advance(now_ms)
         held = self.reservations.find((entry.subject, entry.source, entry.id))
         if held is not None:
-            self._reply(held.reply_key, held.reply_partition, bytes(held.decision))
+            self._reply(*_reply_to(entry), bytes(held.decision))
         else:
             self._answer(entry, _request(entry, now_ms), ENDED, now_ms)
 
@@ -124,7 +124,6 @@ class Accounts:
                 request.credits_nano,
                 request.expires_ms,
                 request.names,
-                *_reply_to(entry),
                 msgspec.Raw(decision),
             )
             self.reservations.open(key, held)

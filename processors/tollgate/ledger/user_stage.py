@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord
 
-from tollgate.domain.credits import BUCKETS_MAX
 from tollgate.domain.pricing import UNPRICED
 from tollgate.domain.spend import ScopeSpend
 from tollgate.domain.windows import CLOCK_AHEAD_MS_MAX, Horizon
@@ -20,13 +19,13 @@ from tollgate.ledger.clock import ClockWatch
 from tollgate.ledger.core import Core, HandedOver, choose_core
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.decoding import decoded, decoded_entry
+from tollgate.ledger.entry_judge import EntryJudge
 from tollgate.ledger.gate import FUTURE_MS_MAX, Gate
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
 from tollgate.ledger.idle import Idle
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.own_meters import OwnMeters
 from tollgate.ledger.policy import Policy
-from tollgate.ledger.reservations import Key
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.spread import Spread
 from tollgate.ledger.sums import NO_COMBINATIONS, NamedSum, names_of, usage_of
@@ -35,32 +34,24 @@ from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.ledger.user_limits import UserLimits
 from tollgate.ledger.user_sums import UserSums
 from tollgate.schemas.amounts import format_usd
-from tollgate.schemas.entries import CreditEntry, ReleaseEntry, ReservationEntry
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.meters import Past
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
-from tollgate.schemas.refusals import Refusal, RefusalReason
+from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import DEDUPE_HORIZON_MS, DELTA_PARTITIONS, USAGE_PARTITIONS, Topic
 from tollgate.schemas.usage_codec import EventRecord
 from tollgate.schemas.usage_identity import (
-    entry_digest,
-    entry_fingerprint,
     fingerprint,
     fingerprint_as_sent,
     identity_digest,
 )
-from tollgate.schemas.vocabulary import CREDITS, SLOT_MS, EntryType
+from tollgate.schemas.vocabulary import CREDITS, SLOT_MS
 
 if TYPE_CHECKING:
     from tollgate.ledger.compiled import CompiledTally
 
 # Events are decoded in chunks of this size and then counted, while they are still in the processor's cache.
 _CHUNK: Final = 256
-
-_TOO_MANY_GRANTS: Final = Refusal(
-    RefusalReason.INVALID,
-    f"subject: the user has {BUCKETS_MAX:,} grants of which something is left; grant again when some are spent",
-)
 
 
 class UserStage:
@@ -110,6 +101,9 @@ class UserStage:
             self._tally = PythonTally(self._identities)
         self._spread = Spread(partition, delta_partitions, self.horizon, self.scopes, self.meters)
         self._user_sums = UserSums()
+        self._entries = EntryJudge(
+            self._gate, self.accounts, self._identities, self._tally, self.horizon, self._spread_user_sums
+        )
         self._idle = Idle()
         self._next_offset = 0
         # Whether sums may have become whole since the last write.
@@ -213,7 +207,7 @@ class UserStage:
                 self._look_again = True
             else:
                 # Their clock is not the usage's, by which windows are held: there is no order between the two topics.
-                self._judge_entry(record, entry, Topic.ENTRIES)
+                self._entries.judge(record, entry, Topic.ENTRIES)
 
     def _apply_compiled(self, tally: "CompiledTally", records: Sequence[ConsumerRecord]) -> None:
         """Let the core count what it can; each record that it hands over is judged here, in its place."""
@@ -232,7 +226,7 @@ class UserStage:
                 self._gate.refuse(record, event)
             elif not isinstance(event, EventRecord):
                 self._note_time(record.timestamp)
-                self._judge_entry(record, event, Topic.USAGE)
+                self._entries.judge(record, event, Topic.USAGE)
             else:
                 digest = identity_digest(event.source, event.id)
                 self._judge(record, event, digest, tally.identities.get(digest))
@@ -262,7 +256,7 @@ class UserStage:
                 self._gate.refuse(record, event)
             elif not isinstance(event, EventRecord):
                 self._note_time(record.timestamp)
-                self._judge_entry(record, event, Topic.USAGE)
+                self._entries.judge(record, event, Topic.USAGE)
             else:
                 digest = next_digest()
                 self._judge(record, event, digest, recent.get(digest) or frozen.get(digest))
@@ -294,55 +288,6 @@ class UserStage:
             self.horizon.advance(now_ms)
             self._clock.note(now_ms, self.horizon.limit_ms)
 
-    def _judge_entry(
-        self, record: ConsumerRecord, entry: ReservationEntry | ReleaseEntry | CreditEntry, topic: Topic
-    ) -> None:
-        """Carry out a readable entry that is no usage event, unless something forbids it."""
-        if not self._gate.admits(record, entry.subject, entry.time_ms, topic):
-            return
-        now_ms = max(self.horizon.clock_ms, min(record.timestamp, self.horizon.limit_ms))
-        digest = entry_digest(entry.type, entry.source, entry.id)
-        said = entry_fingerprint(entry.subject, entry.data.model_dump(mode="json"))
-        seen = self._identities.get(digest)
-        is_repeated = seen is not None and self._identities.is_remembered(seen, now_ms // 1000)
-        if is_repeated and seen is not None and seen[0] != said:
-            self._gate.repeated(record, same=False)
-            return
-        if isinstance(entry, ReservationEntry):
-            if is_repeated:
-                self.accounts.repeat(entry, now_ms)
-            else:
-                self._spread_user_sums()
-                self.accounts.reserve(entry, now_ms)
-        elif is_repeated:
-            self._gate.repeated(record, same=True)
-        elif isinstance(entry, ReleaseEntry):
-            key = (entry.subject, entry.source, entry.data.reservation_id)
-            self.accounts.settle(key, 0, 0, more=False, now_ms=now_ms, is_read=self._is_read(key, now_ms))
-        elif not self.accounts.apply_credit(entry, now_ms):
-            self._gate.refuse(record, _TOO_MANY_GRANTS)
-            return
-        if not is_repeated:
-            self._tally.add_identity(digest, said, now_ms // 1000)
-
-    def _is_read(self, key: Key, now_ms: int) -> bool:
-        """Whether a reservation was read before."""
-        _, source, name = key
-        seen = self._identities.get(entry_digest(EntryType.RESERVATION, source, name))
-        return seen is not None and self._identities.is_remembered(seen, now_ms // 1000)
-
-    def _account_for(self, event: EventRecord, cost_picousd: int, credits_nano: int) -> None:
-        """Burn the credits of an event that is counted, and settle the reservation that it names."""
-        now_ms = self.horizon.clock_ms
-        if credits_nano:
-            self.accounts.burn(event.subject, credits_nano, now_ms)
-        name = event.data.reservation_id
-        if name:
-            key = (event.subject, event.source, name)
-            is_open = self.accounts.reservations.find(key) is not None
-            is_read = is_open or self._is_read(key, now_ms)
-            self.accounts.settle(key, cost_picousd, credits_nano, event.data.more, now_ms, is_read=is_read)
-
     def _count(self, record: ConsumerRecord, event: EventRecord, time_ms: int) -> None:
         """Price the event, add it to the sums, and make its priced record."""
         data = event.data
@@ -357,7 +302,7 @@ class UserStage:
         usage = usage_of(data)
         self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage)
         if data.retail_tokens is not None or data.reservation_id:
-            self._account_for(event, cost, dict(usage).get(CREDITS, 0))
+            self._entries.account_for(event, cost, dict(usage).get(CREDITS, 0))
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):

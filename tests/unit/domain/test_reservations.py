@@ -157,7 +157,7 @@ def test_a_decision_says_what_was_asked_and_what_stood_in_the_way() -> None:
 
 
 def test_usage_takes_no_more_than_a_reservation_holds() -> None:
-    held = Open(PICO, 5 * NANO, NOW, {}, "k", 0, msgspec.Raw(b"{}"))
+    held = Open(PICO, 5 * NANO, NOW, {}, msgspec.Raw(b"{}"))
     settle(held, 3 * PICO // 10, 2 * NANO)
     assert (held.left_picousd, held.left_nano) == (7 * PICO // 10, 3 * NANO)
     settle(held, PICO, 9 * NANO)

@@ -230,6 +230,17 @@ def test_the_answer_goes_where_the_requester_reads(core: Core) -> None:
     assert where["r2"][1] == b"tests"
 
 
+def test_whoever_repeats_a_request_reads_the_same_answer_elsewhere(core: Core) -> None:
+    of = bench(core)
+    of.send(reservation("r1", reply_to="chat-7", reply_partition=11))
+    first = of.write()
+    of.send(reservation("r1", reply_to="chat-8", reply_partition=2))
+    again = of.write()
+    ((key, value, _),) = again.records[Topic.DECISIONS, 2]
+    assert (key, value) == (b"chat-8", first.records[Topic.DECISIONS, 3][0][1])
+    assert not again.records.get((Topic.DEAD_LETTERS, 0))
+
+
 def test_the_ten_thousand_and_first_open_reservation_is_denied() -> None:
     of = bench("python")
     of.send(*(reservation(f"r{n}", "0") for n in range(10_001)))
