@@ -72,7 +72,8 @@ async def refused(settings: Settings, count: int) -> None:
     async def there() -> bool:
         return len(await letters(settings)) >= count
 
-    await eventually(there, 60, f"{count} dead letters")
+    # A loaded machine takes its time over a rebalance.
+    await eventually(there, 120, f"{count} dead letters")
     found = [dict(letter.headers) for letter in await letters(settings)]
     places = {(h["source_topic"], h["source_partition"], h["source_offset"]) for h in found}
     assert len(places) == len(found) == count
