@@ -3,13 +3,15 @@
 import asyncio
 import json
 import time
+from collections.abc import Set
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tests.bench.kafka import create_topics, delete_topics, load, partitions_of
+from tests.bench.latency import one_user_per_partition
 from tests.bench.scene import Layout, Result, Scene
 from tests.bench.throughput import say
-from tests.bench.workers import started
+from tests.bench.workers import Workers, started
 from tests.bench.workload import Workload
 
 from tollgate.schemas.partitions import partition_of
@@ -18,7 +20,7 @@ RESERVATIONS_PER_SECOND = 500
 EVENTS_PER_SECOND = 1_000
 SECONDS = 20
 _WARM_UP_SHARE = 0.05
-_LAST_SECONDS = 20
+_LAST_SECONDS = 60
 _USERS = 1_000
 
 # Large enough that all are granted: what is measured is the way there and back.
@@ -31,18 +33,17 @@ _BUDGET = {
 }
 
 
-def _reservation(number: int) -> tuple[str, bytes]:
-    user = f"u-{number % _USERS:06d}"
+def _reservation(name: str, user: str) -> bytes:
     event = {
         "specversion": "1.0",
         "type": "tollgate.reservation.v1",
         "source": "bench",
-        "id": f"r-{number}",
+        "id": name,
         "subject": user,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "data": {"amount_usd": "0.10", "ttl_seconds": 10, "reply_to": "bench", "reply_partition": 0},
     }
-    return user, json.dumps(event).encode()
+    return json.dumps(event).encode()
 
 
 async def _decisions(servers: str, topic: str, seen: dict[str, float], ready: asyncio.Event) -> None:
@@ -81,11 +82,12 @@ async def decisions(scene: Scene) -> list[Result]:
         reader = asyncio.create_task(_decisions(scene.servers, f"{prefix}decisions", seen, ready))
         await ready.wait()
         await workers.settled()
+        # Every partition has worked off what was there before when it has answered.
+        users = one_user_per_partition(partitions)
+        await load(scene.servers, f"{prefix}usage", [(u, _reservation(f"w-{u.decode()}", u.decode())) for u in users])
+        await _answered(workers, seen, {f"w-{user.decode()}" for user in users})
         called = await _ask(scene.servers, f"{prefix}usage", beside, partitions)
-        deadline = time.monotonic() + _LAST_SECONDS
-        while not called.keys() <= seen.keys() and time.monotonic() < deadline and not reader.done():
-            workers.alive()
-            await asyncio.sleep(0.05)
+        await _answered(workers, seen, called.keys())
         reader.cancel()
         ended = await asyncio.gather(reader, return_exceptions=True)
         if isinstance(ended[0], Exception):
@@ -105,6 +107,14 @@ async def decisions(scene: Scene) -> list[Result]:
     return results
 
 
+async def _answered(workers: Workers, seen: dict[str, float], names: Set[str]) -> None:
+    """Wait until these are decided, at most a minute."""
+    deadline = time.monotonic() + _LAST_SECONDS
+    while not names <= seen.keys() and time.monotonic() < deadline:
+        workers.alive()
+        await asyncio.sleep(0.05)
+
+
 async def _ask(servers: str, topic: str, beside: list[tuple[bytes, bytes]], partitions: int) -> dict[str, float]:
     """Publish events and, after every second one, a reservation; when each reservation was handed over."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=2)
@@ -119,11 +129,10 @@ async def _ask(servers: str, topic: str, beside: list[tuple[bytes, bytes]], part
                 await asyncio.sleep(due - time.perf_counter())
             await producer.send(topic, value, key=key, partition=partition_of(key, partitions))
             if number % every == 0:
-                user, request = _reservation(number)
+                user = f"u-{number % _USERS:06d}"
+                request, home = _reservation(f"r-{number}", user), partition_of(user.encode(), partitions)
                 called[f"r-{number}"] = time.perf_counter()
-                await producer.send(
-                    topic, request, key=user.encode(), partition=partition_of(user.encode(), partitions)
-                )
+                await producer.send(topic, request, key=user.encode(), partition=home)
         await producer.flush()
     finally:
         await producer.stop()

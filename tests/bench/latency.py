@@ -58,7 +58,7 @@ async def _wait_until_counting(scene: Scene, prefix: str, workers: Workers, seen
     Then every partition has worked off what was there before, and the budget has been read.
     """
     await workers.settled()
-    users = _one_user_per_partition(workers.partitions)
+    users = one_user_per_partition(workers.partitions)
     calls = [(user.encode(), value) for user, _, value in Crossings(1, users=1, per_user=PER_USER).records()]
     records = [(user, value.replace(key, user)) for user in users for key, value in calls]
     await load(scene.servers, f"{prefix}usage", records)
@@ -71,7 +71,7 @@ async def _wait_until_counting(scene: Scene, prefix: str, workers: Workers, seen
         await asyncio.sleep(0.05)
 
 
-def _one_user_per_partition(partitions: int) -> list[bytes]:
+def one_user_per_partition(partitions: int) -> list[bytes]:
     """Users of whom each is in another partition."""
     found: dict[int, bytes] = {}
     for number in itertools.count():
