@@ -14,18 +14,18 @@ HOURS_HELD = timedelta(hours=72)
 DAYS_HELD = timedelta(days=62)
 MONTHS_HELD = 25
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FOREVER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def instant(ms: int) -> datetime:
     """Milliseconds since 1970 as a datetime in UTC."""
-    return _EPOCH + timedelta(milliseconds=ms)
+    return EPOCH + timedelta(milliseconds=ms)
 
 
 def milliseconds(moment: datetime) -> int:
     """The inverse of `instant`."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def text(moment: datetime) -> str:
@@ -42,7 +42,7 @@ def text_at(ms: int) -> str:
 def start_of(kind: str, moment: datetime) -> datetime:
     """First instant of the window of this kind that contains the moment."""
     if kind == "lifetime":
-        return _EPOCH
+        return EPOCH
     hour = moment.replace(minute=0, second=0, microsecond=0)
     if kind == "hour":
         return hour
@@ -52,7 +52,7 @@ def start_of(kind: str, moment: datetime) -> datetime:
 def end_of(kind: str, start: datetime) -> datetime:
     """First instant after the window that starts then."""
     if kind == "lifetime":
-        return _FOREVER
+        return FOREVER
     if kind == "month":
         return (start + timedelta(days=31)).replace(day=1)
     return start + (timedelta(hours=1) if kind == "hour" else timedelta(days=1))

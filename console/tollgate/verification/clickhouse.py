@@ -36,6 +36,18 @@ class Tables:
         ((count,),) = self._client.query(query, parameters={"end": end}).result_rows
         return int(count)
 
+    def entry_counts(self, entries: Mapping[int, int], decisions: Mapping[int, int]) -> dict[str, int]:
+        """How many entries and decisions lie before these offsets, and how many users have a balance."""
+        before = "source_offset < {ends:Array(Int64)}[source_partition + 1]"
+        found = {}
+        for view, ends in (("entries", entries), ("decisions", decisions)):
+            query = f"SELECT count() FROM {view} WHERE {before}"  # noqa: S608 # constants
+            given = {"ends": [ends.get(p, 0) for p in range(max(ends, default=0) + 1)]}
+            ((count,),) = self._client.query(query, parameters=given).result_rows
+            found[view] = int(count)
+        ((count,),) = self._client.query("SELECT count() FROM balances").result_rows
+        return found | {"balances": int(count)}
+
     def user_months(self, begins: Mapping[int, int], cut: Mapping[int, int]) -> Iterator[tuple[str, int, Sum]]:
         """Sums per user and month: the user, the month's first instant in milliseconds, and the sum."""
         columns = (
@@ -47,15 +59,22 @@ class Tables:
             amount = Sum(scaled(cost, USD_DECIMALS), scaled(retail, USD_DECIMALS), int(events), _amounts(usage))
             yield user, int(month_s) * 1000, amount
 
-    def spend(self) -> Iterator[tuple[str, Sum, Place]]:
+    def has_entries(self) -> bool:
+        """Whether the tables are of a release that has entries and calendars."""
+        query = "SELECT count() FROM system.columns WHERE database = currentDatabase() AND name = 'calendar'"
+        ((count,),) = self._client.query(query).result_rows
+        return bool(count)
+
+    def spend(self, *, has_calendars: bool) -> Iterator[tuple[str, Sum, Place]]:
         """The worker's numbers: the key of their Kafka record, the sum, and the place of that record."""
         query = (
-            "SELECT scope, window, toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd), "
+            f"SELECT scope, {'calendar' if has_calendars else 'window'}, "  # noqa: S608 # constants
+            "toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd), "
             "events, usage, source_partition, source_offset FROM spend"
         )
-        for scope, kind, start_ms, cost, retail, events, usage, partition, offset in self._rows(query, {}):
+        for scope, calendar, start_ms, cost, retail, events, usage, partition, offset in self._rows(query, {}):
             amount = Sum(scaled(cost, USD_DECIMALS), scaled(retail, USD_DECIMALS), int(events), _amounts(usage))
-            yield f"{scope}|{kind}|{text(instant(start_ms))}", amount, (partition, offset)
+            yield f"{scope}|{calendar}|{text(instant(start_ms))}", amount, (partition, offset)
 
     def events(
         self, user: str, month_ms: int, begins: Mapping[int, int], cut: Mapping[int, int], most: int

@@ -11,13 +11,14 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.record_reading import read_record
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_codec import EventRecord
-from tollgate.verification.calendar import instant, milliseconds, start_of, text
+from tollgate.verification.calendar import instant, milliseconds, text
 from tollgate.verification.clickhouse import Place, Tables
 from tollgate.verification.log import Log
+from tollgate.verification.names import names_in, names_of, scope_in, shape_of, user_of, written
 from tollgate.verification.report import EventFault, FirstDifference
-from tollgate.verification.scopes import scopes_of
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.sums import USD_DECIMALS, plain, scaled
+from tollgate.verification.zones import start_in
 
 _EVENTS_SHOWN: Final = 5
 # A user's month is compared event by event up to this number of events.
@@ -50,7 +51,9 @@ async def explain(log: Log, cut: Cut, first: FirstDifference, faults: list[Event
 
 
 def _counts(event: EventRecord, scope: str, kind: str, start: str) -> bool:
-    return scope in scopes_of(event) and text(start_of(kind, instant(event.time_ms))) == start
+    if scope_in(shape_of(scope), names_in(event)) != scope:
+        return False
+    return text(start_in(kind, instant(event.time_ms))) == start
 
 
 def _written(place: Place) -> str:
@@ -59,10 +62,10 @@ def _written(place: Place) -> str:
 
 async def _priced_of(log: Log, cut: Cut, first: FirstDifference) -> AsyncIterator[tuple[dict[str, Any], Place]]:
     """The priced records of the events in a window."""
-    dimension, _, name = first.scope.partition("/")
+    names = names_of(first.scope)
     partitions = list(range(cut.homes))
-    if dimension == "user":
-        partitions = [partition_of(name.encode(), cut.homes)]
+    if (user := user_of(first.scope)) is not None:
+        partitions = [partition_of(user.encode(), cut.homes)]
     begins, ends = await log.begins(Topic.PRICED), await log.ends(Topic.PRICED)
     for partition in partitions:
         async for batch in log.read(Topic.PRICED, partition, begins[partition], ends[partition]):
@@ -72,14 +75,14 @@ async def _priced_of(log: Log, cut: Cut, first: FirstDifference) -> AsyncIterato
                     place = (int(priced["source_partition"]), int(priced["source_offset"]))
                     if place[1] >= cut.usage[partition]:
                         break
-                    if first.scope != "global" and priced.get(dimension) != name:
+                    if any(written(str(priced.get(dimension) or "")) != name for dimension, name in names):
                         continue
                     time_ms = milliseconds_of(priced["time"])
                     scaled(priced["cost_usd"], USD_DECIMALS), priced["event_id"]
                 except (ValueError, KeyError, TypeError, AttributeError):
                     # The check of priced events tells it.
                     continue
-                if text(start_of(first.window, instant(time_ms))) == first.start:
+                if text(start_in(first.window, instant(time_ms))) == first.start:
                     yield priced, place
 
 
@@ -90,7 +93,7 @@ def milliseconds_of(time: str) -> int:
 
 async def _explain_month(log: Log, cut: Cut, first: FirstDifference, tables: Tables) -> None:
     """Compare a user's month in ClickHouse with the user's priced records, event by event."""
-    user, month_ms = first.scope.partition("/")[2], milliseconds_of(first.start)
+    user, month_ms = user_of(first.scope) or "", milliseconds_of(first.start)
     found = await asyncio.to_thread(tables.events, user, month_ms, cut.begins, cut.usage, _EVENTS_COMPARED)
     is_all = len(found) < _EVENTS_COMPARED
     different = 0

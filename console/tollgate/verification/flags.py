@@ -7,14 +7,17 @@ from typing import Any, Final
 
 import msgspec
 
-from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.record_reading import UnreadableError, read_record
-from tollgate.schemas.scopes import GLOBAL_SCOPE
-from tollgate.verification.calendar import end_of, instant, milliseconds, start_of, text
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE
+from tollgate.verification.calendar import instant, milliseconds, text
+from tollgate.verification.limits import Limit, Limits, is_beyond
+from tollgate.verification.meters import Meters
+from tollgate.verification.names import owner_of, user_of
 from tollgate.verification.report import Check
 from tollgate.verification.stop import flag_of_stop
-from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, Sum, plain, scaled
+from tollgate.verification.sums import AMOUNT_DECIMALS, Sum, plain
 from tollgate.verification.view import View
+from tollgate.verification.zones import end_in, read_calendar, start_in
 
 Flag = dict[str, Any]
 
@@ -26,12 +29,11 @@ _STRICTNESS: Final = ("alert", "downgrade", "block", "stop")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One budget of a scope: how much of it is used in the window of the moment, and which action is due, if any."""
+    """One limit of a scope: how much of it is used in the window of the moment, and which action is due, if any."""
 
-    budget: BudgetRecord
+    limit: Limit
     window: tuple[datetime, datetime]
     used: int
-    limit: int
     action: str | None
 
     @property
@@ -39,41 +41,25 @@ class Standing:
         return self.action in ("block", "stop")
 
 
-def applying(budgets: Iterable[BudgetRecord], scope: str) -> list[BudgetRecord]:
-    """The budgets of a scope: its own ones, and pattern budgets (`user/*`) that none of its own ones replaces."""
-    own = [budget for budget in budgets if budget.scope == scope]
-    replaced = {(budget.window, budget.unit) for budget in own}
-    pattern = scope.partition("/")[0] + "/*"
-    return own + [b for b in budgets if b.scope == pattern and (b.window, b.unit) not in replaced]
-
-
-def stand(budget: BudgetRecord, scope: str, windows: dict[str, Sum], now: datetime) -> Standing:
-    """How much of the budget is spent now. At exactly 80 % of the limit, a threshold of 80 % is reached."""
-    kind = budget.window.value
-    start = start_of(kind, now)
-    spent = windows.get(f"{scope}|{kind}|{text(start)}", Sum())
-    decimals = USD_DECIMALS if budget.unit == "usd" else AMOUNT_DECIMALS
-    if budget.unit == "usd":
+def stand(limit: Limit, scope: str, windows: dict[str, Sum], now: datetime) -> Standing:
+    """How much of the limit is spent now. At exactly 80 % of the limit, a threshold of 80 % is reached."""
+    start = start_in(limit.calendar, now)
+    spent = windows.get(f"{scope}|{limit.calendar}|{text(start)}", Sum())
+    if limit.unit == "usd":
         used = spent.cost_picousd
-    elif budget.unit == "events":
+    elif limit.unit == "events":
         used = spent.events * 10**AMOUNT_DECIMALS
     else:
-        used = spent.usage_nano.get(budget.unit, 0)
-    limit = scaled(budget.limit, decimals)
-    action = None
-    levels = budget.thresholds
-    for threshold in (levels.emergency, levels.critical, levels.warning):
-        if threshold is not None and used * 100 * 10**9 >= scaled(threshold.percent, 9) * limit:
-            action = threshold.action.value
-            break
-    return Standing(budget, (start, end_of(kind, start)), used, limit, action)
+        used = spent.usage_nano.get(limit.unit, 0)
+    reached = (action for percent, action in limit.levels if used * 100 * 10**9 >= percent * limit.limit)
+    return Standing(limit, (start, end_in(limit.calendar, start)), used, next(reached, None))
 
 
-def expected_flags(scope: str, budgets: Iterable[BudgetRecord], windows: dict[str, Sum], now: datetime) -> list[Flag]:
-    """What the scope's flag must say by the budgets that apply to it; several when budgets are equally bad and any of
-    them may be shown.
+def expected_flags(scope: str, limits: Iterable[Limit], windows: dict[str, Sum], now: datetime) -> list[Flag]:
+    """What the scope's flag must say by the limits on it; several when limits are equally bad and any of them may be
+    shown.
     """
-    standings = [stand(budget, scope, windows, now) for budget in budgets]
+    standings = [stand(limit, scope, windows, now) for limit in limits]
     due = [s.action for s in standings if s.action is not None]
     if not due:
         return [{"state": "ok", "blocked": False}]
@@ -89,22 +75,27 @@ def expected_flags(scope: str, budgets: Iterable[BudgetRecord], windows: dict[st
 
 def _rank(s: Standing) -> tuple[bool, int, int, int]:
     """What a flag shows: of blocking budgets the one that lasts longest, else the strictest, else the fullest."""
-    until = milliseconds(s.window[1]) if s.blocks else 0
-    return s.blocks, until, _STRICTNESS.index(s.action) if s.action else -1, s.used * 10_000 // s.limit
+    end_ms = milliseconds(s.window[1])
+    until = min(end_ms, s.limit.to_ms or end_ms) if s.blocks else 0
+    return s.blocks, until, _STRICTNESS.index(s.action) if s.action else -1, s.used * 10_000 // s.limit.limit
 
 
 def _numbers(s: Standing) -> Flag:
     start, end = s.window
-    decimals = USD_DECIMALS if s.budget.unit == "usd" else AMOUNT_DECIMALS
-    hundredths = s.used * 10_000 // s.limit
+    limit = s.limit
+    # A limit that ends before its window limits no longer than it holds.
+    until = end if limit.to_ms is None else min(end, instant(limit.to_ms))
+    hundredths = s.used * 10_000 // limit.limit
+    calendar = read_calendar(limit.calendar)
     return {
-        "budget": s.budget.id,
-        "window": {"kind": s.budget.window.value, "start": text(start), "end": text(end), "timezone": "UTC"},
-        "limit": plain(s.limit, decimals),
-        "unit": s.budget.unit,
-        "spent": plain(s.used, decimals),
+        "budget": limit.id,
+        "window": {"kind": calendar.kind, "start": text(start), "end": text(end), "timezone": calendar.zone},
+        "limit": plain(limit.limit, limit.decimals),
+        "unit": limit.unit,
+        "spent": plain(s.used, limit.decimals),
         "percent": f"{hundredths // 100}.{hundredths % 100:02d}",
-        "until": text(end),
+        "until": text(until),
+        "except": sorted(limit.except_),
     }
 
 
@@ -126,18 +117,22 @@ def said_by(value: bytes | None, now_ms: int) -> Flag:
 
 
 class FlagsCheck(Check):
-    """Every scope with a budget or a flag says what its budgets demand. A scope without a flag says ok.
+    """Every scope with a limit or a flag says what its limits demand. A scope without a flag says ok.
 
-    `stopped`: the sentence that `global` must say instead, while all spending is stopped by hand.
+    `stopped`: the sentence that `global` must say instead, while all spending is stopped by hand. `meters`: what they
+    were when the state was read, and since; `homes` is the number of partitions of users.
     """
 
-    def __init__(self, budgets: list[BudgetRecord], stopped: str | None = None) -> None:
+    def __init__(
+        self, limits: Limits, stopped: str | None = None, meters: tuple[Meters, ...] = (), homes: int = 1
+    ) -> None:
         super().__init__("flags")
-        self._budgets = budgets
+        self._limits = limits
         self._stopped = stopped
+        self._meters = meters
+        self._homes = homes
         # Nobody may have spent anything, and no flag been written.
         self._missing: set[str] = {GLOBAL_SCOPE} if stopped is not None else set()
-        self._scopes = {budget.scope for budget in budgets}
         self._raised = 0
         self._agreed = 0
 
@@ -147,7 +142,7 @@ class FlagsCheck(Check):
         for key in view.state.keys() | view.moved.keys():
             windows.setdefault(key.rsplit("|", 2)[0], []).append(key)
         for scope in windows.keys() | view.flags.keys():
-            if scope in view.flags or scope in self._scopes or scope.partition("/")[0] + "/*" in self._scopes:
+            if scope in view.flags or self._limits.cover(scope):
                 self._look(scope, view, windows.get(scope, []), now_ms)
 
     def finish(self) -> Check:
@@ -167,27 +162,65 @@ class FlagsCheck(Check):
             self.differs(f"flag of {scope}", "a readable one", str(error))
             return
         now = instant(now_ms)
-        budgets = applying(self._budgets, scope)
+        limits = self._limits.of(scope, now_ms)
         first: Flag | None = None
         for version in view.versions(scope, windows):
-            demanded = self._demanded(scope, budgets, version, now)
-            if any(_agree(said, flag) for flag in demanded):
+            demanded = self._demanded(scope, limits, version, now)
+            agreed = next((flag for flag in demanded if _agree(said, flag)), None)
+            if agreed is not None:
                 self._raised += said["state"] != "ok"
                 self._agreed += said["state"] != "ok"
+                self._look_whether_whole(scope, limits, agreed, said, now)
+                self._look_at_reserved(scope, limits, agreed, said, view)
                 return
             first = first or demanded[0]
         assert first is not None, "there is always the version of the cut"
         self._raised += first["state"] != "ok"
         self.differs(f"flag of {scope}", _shown(first), _shown(said))
 
-    def _demanded(self, scope: str, budgets: list[BudgetRecord], windows: dict[str, Sum], now: datetime) -> list[Flag]:
+    def _demanded(self, scope: str, limits: list[Limit], windows: dict[str, Sum], now: datetime) -> list[Flag]:
         if scope == GLOBAL_SCOPE and self._stopped is not None:
             return [flag_of_stop(self._stopped)]
-        return expected_flags(scope, budgets, windows, now)
+        return expected_flags(scope, limits, windows, now)
+
+    def _look_whether_whole(self, scope: str, limits: list[Limit], agreed: Flag, said: Flag, now: datetime) -> None:
+        """A flag says `incomplete` while its sum may lack what was spent before its meter began, and else does not."""
+        shown = next((limit for limit in limits if limit.id == agreed.get("budget")), None)
+        if shown is None or not is_beyond(scope, shown.calendar):
+            may_be = {False}
+        else:
+            is_users, home = owner_of(scope, self._homes, 1)
+            partitions = (home,) if is_users else range(self._homes)
+            start_ms = milliseconds(start_in(shown.calendar, now))
+            may_be = set()
+            for meters in self._meters:
+                may_be |= meters.may_be_incomplete(scope, shown.calendar, start_ms, partitions)
+        if bool(said.get("incomplete")) not in may_be:
+            self.differs(f"flag of {scope}", *(_whole(is_so) for is_so in (True not in may_be, True in may_be)))
+
+    def _look_at_reserved(self, scope: str, limits: list[Limit], agreed: Flag, said: Flag, view: View) -> None:
+        """A flag of a scope with a user says what the open reservations hold of its limit."""
+        shown = next((limit for limit in limits if limit.id == agreed.get("budget")), None)
+        user = user_of(scope)
+        if shown is None or user is None or view.reserved_since(user):
+            return
+        held = sum(open_.of(shown.unit) for open_ in view.open_of(user) if open_.is_in(scope))
+        expected = plain(held, shown.decimals) if held else None
+        if said.get("reserved") != expected:
+            self.differs(
+                f"flag of {scope}", f"{expected or 'nothing'} reserved", f"{said.get('reserved') or 'nothing'}"
+            )
+
+
+def _whole(is_whole: bool) -> str:
+    return "one of a whole sum" if is_whole else "one that says that its sum is incomplete"
 
 
 def _agree(said: Flag, expected: Flag) -> bool:
-    return all(said.get(name) == value for name, value in expected.items())
+    return all(
+        sorted(said.get(name) or ()) == value if name == "except" else said.get(name) == value
+        for name, value in expected.items()
+    )
 
 
 def _shown(flag: Flag) -> str:

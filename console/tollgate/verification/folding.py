@@ -11,7 +11,6 @@ from tollgate.verification.sums import Sum
 OTHER: Final = "other"
 # What the documentation promises: the common dimensions and this many more.
 DIMENSIONS_MAX: Final = 128
-_LIFETIME: Final = "|lifetime|1970-01-01T00:00:00Z"
 
 
 def folded(windows: dict[str, Sum], state: dict[str, Sum]) -> dict[str, Sum]:
@@ -19,11 +18,15 @@ def folded(windows: dict[str, Sum], state: dict[str, Sum]) -> dict[str, Sum]:
 
     A scope with room left keeps every name, so there nothing is added up, and a difference is one.
     """
-    names = {
-        key.removesuffix(_LIFETIME): amount.usage_nano.keys() - {OTHER}
-        for key, amount in state.items()
-        if OTHER in amount.usage_nano and len(amount.usage_nano) > DIMENSIONS_MAX and key.endswith(_LIFETIME)
-    }
+    names: dict[str, set[str]] = {}
+    full: set[str] = set()
+    for key, amount in state.items():
+        if OTHER in amount.usage_nano:
+            scope = key.rsplit("|", 2)[0]
+            names.setdefault(scope, set()).update(amount.usage_nano.keys() - {OTHER})
+            if len(names[scope]) >= DIMENSIONS_MAX:
+                full.add(scope)
+    names = {scope: names[scope] for scope in full}
     if not names:
         return windows
     found = {}

@@ -28,6 +28,7 @@ class Kind(IntEnum):
     FLAG = 3
     SPEND_TABLE = 4
     USER_MONTH = 5
+    BALANCE = 6
 
 
 @dataclass(frozen=True, slots=True)

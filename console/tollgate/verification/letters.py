@@ -59,24 +59,27 @@ class Told:
 
     `too_old`: refused for their age, by a setting that may have changed since. `poison`: put aside because they ended
     the worker. `unread`: compressed batches that were too large to unpack, as (first, last) offsets; each has one
-    letter, at its last offset.
+    letter, at its last offset. `invalid`, of entries alone: refused for what is in them, or because their user has too
+    many grants.
     """
 
     too_old: "array[int]" = field(default_factory=lambda: array("q"))
     poison: "array[int]" = field(default_factory=lambda: array("q"))
+    invalid: "array[int]" = field(default_factory=lambda: array("q"))
     unread: list[tuple[int, int]] = field(default_factory=list)
 
     def sort(self) -> None:
         """Bring all in the order of their offsets."""
         self.too_old, self.poison = array("q", sorted(self.too_old)), array("q", sorted(self.poison))
+        self.invalid = array("q", sorted(self.invalid))
         self.unread.sort()
 
 
 async def told_by_letters(
-    log: Log, partitions: frozenset[int], letters: Mapping[int, tuple[int, int]]
+    log: Log, partitions: frozenset[int], letters: Mapping[int, tuple[int, int]], source: Topic = Topic.USAGE
 ) -> dict[int, Told]:
-    """By partition of usage what its dead letters tell. `letters`: the range of each partition of the dead letters."""
-    topic = log.settings.topic(Topic.USAGE)
+    """By partition of the source what its dead letters tell. `letters`: the range of each partition of the letters."""
+    topic = log.settings.topic(source)
     found: dict[int, Told] = {}
     for place, (begin, end) in letters.items():
         async for batch in log.read(Topic.DEAD_LETTERS, place, begin, end):
@@ -88,6 +91,8 @@ async def told_by_letters(
                     told.too_old.append(letter.offset)
                 elif letter.reason == "poison":
                     told.poison.append(letter.offset)
+                elif letter.reason == "invalid" and source is Topic.ENTRIES:
+                    told.invalid.append(letter.offset)
                 elif letter.first is not None and letter.reason == "too_large":
                     told.unread.append((letter.first, letter.offset))
     for told in found.values():
@@ -98,12 +103,20 @@ async def told_by_letters(
 class LettersCheck:
     """Every refused record must be in the dead letters once, with its bytes unchanged and the right reason."""
 
-    def __init__(self, spill: Spill, source_topic: str, begins: dict[int, int], cut: dict[int, int]) -> None:
-        self.check = Check("dead letters")
+    def __init__(
+        self,
+        spill: Spill,
+        source_topic: str,
+        begins: dict[int, int],
+        cut: dict[int, int],
+        name: str = "dead letters",
+    ) -> None:
+        self.check = Check(name)
         self._spill = spill
         self._topic = source_topic
         self._begins = begins
         self._cut = cut
+        self._what = "usage record" if name == "dead letters" else "entry"
         self.expected = 0
         self.found = 0
 
@@ -151,7 +164,7 @@ class LettersCheck:
                 kind, place, reason, value = _decode(row)
                 places.setdefault(place, []).append((kind, reason, value))
             for place, rows in places.items():
-                self._match(f"usage record {place}", rows)
+                self._match(f"{self._what} {place}", rows)
         return self.check
 
     def _match(self, where: str, rows: list[tuple[str, str, bytes]]) -> None:
@@ -183,8 +196,8 @@ class LettersCheck:
 class ForwardsCheck:
     """Every misrouted record must stand once in its user's partition, with the same bytes."""
 
-    def __init__(self, spill: Spill) -> None:
-        self.check = Check("forwarded records")
+    def __init__(self, spill: Spill, name: str = "forwarded records") -> None:
+        self.check = Check(name)
         self._spill = spill
 
     def join(self, other: "ForwardsCheck") -> None:

@@ -64,6 +64,13 @@ class Log:
             self._partitions[topic] = sorted(partition["partition"] for partition in found["partitions"])
         return self._partitions[topic]
 
+    async def exists(self, topic: Topic) -> bool:
+        """Whether there is such a topic: an installation of a release before may lack it."""
+        try:
+            return bool(await self.partitions(topic))
+        except UnknownTopicOrPartitionError:
+            return False
+
     async def begins(self, topic: Topic) -> Offsets:
         """The first offset that each partition still has."""
         tps = await self._topic_partitions(topic)

@@ -16,6 +16,7 @@ from typing import Final
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
+from tollgate.verification.entry_reading import read_entries
 from tollgate.verification.letters import told_by_letters
 from tollgate.verification.log import Log
 from tollgate.verification.prices import Prices
@@ -51,13 +52,16 @@ class Job:
 
     async def do(self, step: Step) -> Share:
         """Recount the partitions. Raises what aiokafka raises, and SpaceError."""
-        usage_topic = self.settings.topic(Topic.USAGE)
-        share = Share.new(self.directory, self.buckets, usage_topic, self.cut, self.prices)
+        share = Share.new(self.directory, self.buckets, self.settings, self.cut, self.prices)
         async with Log(self.settings) as log:
             told = await told_by_letters(log, frozenset(self.partitions), self.letters)
             recount = Recount(log, self.cut, self.directory, share, self.prices, step, told)
             for partition in self.partitions:
                 await recount.partition(partition, self.priced[partition])
+            own = frozenset(self.partitions) & self.cut.entries.keys()
+            told = await told_by_letters(log, own, self.letters, Topic.ENTRIES) if own else {}
+            for partition in sorted(own):
+                await read_entries(log, self.cut, self.directory, share, partition, told.get(partition))
         share.flush()
         return share
 

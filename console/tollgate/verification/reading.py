@@ -13,12 +13,14 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from tollgate.schemas.topics import Topic
+from tollgate.verification.entry_log import identity_of_entry, said_by_entry
 from tollgate.verification.identities import DEDUPE_SECONDS, Claim, Identities, Rule, identity_of, said_by
 from tollgate.verification.letters import Told
 from tollgate.verification.log import Log
+from tollgate.verification.meter_sums import Counting
 from tollgate.verification.priced import PricedCheck, PricedPartition, as_expected
 from tollgate.verification.prices import Prices
-from tollgate.verification.recount import Candidate, Judge, Refused, Unread, origin_of
+from tollgate.verification.recount import Asked, Candidate, Forwarded, Judge, Refused, Unread, origin_of
 from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.totals import Owners
@@ -68,17 +70,22 @@ class Recount:
                 open_until_s = first.timestamp // 1000 + DEDUPE_SECONDS
         each = partial(self._share.marks.add, partition)
         identities = Identities(self._directory / f"identities-{partition}", end - begin, open_until_s, each)
+        asked = Identities(self._directory / f"asked-{partition}", end - begin, open_until_s)
         batches = self._log.read(Topic.PRICED, partition, *priced_range)
         beside = PricedPartition(partition, batches, end, self._priced)
         await beside.begin(priced_range[0] > 0)
         judge = self._judge_of(partition)
         async for batch in self._log.read(Topic.USAGE, partition, begin, end):
             await beside.fill(batch[-1].offset)
-            self._read(partition, batch, judge, identities, beside)
+            self._read(partition, batch, judge, identities, asked, beside)
             self._step(len(batch))
         await beside.finish()
         self._share.priced_found += beside.found
         await self._put_right(partition, identities, priced_range)
+        for ruling in asked.rulings():
+            self._share.entries.repeats.add(Topic.USAGE, partition, ruling.offset)
+            if ruling.rule is Rule.CONFLICT:
+                self._letters.conflict(f"{partition}:{ruling.offset}")
 
     def _judge_of(self, partition: int) -> Judge:
         return Judge(partition, self._cut.homes, self._told.get(partition), self._cut.now_ms + CLOCK_AHEAD_MS_MAX)
@@ -89,12 +96,19 @@ class Recount:
         return None
 
     def _read(
-        self, partition: int, batch: list[ConsumerRecord], judge: Judge, identities: Identities, beside: PricedPartition
+        self,
+        partition: int,
+        batch: list[ConsumerRecord],
+        judge: Judge,
+        identities: Identities,
+        asked: Identities,
+        beside: PricedPartition,
     ) -> None:
         quote_of = self._prices.quoter()
         users_end, add = self._cut.users[partition], self._totals.add
         ends = sorted(offsets[partition] for offsets in self._cut.shared.values())
-        outcomes = self._share.outcomes
+        outcomes, meters, entries = self._share.outcomes, self._share.meters, self._share.entries
+        keeps_entries = bool(self._cut.entries)
         everyone = frozenset(self._cut.shared)
         for record in batch:
             offset = record.offset
@@ -102,16 +116,7 @@ class Recount:
                 self._forwards.arrived(record, origin)
             verdict = judge.judge(record)
             if not isinstance(verdict, Candidate):
-                if isinstance(verdict, Refused):
-                    outcomes.refused += 1
-                    self._letters.refused(record, verdict.reason)
-                elif isinstance(verdict, Unread):
-                    outcomes.refused += 1
-                    if verdict.is_last:
-                        self._letters.unread(record)
-                else:
-                    outcomes.forwarded += 1
-                    self._forwards.sent(record, verdict.home)
+                self._put_elsewhere(record, verdict, judge.stamp_ms(record), asked)
                 continue
             event = verdict.event
             claim = Claim.COUNTED
@@ -132,6 +137,33 @@ class Recount:
             if claim is not Claim.NOT_COUNTED:
                 owners = everyone if offset < ends[0] else self._owners(partition, offset)
                 add(event, verdict.hour_ms, verdict.held, cost, retail, offset < users_end, owners)
+                if keeps_entries and offset < users_end:
+                    entries.event(event, (partition, offset), cost)
+                if not meters.is_idle:
+                    at = Counting(partition, offset, verdict.clock_ms, offset < users_end, owners)
+                    meters.add(event, at, cost, retail)
+
+    def _put_elsewhere(
+        self, record: ConsumerRecord, verdict: Refused | Unread | Forwarded | Asked, stamp_ms: int, asked: Identities
+    ) -> None:
+        """Note what must have become of a record that is not a usage event to count here."""
+        outcomes, letters = self._share.outcomes, self._letters
+        if isinstance(verdict, Refused):
+            outcomes.refused += 1
+            letters.refused(record, verdict.reason)
+        elif isinstance(verdict, Unread):
+            outcomes.refused += 1
+            if verdict.is_last:
+                letters.unread(record)
+        elif isinstance(verdict, Forwarded):
+            outcomes.forwarded += 1
+            self._forwards.sent(record, verdict.home)
+        else:
+            outcomes.asked += 1
+            entry, said = verdict.entry, said_by_entry(verdict.entry)
+            asked.add(identity_of_entry(entry), said, record.offset, stamp_ms // 1000, Claim.COUNTED, 0)
+            letters.not_counted(record)
+            self._share.entries.entry(entry, (record.partition, record.offset), stamp_ms)
 
     def _owners(self, partition: int, offset: int) -> Owners:
         """The partitions of shared scopes that count the event at this offset at their cut."""
@@ -167,15 +199,22 @@ class Recount:
             by_user = offset < self._cut.users[partition]
             owners = self._owners(partition, offset)
             cost, retail = recorded.get(offset, (quote.cost_picousd, quote.retail_picousd))
+            at = Counting(partition, offset, verdict.clock_ms, by_user, owners)
             if claim is Claim.NOT_COUNTED:
                 self._priced.missing(event, partition, offset)
                 self._totals.add(event, verdict.hour_ms, held, cost, retail, by_user, owners)
+                self._share.meters.add(event, at, cost, retail)
+                if self._cut.entries and by_user:
+                    self._share.entries.event(event, (partition, offset), cost)
                 continue
             if claim is Claim.COUNTED:
                 self._priced.repeated(event, partition, offset)
             else:
                 self._share.outcomes.unpriced -= 1
             self._totals.take_back(event, verdict.hour_ms, held, cost, retail, by_user, owners)
+            self._share.meters.add(event, at, cost, retail, sign=-1)
+            if self._cut.entries and by_user:
+                self._share.entries.event(event, (partition, offset), cost, sign=-1)
 
     async def _costs_of(
         self, partition: int, offsets: set[int], priced_range: tuple[int, int]

@@ -4,15 +4,18 @@ The rules are the contract's. One `Judge` looks at the records of one partition 
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import ConsumerRecord
 
+from tollgate.schemas.cloud_events import Headers
+from tollgate.schemas.entries import decode_usage_topic
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.refusals import Refusal
-from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
+from tollgate.schemas.usage_codec import EventRecord
+from tollgate.schemas.usage_event import Entry
 from tollgate.verification.calendar import held_kinds, hour_of
 from tollgate.verification.letters import Told
 
@@ -45,12 +48,21 @@ class Forwarded:
 @dataclass(slots=True)
 class Candidate:
     """A valid event, counted unless it repeats another. `held` of lifetime, month, day and hour (in this order) are the
-    windows it is counted in: 4 for a punctual one.
+    windows it is counted in: 4 for a punctual one. `clock_ms` is the hour of the partition's clock.
     """
 
     event: EventRecord
     hour_ms: int
     held: int
+    clock_ms: int
+
+
+@dataclass(slots=True)
+class Asked:
+    """A valid entry that is no usage event: a reservation or release on the usage topic, credits on that of entries."""
+
+    entry: Entry
+    clock_ms: int
 
 
 def origin_of(record: ConsumerRecord) -> str | None:
@@ -68,7 +80,10 @@ class Unread:
         self.is_last = is_last
 
 
-Verdict = Candidate | Refused | Forwarded | Unread
+Verdict = Candidate | Asked | Refused | Forwarded | Unread
+
+# Reads one record of a topic: as `decode_usage_topic`.
+Decode = Callable[[bytes | None, Headers], EventRecord | Entry | Refusal]
 
 
 class Judge:
@@ -80,7 +95,12 @@ class Judge:
     """
 
     def __init__(
-        self, partition: int, partitions: int, told: Told | None = None, clock_ms_max: int = _CLOCK_MS_MAX
+        self,
+        partition: int,
+        partitions: int,
+        told: Told | None = None,
+        clock_ms_max: int = _CLOCK_MS_MAX,
+        decode: Decode = decode_usage_topic,
     ) -> None:
         self._partition = partition
         self._partitions = partitions
@@ -89,6 +109,7 @@ class Judge:
         self._clock_ms_max = clock_ms_max
         self._at_home: set[str] = set()
         self._told = told
+        self._decode = decode
 
     def stamp_ms(self, record: ConsumerRecord) -> int:
         """The broker's time of a record as far as it is believed."""
@@ -100,7 +121,7 @@ class Judge:
         told = self._told
         if told is not None and (found := _put_aside(told, record.offset)) is not None:
             return found
-        event = decode_usage_event(record.value, record.headers)
+        event = self._decode(record.value, record.headers)
         if isinstance(event, Refusal):
             return Refused(event.reason.value)
         now_ms = record.timestamp
@@ -120,8 +141,12 @@ class Judge:
             return Refused("future")
         if told is not None and now_ms - time_ms > _AGE_MS_MIN and _has(told.too_old, record.offset):
             return Refused("too_old")
+        if not isinstance(event, EventRecord):
+            if told is not None and _has(told.invalid, record.offset):
+                return Refused("invalid")
+            return Asked(event, self._clock_ms)
         hour_ms = time_ms - time_ms % 3_600_000
-        return Candidate(event, hour_ms, held_kinds(hour_ms, self._clock_hour_ms))
+        return Candidate(event, hour_ms, held_kinds(hour_ms, self._clock_hour_ms), self._clock_hour_ms)
 
 
 def _put_aside(told: Told, offset: int) -> Refused | Unread | None:

@@ -11,16 +11,18 @@ from tollgate.sinks.clickhouse import connect
 from tollgate.verification.audit import compare_audit
 from tollgate.verification.clickhouse import Tables
 from tollgate.verification.control import Control, read_control
+from tollgate.verification.entry_checks import EntryChecks, is_needed
 from tollgate.verification.explain import explain
 from tollgate.verification.flags import FlagsCheck
 from tollgate.verification.folding import folded
 from tollgate.verification.following import Kind, Row, add_row
 from tollgate.verification.log import Log
+from tollgate.verification.meters import Meters, compare_meters, read_meters
+from tollgate.verification.names import written
 from tollgate.verification.prices import Prices
 from tollgate.verification.processes import Job, dealt, processes_for, shared_out
 from tollgate.verification.recount import origin_of
 from tollgate.verification.report import Check, Report
-from tollgate.verification.scopes import CREDITS, scope_of
 from tollgate.verification.several_users import of_several_users
 from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Progress, Snapshot, not_caught_up
@@ -90,10 +92,17 @@ class _Verification:
         self._snapshot: Snapshot
         self._stop_alert: StopAlert
         self._usage_in_table: tuple[int, int] | None = None
+        # Since they were read for the cut.
+        self._meters = Meters()
+        self._has_meters = self._has_entries = False
+        # The range of each partition of the dead letters.
+        self._letters: dict[int, tuple[int, int]] = {}
 
     async def run(self, clickhouse: bool) -> Report:
         # Asked first: without it there is no use in waiting for the sink.
         self._tables = Tables(await asyncio.to_thread(connect, self._settings)) if clickhouse else None
+        self._has_meters = await self._log.exists(Topic.METERS)
+        self._has_entries = await is_needed(self._log)
         buckets = await self._buckets()
         self._rows = Spill(self._directory / "rows", buckets)
         self._snapshot = Snapshot(self._settings, self._log, self._rows, self._deadline, self._progress)
@@ -109,7 +118,8 @@ class _Verification:
         sink = await self._read_tables() if self._tables is not None else []
         recount = await self._recount(control.prices)
         audit = await self._audit()
-        await self._compare(recount, control)
+        entries = await self._entries(recount)
+        await self._compare(recount, control, entries)
         report.checks += [*audit, *self._snapshot.checks, *sink]
         report.events = recount.totals.events
         report.cost_usd = plain(recount.totals.cost_picousd, USD_DECIMALS)
@@ -136,6 +146,7 @@ class _Verification:
             control = await read_control(self._log)
             await self._snapshot.settle()
             await self._stop_alert.advance()
+            self._meters = await read_meters(self._log)
             if time.monotonic() >= deadline or self._agrees(control):
                 return control
             self._progress("waiting for spend and flags", 0, 0)
@@ -145,7 +156,9 @@ class _Verification:
         if not check_stop_alert(control.stop, self._stop_alert.value).ok:
             return False
         cut = self._snapshot.cut
-        flags = FlagsCheck(control.budgets, note_of(control.stop))
+        if self._has_meters and not self._meters_check(control).ok:
+            return False
+        flags = self._flags_check(control)
         spend = WindowsCheck("spend windows", "spend")
         range_ = Range(cut, {})
         for bucket in range(self._rows.buckets):
@@ -155,6 +168,13 @@ class _Verification:
             if not (flags.ok and spend.ok):
                 return False
         return flags.finish().ok
+
+    def _flags_check(self, control: Control) -> FlagsCheck:
+        cut = self._snapshot.cut
+        return FlagsCheck(control.limits, note_of(control.stop), (cut.meters, self._meters), cut.homes)
+
+    def _meters_check(self, control: Control) -> Check:
+        return compare_meters(control.limits.meters(), self._meters, self._snapshot.cut.homes)
 
     async def _read_tables(self) -> list[Check]:
         """Read ClickHouse once the sink has everything up to the cut; returns the check that failed if it has not."""
@@ -179,11 +199,12 @@ class _Verification:
     def _spill_tables(self, tables: Tables) -> None:
         cut = self._snapshot.cut
         for user, month_ms, amount in tables.user_months(cut.begins, cut.usage):
-            amount.usage_nano.pop(CREDITS, None)
-            scope = scope_of("user", user)
-            name = scope.removeprefix("user/").encode()
-            add_row(self._rows, scope, Row(Kind.USER_MONTH, 0, month_ms, name, encode_sum(amount)))
-        for key, amount, place in tables.spend():
+            add_row(
+                self._rows,
+                f"user/{written(user)}",
+                Row(Kind.USER_MONTH, 0, month_ms, user.encode(), encode_sum(amount)),
+            )
+        for key, amount, place in tables.spend(has_calendars=tables.has_entries()):
             scope = key.rsplit("|", 2)[0]
             add_row(self._rows, scope, Row(Kind.SPEND_TABLE, *place, key.encode(), encode_sum(amount)))
 
@@ -218,6 +239,7 @@ class _Verification:
         priced = {partition: (priced_begins.get(partition, 0), priced_ends.get(partition, 0)) for partition in sizes}
         letter_begins, letter_ends = await log.begins(Topic.DEAD_LETTERS), await log.tips(Topic.DEAD_LETTERS)
         letters_range = {partition: (letter_begins[partition], end) for partition, end in letter_ends.items()}
+        self._letters = letters_range
         step(0)
         hands = dealt(sizes, self._processes or processes_for(total, len(sizes)))
         share = await shared_out(
@@ -255,7 +277,15 @@ class _Verification:
         self._report.several_users = await of_several_users(share.marks, log)
         return share
 
-    async def _compare(self, recount: Share, control: Control) -> None:
+    async def _entries(self, recount: Share) -> EntryChecks | None:
+        """None for an installation of a release that had no entries."""
+        if not self._has_entries:
+            return None
+        entries = EntryChecks(self._log, self._snapshot.cut, recount)
+        await entries.read(self._letters)
+        return entries
+
+    async def _compare(self, recount: Share, control: Control, entries: EntryChecks | None) -> None:
         """Compare a bucket of scopes after the other."""
         cut, tables = self._snapshot.cut, self._tables
         state, spend = WindowsCheck("state", "state"), WindowsCheck("spend windows", "spend")
@@ -263,18 +293,21 @@ class _Verification:
             WindowsCheck("ClickHouse user months", "ClickHouse usage"),
             WindowsCheck("ClickHouse spend", "ClickHouse spend"),
         )
-        flags = FlagsCheck(control.budgets, note_of(control.stop))
+        flags = self._flags_check(control)
         for problem in (*self._snapshot.users.faults, *self._snapshot.shared.faults):
             state.differs("row of the state", "a readable one", problem)
         range_ = Range(cut, recount.first_ms)
-        moved = 0
+        moved = balances = 0
         for bucket in range(self._rows.buckets):
             self._progress("comparing", bucket, self._rows.buckets)
             view, recounted = load(self._rows, bucket, cut), recount.totals.bucket(bucket)
-            windows = folded(recounted.windows, view.state)
+            windows = folded(recounted.windows | recount.meters.bucket(bucket), view.state)
             compare_state(state, windows, view, range_)
             moved += compare_spend(spend, windows, view, range_)
             flags.compare(view, cut.now_ms)
+            if entries is not None:
+                entries.accounts.compare(bucket, view)
+                balances += len(view.balances)
             if tables is not None:
                 compare_months(months, recounted.user_months, view.months)
                 compare_table(table, windows, view, range_)
@@ -286,6 +319,12 @@ class _Verification:
             state.note = f"{range_.open_windows} windows were compared with lower bounds"
         stop = check_stop_alert(control.stop, self._stop_alert.value)
         self._report.checks += [state.finish(), spend.finish(), flags.finish(), stop]
+        if self._has_meters:
+            self._report.checks.append(self._meters_check(control))
+        if entries is not None:
+            self._report.checks += entries.finish()
+            if tables is not None and await asyncio.to_thread(tables.has_entries):
+                self._report.checks += await entries.compare_tables(tables, self._deadline(), balances)
         by_window: list[WindowsCheck] = [state, spend]
         if tables is not None and self._usage_in_table is not None:
             self._report.checks.append(_compare_usage(recount.totals, self._usage_in_table))

@@ -17,6 +17,8 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 from tollgate.verification.following import Follower, Kind
 from tollgate.verification.log import Log, Offsets
+from tollgate.verification.meters import Meters, read_meters
+from tollgate.verification.names import written
 from tollgate.verification.report import Check
 from tollgate.verification.spill import Spill
 from tollgate.verification.state import Counted, scope_of
@@ -50,6 +52,10 @@ class Cut:
     shared_rows: Offsets = field(default_factory=dict)
     user_clocks: Offsets = field(default_factory=dict)
     shared_clocks: Offsets = field(default_factory=dict)
+    # By partition, the first offset of entries that its users' state does not count.
+    entries: Offsets = field(default_factory=dict)
+    entries_begin: Offsets = field(default_factory=dict)
+    meters: Meters = field(default_factory=Meters)
     # The ends of spend and flags when they were last read beside the state, and the time then.
     spend_rows: Offsets = field(default_factory=dict)
     now_ms: int = 0
@@ -61,6 +67,10 @@ def _scope_of_window(key: bytes) -> str:
 
 def _scope_of_flag(key: bytes) -> str:
     return key.decode("utf-8", "replace")
+
+
+def _scope_of_balance(key: bytes) -> str:
+    return f"user/{written(key.decode('utf-8', 'replace'))}"
 
 
 class Snapshot:
@@ -80,10 +90,25 @@ class Snapshot:
         self.users = Follower(log, Topic.USER_STATE, Kind.USER_STATE, spill, scope_of, self._step)
         self.shared = Follower(log, Topic.SHARED_STATE, Kind.SHARED_STATE, spill, scope_of, self._step)
         self.spend = Follower(log, Topic.SPEND, Kind.SPEND, spill, _scope_of_window, self._step)
+        self.balances = Follower(log, Topic.BALANCES, Kind.BALANCE, spill, _scope_of_balance, self._step)
         self.flags = Follower(log, Topic.FLAGS, Kind.FLAG, spill, _scope_of_flag, self._step)
 
     async def take(self) -> bool:
-        """Read both stages' state when they count all that was published before; False when one did not in time."""
+        """Read both stages' state when they count all that was published before; False when one did not in time.
+
+        Once more when a meter began or was filled meanwhile, so that the sums are those of the meters as they are read.
+        """
+        deadline = self._deadline()
+        while True:
+            self.cut.meters = await read_meters(self._log)
+            if not await self._take():
+                return False
+            if time.monotonic() >= deadline or self.cut.meters == await read_meters(self._log):
+                return True
+            self._say("waiting for meters")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _take(self) -> bool:
         cut = self.cut
         cut.begins = await self._log.begins(Topic.USAGE)
         # Of all topics that have as many partitions as are counted, none need have been given more but usage.
@@ -91,6 +116,11 @@ class Snapshot:
         published = await self._log.ends(Topic.USAGE)
         if not await self._counts(self.users, Topic.USAGE, published, "the worker"):
             return False
+        if await self._log.exists(Topic.ENTRIES):
+            cut.entries_begin = await self._log.begins(Topic.ENTRIES)
+            entered = await self._log.ends(Topic.ENTRIES)
+            if not await self._counts(self.users, Topic.ENTRIES, entered, "the worker"):
+                return False
         # Deltas before here are of transactions whose rows are in the state's log by now, and so will be in the cut.
         # What took long to read may have been overtaken meanwhile: this reads the little that is new. It ends where the
         # committed records end, which is between two transactions, because a partition has one writer.
@@ -99,6 +129,7 @@ class Snapshot:
         await self.users.advance_to_end()
         users = dict(self.users.counted)
         cut.user_rows = dict(self.users.next)
+        cut.entries = {p: max(users.get(p, Counted()).next_entries, begin) for p, begin in cut.entries_begin.items()}
         deltas = await self._log.tips(Topic.DELTAS)
         while True:
             if not await self._counts(self.shared, Topic.DELTAS, deltas, "the worker's second stage"):
@@ -126,6 +157,8 @@ class Snapshot:
         self._say("reading spend and flags")
         await self.spend.advance_to_tip()
         await self.flags.advance_to_tip()
+        if await self._log.exists(Topic.BALANCES):
+            await self.balances.advance_to_tip()
         self.cut.spend_rows = dict(self.spend.next)
         self.cut.now_ms = time.time_ns() // 1_000_000
         await self.users.advance_to_tip()
@@ -137,7 +170,8 @@ class Snapshot:
         self._say("reading the state")
         while True:
             await state.advance_to_end()
-            at = {partition: counted.next for partition, counted in state.counted.items()}
+            is_entries = topic is Topic.ENTRIES
+            at = {p: counted.next_entries if is_entries else counted.next for p, counted in state.counted.items()}
             behind = await self._log.behind(topic, at, ends)
             if not behind:
                 return True

@@ -1,7 +1,7 @@
 """Compares each window's sum in the state, the spend topic and ClickHouse with the recount; none may be extra."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,11 +9,13 @@ import msgspec
 
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.record_reading import UnreadableError, read_record
-from tollgate.verification.calendar import KINDS, NESTED, end_of, instant, is_held, milliseconds, start_of, text
+from tollgate.verification.calendar import NESTED, hour_of, instant, milliseconds, text
+from tollgate.verification.names import owner_of, user_of, written
 from tollgate.verification.report import Check, FirstDifference
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, Sum, scaled
 from tollgate.verification.view import Place, View
+from tollgate.verification.zones import end_in, is_held_in, read_calendar, start_in
 
 _decode = msgspec.json.Decoder().decode
 _FUTURE_MS: Final = 5 * 60 * 1000
@@ -21,10 +23,22 @@ _FUTURE_MS: Final = 5 * 60 * 1000
 
 @dataclass(slots=True)
 class Spent:
-    """A decoded spend record: what it says of its window besides the sum is checked when it is read."""
+    """A decoded spend record: its sum, and what else it says, which must be what its key says."""
 
     sum: Sum
-    faults: list[str] = field(default_factory=list)
+    scope: str
+    window: dict[str, str]
+
+    def fault(self, key: str) -> str:
+        """What it says of its scope or window that is not so by its key; empty when nothing is."""
+        scope, calendar, start = split_window(key)
+        if scope != self.scope:
+            return f"scope {self.scope}"
+        try:
+            right = _window(calendar, start)
+        except ValueError as error:
+            return str(error)
+        return "" if self.window == right else f"window {self.window}, which is not {right}"
 
 
 def read_spend(value: bytes) -> Spent:
@@ -36,19 +50,21 @@ def _spent(value: bytes) -> Spent:
     record: dict[str, Any] = _decode(value)
     usage = {dimension: scaled(amount, AMOUNT_DECIMALS) for dimension, amount in record["usage"].items()}
     cost, retail = scaled(record["spent_usd"], USD_DECIMALS), scaled(record["retail_usd"], USD_DECIMALS)
-    spent = Spent(Sum(cost, retail, record["events"], usage))
-    spent.faults = [f"{record['scope']}|{record['window']['kind']}|{record['window']['start']}", *_ends(record)]
-    return spent
+    said = record["window"]
+    window = {name: str(said[name]) for name in ("kind", "start", "end", "timezone")}
+    return Spent(Sum(cost, retail, record["events"], usage), record["scope"], window)
 
 
-def _ends(record: dict[str, Any]) -> list[str]:
-    """The window's end and time zone when they are not those of its kind and start."""
-    window = record["window"]
-    if window["kind"] not in KINDS:
-        return [f"kind {window['kind']}"]
-    start = datetime.fromisoformat(window["start"])
-    right = (start_of(window["kind"], start), text(end_of(window["kind"], start)), "UTC")
-    return [] if right == (start, window["end"], window["timezone"]) else [f"window {window}"]
+def _window(calendar: str, start: str) -> dict[str, str]:
+    """The calendar's window that starts then. ValueError when there is none."""
+    kind, zone, _ = read_calendar(calendar)
+    begins = datetime.fromisoformat(start)
+    return {
+        "kind": kind,
+        "start": text(start_in(calendar, begins)),
+        "end": text(end_in(calendar, begins)),
+        "timezone": zone,
+    }
 
 
 def split_window(key: str) -> tuple[str, str, str]:
@@ -105,8 +121,8 @@ class Range:
         if not self._first_ms:
             return True
         scope, kind, start = split_window(key)
-        if scope.startswith("user/"):
-            first_ms = self._first_ms.get(partition_of(scope[5:].encode(), len(self._cut.users)), 0)
+        if (user := user_of(scope)) is not None:
+            first_ms = self._first_ms.get(partition_of(user.encode(), len(self._cut.users)), 0)
         else:
             first_ms = max(self._first_ms.values())
         if not first_ms or (
@@ -120,11 +136,12 @@ class Range:
         """Whether the state must still have the window, by the clock of the partition that owns it."""
         scope, kind, start = split_window(key)
         cut = self._cut
-        if scope.startswith("user/"):
-            clock_ms = cut.user_clocks.get(partition_of(scope[5:].encode(), cut.homes), 0)
-        else:
-            clock_ms = cut.shared_clocks.get(partition_of(scope.encode(), len(cut.shared)), 0)
-        return is_held(kind, datetime.fromisoformat(start), clock_ms)
+        is_users, owner = owner_of(scope, cut.homes, len(cut.shared))
+        clock_ms = (cut.user_clocks if is_users else cut.shared_clocks).get(owner, 0)
+        try:
+            return is_held_in(kind, datetime.fromisoformat(start), hour_of(clock_ms))
+        except ValueError:
+            return False
 
     def admits(self, key: str, expected: Sum | None, found: Sum | None) -> bool:
         """Whether the sum found is the recomputed one, or may be, where the topic's beginning is gone."""
@@ -190,8 +207,8 @@ def _read(check: Check, key: str, view: View) -> Sum | None:
     except UnreadableError as error:
         check.differs(f"spend record {key}", "a readable one", str(error))
         return None
-    if spent.faults != [key]:
-        check.differs(f"spend record {key}", "its own scope and window", ", ".join(spent.faults))
+    if fault := spent.fault(key):
+        check.differs(f"spend record {key}", "its own scope and window", fault)
     return spent.sum
 
 
@@ -241,7 +258,9 @@ def compare_months(
         if right == said:
             check.agreed += 1
         else:
-            check.window_differs(f"user/{user}|month|{text(instant(month_ms))}", right or "nothing", said or "nothing")
+            check.window_differs(
+                f"user/{written(user)}|month|{text(instant(month_ms))}", right or "nothing", said or "nothing"
+            )
 
 
 def _shown(expected: Sum | None, since: list[Sum], nothing: str) -> str:

@@ -4,6 +4,7 @@ Each event is added under three keys: the user, and two halves of its other name
 so most of the work is done once per key and not once per event and scope.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,11 +12,12 @@ import msgspec
 
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.usage_codec import EventRecord
+from tollgate.verification.burning import kept, reported, scaled_usage, usage_of
 from tollgate.verification.calendar import NESTED, instant, milliseconds, start_of, window_suffix
 from tollgate.verification.columns import Cell, Columns
-from tollgate.verification.scopes import CREDITS, DIMENSIONS, scope_of, scopes_of, usage_of
+from tollgate.verification.names import DIMENSIONS, names_in, raw, written
 from tollgate.verification.spill import Spill
-from tollgate.verification.sums import AMOUNT_DECIMALS, Sum, scaled
+from tollgate.verification.sums import Sum
 
 # Cells in memory: 100 MB of each kind at most.
 _CELLS_MAX: Final = 100_000
@@ -25,6 +27,8 @@ _EVENTS_MAX: Final = 50_000
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(tuple[str, int, int, bool, int, int, int, dict[str, int]]).decode
 
+_DIMENSIONS: Final = (("org", "service", "provider", "model"), ("agent", "campaign", "feature", "product"))
+
 # Which partitions of shared scopes count an event: all of them, but for the last events before the cut.
 Owners = frozenset[int]
 _UserKey = tuple[str, int, int, bool]
@@ -32,10 +36,7 @@ _UserKey = tuple[str, int, int, bool]
 
 @dataclass(slots=True)
 class Recounted:
-    """A bucket of scopes: the sum of every window by the key of its spend record, and of every user and month.
-
-    Users are named as in their scopes. The sums of their months have no product tokens.
-    """
+    """A bucket of scopes: the sum of every window by the key of its spend record, and of every user and month."""
 
     windows: dict[str, Sum] = field(default_factory=dict)
     user_months: dict[tuple[str, int], Sum] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Totals:
         self, event: EventRecord, hour_ms: int, held: int, cost: int, retail: int, by_user: bool, owners: Owners
     ) -> None:
         """The inverse of `add`: the event should not have been counted."""
-        usage = {d: -scaled(str(amount), AMOUNT_DECIMALS) for d, amount in usage_of(event.data).items()}
+        usage = {d: -amount for d, amount in scaled_usage(event.data).items()}
         self.events -= 1
         self.cost_picousd -= cost
         _add(self._users, (event.subject, hour_ms, held, by_user), -cost, -retail, -1, usage)
@@ -99,14 +100,13 @@ class Totals:
         windows = found.windows
         for row in self._spill.rows(number):
             scope, hour_ms, held, by_user, cost, retail, events, usage = _decode(row)
-            amount = Sum(cost, retail, events, usage)
             if scope.startswith("user/"):
                 month_ms = milliseconds(start_of("month", instant(hour_ms)))
-                # Priced records do not tell the product tokens.
-                priced = Sum(cost, retail, events, {d: nano for d, nano in usage.items() if d != CREDITS})
-                found.user_months.setdefault((scope[5:], month_ms), Sum()).add(priced)
+                sent = Sum(cost, retail, events, reported(usage))
+                found.user_months.setdefault((raw(scope[5:]), month_ms), Sum()).add(sent)
                 if not by_user:
                     continue
+            amount = Sum(cost, retail, events, kept(usage))
             for kind in NESTED[:held]:
                 windows.setdefault(scope + window_suffix(kind, hour_ms), Sum()).add(amount)
         # A scope and hour of which every event was taken back has no sum.
@@ -121,9 +121,11 @@ class Totals:
         users, *halves = self._events.take()
         for key, cell in users.items():
             _add(self._users, key, *cell)
-        for dimensions, half in zip(DIMENSIONS, halves, strict=True):
+        for dimensions, half in zip(_DIMENSIONS, halves, strict=True):
             for (hour_ms, held, owners, *names), cell in half.items():
-                scopes = [scope_of(dimension, name) for dimension, name in zip(dimensions, names, strict=True) if name]
+                scopes = [
+                    f"{dimension}/{written(name)}" for dimension, name in zip(dimensions, names, strict=True) if name
+                ]
                 if half is halves[0]:
                     scopes.append("global")
                 for scope in scopes:
@@ -146,7 +148,7 @@ class Totals:
 
     def _flush_users(self) -> None:
         for (user, hour_ms, held, by_user), cell in self._users.items():
-            self._write(scope_of("user", user), hour_ms, held, by_user, cell)
+            self._write(f"user/{written(user)}", hour_ms, held, by_user, cell)
         self._users.clear()
 
     def _flush_scopes(self) -> None:
@@ -172,3 +174,11 @@ def _add(cells: dict[Any, Cell], key: Any, cost: int, retail: int, events: int, 
     sums = cell[3]
     for dimension, amount in usage.items():
         sums[dimension] = sums.get(dimension, 0) + amount
+
+
+def scopes_of(event: EventRecord) -> Iterator[str]:
+    """Every base scope that the event is counted for."""
+    yield "global"
+    for dimension, name in zip(DIMENSIONS, names_in(event), strict=True):
+        if name:
+            yield f"{dimension}/{written(name)}"

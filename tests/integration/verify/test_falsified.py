@@ -3,8 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.chaos.roles import RoleProcess
 from tests.support.usage import event
+from tests.support.verifying import check, named, places, replaced, write, wrong
 from tests.support.worker import send, working
 
 from tollgate.control import ControlStore
@@ -22,7 +22,6 @@ from tollgate.runtime.topics_admin import apply_topics, delete_topics
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import connect, migrate
-from tollgate.verification import Check, Report, verify
 
 pytestmark = pytest.mark.integration
 
@@ -32,34 +31,6 @@ SPEND = "user/u1|lifetime|1970-01-01T00:00:00Z"
 def events(count: int, start: int = 0, user: str = "u1") -> list[dict[str, Any]]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return [event(f"e{start + n}", user, time=now, data={"agent": "SEO"}) for n in range(count)]
-
-
-async def write(
-    settings: Settings, topic: Topic, key: bytes, value: bytes | None, partition: int | None = None
-) -> None:
-    async with AIOKafkaProducer(**client_options(settings)) as producer:
-        await producer.send_and_wait(settings.topic(topic), value, key=key, partition=partition)
-
-
-async def check(
-    settings: Settings, *, clickhouse: bool = False, wait_seconds: float = 1, processes: int | None = None
-) -> Report:
-    return await verify(
-        settings,
-        wait_seconds,
-        clickhouse=clickhouse,
-        progress=lambda _what, _done, _total: None,
-        processes=processes,
-    )
-
-
-def wrong(report: Report) -> dict[str, str]:
-    """What differs, by check."""
-    return {found.name: found.difference for found in report.checks if not found.ok}
-
-
-def named(report: Report, name: str) -> Check:
-    return next(found for found in report.checks if found.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +72,6 @@ def worked(kafka: str, clickhouse: str, tmp_path_factory: pytest.TempPathFactory
         assert named(report, "dead letters").expected == "1"
         yield settings
     asyncio.run(delete_topics(settings))
-
-
-async def places(settings: Settings, topic: Topic) -> dict[str, int]:
-    """The partition of each key."""
-    return {(r.key or b"").decode(): r.partition async for r in read_to_end(settings, settings.topic(topic))}
-
-
-@asynccontextmanager
-async def replaced(settings: Settings, topic: Topic, key: str, **changes: Any) -> AsyncIterator[None]:
-    """The latest value of the key says something else while the block runs."""
-    found = await read_compacted(settings, settings.topic(topic))
-    partition = (await places(settings, topic))[key]
-    await write(settings, topic, key.encode(), json.dumps(json.loads(found[key]) | changes).encode(), partition)
-    yield
-    await write(settings, topic, key.encode(), found[key], partition)
 
 
 async def test_a_spend_that_is_off_by_the_smallest_amount_is_found(worked: Settings) -> None:

@@ -36,7 +36,7 @@ class Made(Job):
     """Counts an event of 5 · 10⁻¹² USD in each of its partitions, and finds its partition wrong."""
 
     async def do(self, step: Step) -> Share:
-        share = Share.new(self.directory, self.buckets, "usage", self.cut, self.prices)
+        share = Share.new(self.directory, self.buckets, self.settings, self.cut, self.prices)
         for partition in self.partitions:
             share.totals.add(counted(f"u{partition}"), TIME_MS, 4, 5, 0, True, frozenset({0}))
             share.priced.differs(f"event in {partition}", "one", "none")

@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord
 from tollgate.verification.flags import FlagsCheck
+from tollgate.verification.limits import Limits
+from tollgate.verification.meters import Began, Meter, Meters
 from tollgate.verification.report import Check
 from tollgate.verification.snapshot import Cut
 from tollgate.verification.spend import Range, WindowsCheck, compare_spend, compare_state, compare_table
@@ -218,7 +220,7 @@ def flags(
     now_ms: int = NOW_MS,
     since: tuple[int, ...] = (),
 ) -> Check:
-    check = FlagsCheck(list(budgets))
+    check = FlagsCheck(Limits(budgets))
     later = {MONTH: [Sum(picousd, 0, 1) for picousd in since]} if since else {}
     found = view(state={MONTH: Sum(spent_picousd, 0, 1)}, since=later)
     found.flags = {"user/u1": msgspec.json.encode(flag)} if flag is not None else {}
@@ -276,7 +278,7 @@ STOPPED: dict[str, Any] = {
 
 def global_flag(flag: dict[str, Any] | None, stopped: str | None = NOTE, spent_usd: int = 0) -> Check:
     budget = BUDGET.model_copy(update={"id": "company", "scope": "global"})
-    check = FlagsCheck([budget], stopped)
+    check = FlagsCheck(Limits([budget]), stopped)
     month = MONTH.replace("user/u1", "global")
     found = view(state={month: Sum(spent_usd * USD, 0, 1)} if spent_usd else {})
     found.flags = {"global": msgspec.json.encode(flag)} if flag is not None else {}
@@ -310,7 +312,96 @@ def test_a_flag_that_is_stopped_by_nobody_is_a_difference() -> None:
 
 
 def test_a_flag_that_is_no_json_is_a_difference() -> None:
-    check = FlagsCheck([])
+    check = FlagsCheck(Limits())
     found = View(flags={"user/u1": b"{"})
     check.compare(found, NOW_MS)
     assert not check.finish().ok
+
+
+def scoped(scope: str, key: str, flag: dict[str, Any] | None, limits: Limits, **given: Any) -> Check:
+    """The flag of a scope that has spent 20.5 USD in 3 events in one window."""
+    check = FlagsCheck(limits, None, given.pop("meters", ()), 1)
+    found = view(state={key: Sum(20 * USD + USD // 2, 0, 3)})
+    found.flags = {scope: msgspec.json.encode(flag)} if flag is not None else {}
+    found.accounts = given.pop("accounts", {})
+    found.accounts_since = given.pop("since", {})
+    check.compare(found, NOW_MS)
+    return check.finish()
+
+
+PAIR, TOKYO = "user/u1+model/m", "user/u1+model/m|month@Asia/Tokyo|2026-10-31T15:00:00Z"
+PATTERN = BUDGET.model_copy(update={"id": "p", "scope": "user/*+model/m", "timezone": "Asia/Tokyo"})
+IN_TOKYO = {"kind": "month", "start": "2026-10-31T15:00:00Z", "end": "2026-11-30T15:00:00Z", "timezone": "Asia/Tokyo"}
+PAIRS = BLOCKED | {"scope": PAIR, "budget": "p", "window": IN_TOKYO, "until": "2026-11-30T15:00:00Z"}
+METER, MONTH_OF_TOKYO = Meter("user/*+model/m", "month@Asia/Tokyo"), (1_793_458_800_000, 1_796_050_800_000)
+BEGAN = Meters({METER: {0: Began(7, *MONTH_OF_TOKYO, False)}})
+WHOLE = Meters({METER: {0: Began(0, *MONTH_OF_TOKYO, True)}})
+
+
+def test_the_flag_of_a_combination_is_that_of_its_calendars_window() -> None:
+    limits = Limits([PATTERN])
+    assert scoped(PAIR, TOKYO, PAIRS, limits, meters=(WHOLE,)).ok
+    assert not scoped(PAIR, TOKYO, None, limits, meters=(WHOLE,)).ok
+    # In UTC the month begins nine hours later.
+    assert not scoped(PAIR, TOKYO, PAIRS | {"window": BLOCKED["window"]}, limits, meters=(WHOLE,)).ok
+    assert not scoped(PAIR, TOKYO, PAIRS | {"until": "2026-12-01T00:00:00Z"}, limits, meters=(WHOLE,)).ok
+
+
+def test_a_flag_says_that_its_sum_is_incomplete_exactly_while_it_is() -> None:
+    limits, incomplete = Limits([PATTERN]), PAIRS | {"incomplete": True}
+    assert scoped(PAIR, TOKYO, incomplete, limits, meters=(BEGAN,)).ok
+    assert scoped(PAIR, TOKYO, PAIRS, limits, meters=(BEGAN,)).difference == (
+        f"flag of {PAIR}: expected one that says that its sum is incomplete, found one of a whole sum"
+    )
+    assert not scoped(PAIR, TOKYO, incomplete, limits, meters=(WHOLE,)).ok
+    # Filled since the state was read.
+    for flag in (PAIRS, incomplete):
+        assert scoped(PAIR, TOKYO, flag, limits, meters=(BEGAN, WHOLE)).ok
+
+
+def test_a_flag_names_the_scopes_that_it_leaves_alone() -> None:
+    excepted = BUDGET.model_copy(update={"except_": ("provider/groq",)})
+    limits = Limits([excepted])
+    assert scoped("user/u1", MONTH, BLOCKED | {"except": ["provider/groq"]}, limits).ok
+    assert not scoped("user/u1", MONTH, BLOCKED, limits).ok
+    assert not scoped("user/u1", MONTH, BLOCKED | {"except": ["provider/groq"]}, Limits([BUDGET])).ok
+
+
+def test_a_flag_says_what_open_reservations_hold_of_its_limit() -> None:
+    accounts = {
+        "h|u1|s|r1": msgspec.json.encode(["o", USD // 10, 0, NOW_MS, {"model": "m"}, "s", 0, {}]),
+        "h|u1|s|r2": msgspec.json.encode(["o", USD // 2, 0, NOW_MS, {"model": "o"}, "s", 0, {}]),
+        "h|u2|s|r3": msgspec.json.encode(["o", USD, 0, NOW_MS, {"model": "m"}, "s", 0, {}]),
+    }
+    given = {"accounts": accounts, "meters": (WHOLE,)}
+    # Of the user 0.10 and 0.50 USD, and of the user and the model 0.10 USD.
+    assert scoped("user/u1", MONTH, BLOCKED | {"reserved": "0.6"}, Limits([BUDGET]), **given).ok
+    assert scoped(PAIR, TOKYO, PAIRS | {"reserved": "0.1"}, Limits([PATTERN]), **given).ok
+    assert scoped(PAIR, TOKYO, PAIRS, Limits([PATTERN]), **given).difference == (
+        f"flag of {PAIR}: expected 0.1 reserved, found nothing"
+    )
+    assert scoped("user/u1", MONTH, BLOCKED | {"reserved": "9"}, Limits([BUDGET]), since={"h|u1|s|r1": [None]}).ok
+
+
+def test_the_limit_of_a_plan_is_told_as_its_budget() -> None:
+    assigned = {"default": AssignmentRecord(plan="free")}
+    scope = "user/u1+feature/video"
+    key = f"{scope}|month|2026-11-01T00:00:00Z"
+    # 3 of 10 videos.
+    assert scoped(scope, key, None, Limits([], [], assigned)).ok
+    plan = PlanRecord.model_validate({"id": "free", "name": "Free", "limits": [{"feature": "video", "limit": "3"}]})
+    reached = BLOCKED | {
+        "scope": scope, "budget": "plan/free/video/events", "limit": "3", "unit": "events", "spent": "3",
+        "percent": "100.00",
+    }  # fmt: skip
+    whole = Meters({Meter("user/*+feature/video", "month"): {0: Began(0, 0, 0, True)}})
+    assert scoped(scope, key, reached, Limits([], [plan], assigned), meters=(whole,)).ok
+    assert not scoped(scope, key, None, Limits([], [plan], assigned), meters=(whole,)).ok
+
+
+def test_a_spend_record_of_a_calendar_says_its_zone_and_its_end() -> None:
+    value = Sum(20 * USD, 0, 2)
+    wrong = (IN_TOKYO | {"timezone": "UTC"}, IN_TOKYO | {"end": "2026-11-30T16:00:00Z"})
+    for given, ok in ((IN_TOKYO, True), *((one, False) for one in wrong)):
+        record = spend_record(scope=PAIR, window=given)
+        assert spend({TOKYO: value}, view((TOKYO, record), state={TOKYO: value})).ok is ok
