@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from tollgate.domain.budgets import Position, Threshold, position
+from tollgate.domain.budgets import Position, Threshold, earliest, position
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved, can_exceed_by
 from tollgate.domain.spend import ScopeSpend
 from tollgate.domain.stops import Stop
@@ -25,6 +25,10 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE
 
 # While an alert fires, its numbers are refreshed this often; a new level is told at once.
 ALERT_REFRESH_MS: Final = 5_000
+
+# While something is reserved of a scope, a flag that differs only in how much is rewritten this often: each call of a
+# busy user reserves and settles. That something is reserved, or nothing any more, is told at once.
+RESERVED_REFRESH_MS: Final = 5_000
 
 # Alerts of one scope that fire at a time. Each takes at most 7 kB of the scope's row, which must fit into a record. A
 # budget past these is alerted when another one's alert is resolved; its flag and its block do not wait.
@@ -58,6 +62,8 @@ class Standing(msgspec.Struct):
     firing: dict[str, Firing] = {}
     # What the flag said to be reserved, in the unit of its budget.
     reserved: int = 0
+    # When the flag was written.
+    flag_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -109,11 +115,16 @@ def _decide_flag(
     elif standing.state == FlagState.OK and held == standing.reserved:
         return
     said = _said(state, action.value if action else "", shown, stop)
-    if said == standing.said and held == standing.reserved:
-        return
+    if said == standing.said:
+        if held == standing.reserved:
+            return
+        again_ms = standing.flag_ms + RESERVED_REFRESH_MS
+        if held and standing.reserved and now_ms < again_ms:
+            decision.due_ms = earliest(decision.due_ms, again_ms)
+            return
     if state != standing.state or not standing.since_ms:
         standing.state, standing.since_ms = state.value, now_ms
-    standing.said, standing.reserved = said, held
+    standing.said, standing.reserved, standing.flag_ms = said, held, now_ms
     standing.revision += 1
     standing.until_ms = shown.until_ms if shown is not None and state != FlagState.OK else 0
     decision.changed = True

@@ -8,6 +8,7 @@ from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget, positions
 from tollgate.domain.decisions import ALERT_REFRESH_MS, Standing, decide
 from tollgate.domain.plans import Assignment, Plans
+from tollgate.domain.reservations import Reserved
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.windows import windows_at
 from tollgate.schemas.amounts import PICO
@@ -46,6 +47,7 @@ class Ledger:
         self.book = BudgetBook(budgets)
         self.spend = ScopeSpend()
         self.standing: Standing | None = None
+        self.reserved = Reserved()
 
     def pay(self, picousd: int, at_ms: int = NOW, events: int = 1) -> Told:
         self.spend.add(windows_at(at_ms), Spend(picousd, 0, events))
@@ -53,7 +55,7 @@ class Ledger:
 
     def look(self, at_ms: int = NOW) -> Told:
         found = positions(self.book.for_scope(self.scope), self.spend, at_ms)
-        decision = decide(self.scope, found, self.spend, self.standing, at_ms)
+        decision = decide(self.scope, found, self.spend, self.standing, at_ms, reserved=self.reserved)
         self.standing = decision.standing
         return told(decision)
 
@@ -244,6 +246,24 @@ def test_the_flag_of_a_plan_limit_says_which_limit_of_which_plan_and_what_to_do(
     freed = ledger.look().flag
     assert freed is not None
     assert (freed["state"], freed["limit"], "note" in freed) == ("ok", "100", False)
+
+
+def test_that_something_is_reserved_is_told_at_once_and_how_much_every_five_seconds() -> None:
+    ledger = Ledger(budget())
+    ledger.reserved.add(PICO, 0, 1)
+    first = ledger.look().flag
+    assert first is not None
+    assert (first["state"], first["reserved"], first["revision"]) == ("ok", "1", 1)
+    ledger.reserved.add(2 * PICO, 0, 1)
+    waiting = ledger.look(NOW + 4_999)
+    assert (waiting.flag, waiting.due_ms) == (None, NOW + 5_000)
+    second = ledger.look(NOW + 5_000).flag
+    assert second is not None
+    assert second["reserved"] == "3"
+    ledger.reserved.add(-3 * PICO, 0, -2)
+    third = ledger.look(NOW + 5_001).flag
+    assert third is not None
+    assert "reserved" not in third
 
 
 def test_a_budget_that_ends_before_its_window_blocks_no_longer_than_that() -> None:
