@@ -1,6 +1,9 @@
 """Reservations on a real broker: exact through a kill, and denied by what another stage has blocked."""
 
 import asyncio
+import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 
 pytestmark = pytest.mark.integration
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def reservations(prefix: str, count: int, **data: Any) -> list[dict[str, Any]]:
@@ -33,27 +38,40 @@ async def answered(settings: Settings, count: int) -> None:
     await eventually(there, 90, f"{count} decisions")
 
 
-async def test_of_a_thousand_tenths_from_four_clients_exactly_ten_fit_a_dollar_through_a_kill(
+async def client(settings: Settings, name: str, count: int) -> asyncio.subprocess.Process:
+    """A service that reserves so many times at once, from its line `ready` on."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.reserving_client",
+        settings.kafka_bootstrap_servers, settings.topic_prefix, name, str(count),
+        stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
+    return process
+
+
+async def test_of_a_thousand_tenths_from_four_services_exactly_ten_fit_a_dollar_through_a_kill(
     settings: Settings, tmp_path: Path
 ) -> None:
     await set_budget(settings, "user/u-1", "1")
     first = start_worker(settings, tmp_path / "first.log")
     try:
-        # One of the ten before the kill, so that the second worker has to know of it.
+        # Four of the ten before the kill, so that the second worker has to know of them.
         await send(settings, reservations("early", 4))
         await answered(settings, 4)
-        sending = [asyncio.create_task(send(settings, reservations(f"client{n}", 249))) for n in range(4)]
+        clients = await asyncio.gather(*(client(settings, f"client{n}", 249) for n in range(4)))
         await answered(settings, 5)
     finally:
         first.kill()
         first.wait()
-    await asyncio.gather(*sending)
     with working(settings, tmp_path / "second.log"):
-        await answered(settings, 1000)
+        outputs = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in clients)), 120)
+    told = [json.loads(output) for output, _ in outputs]
+    assert sum(len(one["granted"]) for one in told) == 6
+    assert Counter(error for one in told for error in one["denied"]) == {"usage_limit_exceeded": 990}
     found = await decisions(settings)
     assert len(found) == len({one["reservation_id"] for one in found}) == 1000
     assert sum(one["granted"] for one in found) == 10
-    assert {one["error"] for one in found if not one["granted"]} == {"usage_limit_exceeded"}
 
 
 async def test_a_reservation_is_denied_while_an_organisation_is_blocked(settings: Settings, tmp_path: Path) -> None:
