@@ -1,5 +1,7 @@
 """A worker starts on what an earlier release left in its topics, and goes on with the right sums."""
 
+import json
+
 import pytest
 from tests.simulation.saved_log import DELTAS, RELEASE_0_1, USAGE, Installation, paid
 from tests.support.cores import CORES
@@ -69,3 +71,7 @@ async def test_a_worker_goes_on_from_a_log_of_release_0_1(core: Core) -> None:
     assert (flag["state"], flag["spent"], flag["revision"], flag["since"]) == (
         "blocked", "114", 2, "2026-11-21T10:30:00Z",
     )  # fmt: skip
+    offset_rows = [r.value for r in world.broker.committed((Topic.USER_STATE, 0)) if r.key == b"o"]
+    row = json.loads(offset_rows[-1])
+    assert row["credits_from"] == 8
+    assert row["next"] == 10

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tollgate.schemas.usage_codec import EventData
+from msgspec.structs import replace
+
+from tollgate.schemas.usage_codec import EventData, EventRecord
 from tollgate.verification.sums import AMOUNT_DECIMALS, scaled
 
 CREDITS: Final = "credits"
@@ -24,6 +26,13 @@ def usage_of(data: EventData) -> Mapping[str, int | str]:
     if data.retail_tokens is None or not burned_nano(data):
         return data.usage
     return data.usage | {BURNED: data.retail_tokens}
+
+
+def as_summed(event: EventRecord, offset: int, credits_from: int) -> EventRecord:
+    """The event as sums have it: what was counted below the offset was counted without credits."""
+    if offset >= credits_from or event.data.retail_tokens is None:
+        return event
+    return replace(event, data=replace(event.data, retail_tokens=None))
 
 
 def scaled_usage(data: EventData) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from tollgate.schemas.topics import Topic
+from tollgate.verification.burning import as_summed
 from tollgate.verification.entry_log import identity_of_entry, said_by_entry
 from tollgate.verification.identities import DEDUPE_SECONDS, Claim, Identities, Rule, identity_of, said_by
 from tollgate.verification.letters import Told
@@ -106,6 +107,7 @@ class Recount:
     ) -> None:
         quote_of = self._prices.quoter()
         users_end, add = self._cut.users[partition], self._totals.add
+        credits_from = self._cut.credits_from[partition]
         ends = sorted(offsets[partition] for offsets in self._cut.shared.values())
         outcomes, meters, entries = self._share.outcomes, self._share.meters, self._share.entries
         keeps_entries = bool(self._cut.entries)
@@ -135,6 +137,7 @@ class Recount:
             seen_s = judge.stamp_ms(record) // 1000
             identities.add(identity_of(event), said_by(event), offset, seen_s, claim, verdict.held)
             if claim is not Claim.NOT_COUNTED:
+                event = as_summed(event, offset, credits_from)
                 owners = everyone if offset < ends[0] else self._owners(partition, offset)
                 add(event, verdict.hour_ms, verdict.held, cost, retail, offset < users_end, owners)
                 if keeps_entries and offset < users_end:
@@ -199,22 +202,23 @@ class Recount:
             by_user = offset < self._cut.users[partition]
             owners = self._owners(partition, offset)
             cost, retail = recorded.get(offset, (quote.cost_picousd, quote.retail_picousd))
+            summed = as_summed(event, offset, self._cut.credits_from[partition])
             at = Counting(partition, offset, verdict.clock_ms, by_user, owners)
             if claim is Claim.NOT_COUNTED:
                 self._priced.missing(event, partition, offset)
-                self._totals.add(event, verdict.hour_ms, held, cost, retail, by_user, owners)
-                self._share.meters.add(event, at, cost, retail)
+                self._totals.add(summed, verdict.hour_ms, held, cost, retail, by_user, owners)
+                self._share.meters.add(summed, at, cost, retail)
                 if self._cut.entries and by_user:
-                    self._share.entries.event(event, (partition, offset), cost)
+                    self._share.entries.event(summed, (partition, offset), cost)
                 continue
             if claim is Claim.COUNTED:
                 self._priced.repeated(event, partition, offset)
             else:
                 self._share.outcomes.unpriced -= 1
-            self._totals.take_back(event, verdict.hour_ms, held, cost, retail, by_user, owners)
-            self._share.meters.add(event, at, cost, retail, sign=-1)
+            self._totals.take_back(summed, verdict.hour_ms, held, cost, retail, by_user, owners)
+            self._share.meters.add(summed, at, cost, retail, sign=-1)
             if self._cut.entries and by_user:
-                self._share.entries.event(event, (partition, offset), cost, sign=-1)
+                self._share.entries.event(summed, (partition, offset), cost, sign=-1)
 
     async def _costs_of(
         self, partition: int, offsets: set[int], priced_range: tuple[int, int]

@@ -55,6 +55,8 @@ class Cut:
     # By partition, the first offset of entries that its users' state does not count.
     entries: Offsets = field(default_factory=dict)
     entries_begin: Offsets = field(default_factory=dict)
+    # By usage partition, the first offset of which sums have the credits.
+    credits_from: Offsets = field(default_factory=dict)
     meters: Meters = field(default_factory=Meters)
     # The ends of spend and flags when they were last read beside the state, and the time then.
     spend_rows: Offsets = field(default_factory=dict)
@@ -138,6 +140,7 @@ class Snapshot:
             shared = dict(self.shared.counted)
             cut.shared_rows = dict(self.shared.next)
             cut.users = {partition: users.get(partition, Counted()).next for partition in cut.begins}
+            cut.credits_from = {partition: users.get(partition, Counted()).credits_from for partition in cut.begins}
             found = {
                 q: await self._usage_behind(q, deltas_begin[q], shared.get(q, Counted()).next) for q in cut.shared_rows
             }

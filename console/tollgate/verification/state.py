@@ -27,7 +27,8 @@ _decode_numbers: Final = msgspec.json.Decoder(dict[str, Any]).decode
 class Counted:
     """An offset row: `next` is the first source offset that the state does not count, `sequence` the number of the
     transaction that wrote it; the spend records of all transactions up to `said` have been written. `next_entries` is
-    the first offset of entries that is not counted, 0 in rows of releases that had none.
+    the first offset of entries that is not counted, 0 in rows of releases that had none. `credits_from` is the usage
+    offset from which on sums have the credits that events burned; releases before left them out.
     """
 
     next: int = 0
@@ -35,6 +36,7 @@ class Counted:
     said: int = 0
     clock_ms: int = 0
     next_entries: int = 0
+    credits_from: int = 0
 
 
 def forwarder_of(key: bytes) -> int | None:
@@ -53,7 +55,12 @@ def read_counted(value: bytes) -> Counted:
     """Decode an offset row. ValueError, KeyError or TypeError when it is none."""
     numbers = _decode_numbers(value)
     return Counted(
-        numbers["next"], numbers["sequence"], numbers["said"], numbers["clock_ms"], numbers.get("next_entries", 0)
+        numbers["next"],
+        numbers["sequence"],
+        numbers["said"],
+        numbers["clock_ms"],
+        numbers.get("next_entries", 0),
+        numbers.get("credits_from", numbers["next"]),
     )
 
 

@@ -106,6 +106,8 @@ class UserStage:
         )
         self._idle = Idle()
         self._next_offset = 0
+        # From this usage offset on, sums have the credits that events burned: a release before this one left them out.
+        self._credits_from = 0
         # Whether sums may have become whole since the last write.
         self._look_again = False
         self._want_meters()
@@ -129,6 +131,7 @@ class UserStage:
         self.meters.restore(rows)
         self.scopes.restore(rows, offsets)
         self._next_offset = offsets.get("next", 0)
+        self._credits_from = offsets.get("credits_from", self._next_offset)
         self._want_meters()
 
     def remember(self, value: bytes) -> None:
@@ -339,7 +342,7 @@ class UserStage:
         for scope in self.accounts.reservations.take_touched():
             self.scopes.touch(scope)
         self._clear()
-        return self.scopes.write(outbox, applied, now_ms)
+        return self.scopes.write(outbox, applied, now_ms) | {"credits_from": self._credits_from}
 
     def _write_meters(self, outbox: Outbox) -> None:
         """Write the deltas of the batch, and what changed of the meters by which it was counted."""

@@ -43,7 +43,10 @@ def test_what_is_no_row_is_refused(value: bytes | None) -> None:
 
 def test_the_offset_row_says_what_the_state_counts() -> None:
     row = b'{"next":12,"sequence":5,"said":4,"clock_ms":9,"writer":"tollgate.3"}'
-    assert read_counted(row) == Counted(12, 5, 4, 9)
+    # A release before this one added no credits to its sums, so none of what it counted has any.
+    assert read_counted(row) == Counted(12, 5, 4, 9, 0, 12)
+    row = b'{"next":12,"next_entries":3,"sequence":5,"said":4,"clock_ms":9,"credits_from":7,"writer":"tollgate.3"}'
+    assert read_counted(row) == Counted(12, 5, 4, 9, 3, 7)
 
 
 DAY = "day@America/New_York"
