@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tollgate.domain.budget_book import BudgetBook
+from tollgate.ledger.meters import form_of
 from tollgate.ledger.sums import Combinations
 from tollgate.schemas.scopes import parse_names
 from tollgate.schemas.vocabulary import Dimension, Shape
@@ -20,7 +21,8 @@ def every(shape: Shape) -> str:
 
 def all_of(*shapes: Shape) -> Combinations:
     """All scopes of these shapes."""
-    return Combinations(shapes, map(every, shapes))
+    scopes = [every(shape) for shape in shapes]
+    return Combinations(frozenset(scopes), map(form_of, scopes))
 
 
 class Metered(BudgetBook):

@@ -48,8 +48,3 @@ def kept(usage: dict[str, int]) -> dict[str, int]:
     if BURNED in usage:
         found[CREDITS] = usage[BURNED]
     return found
-
-
-def reported(usage: dict[str, int]) -> dict[str, int]:
-    """The usage as priced records have it: what the sender said."""
-    return {dimension: amount for dimension, amount in usage.items() if dimension != BURNED}

@@ -52,7 +52,9 @@ class Tables:
         """Sums per user and month: the user, the month's first instant in milliseconds, and the sum."""
         columns = (
             "user, toUnixTimestamp(toDateTime(toStartOfMonth(time), 'UTC')), toString(sum(cost_usd)), "
-            "toString(sum(retail_usd)), count(), sumMap(usage)"
+            "toString(sum(retail_usd)), count(), "
+            "sumMap(mapFilter((unit, amount) -> unit != 'credits' OR amount != 0, "
+            "mapUpdate(usage, map('credits', credits))))"
         )
         query = f"SELECT {columns} FROM usage WHERE {_IN_RANGE} GROUP BY 1, 2"  # noqa: S608 # constants
         for user, month_s, cost, retail, events, usage in self._rows(query, _range(begins, cut)):

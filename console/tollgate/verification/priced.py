@@ -12,6 +12,7 @@ from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
 from tollgate.schemas.record_reading import read_record
 from tollgate.schemas.usage_codec import EventRecord
+from tollgate.verification.burning import BURNED, as_summed, usage_of
 from tollgate.verification.calendar import milliseconds
 from tollgate.verification.prices import Prices, Quote
 from tollgate.verification.report import Check, EventFault
@@ -164,10 +165,12 @@ class PricedCheck(Check):
             for price_id, number in other.unknown_prices.items():
                 self.unknown_prices[price_id] = self.unknown_prices.get(price_id, 0) + number
 
-    def compare(self, event: EventRecord, partition: int, offset: int, priced: Priced) -> tuple[int, int]:
+    def compare(
+        self, event: EventRecord, partition: int, offset: int, priced: Priced, credits_from: int = 0
+    ) -> tuple[int, int]:
         """Compare, and return what the event costs (10⁻¹² USD): cost and retail value, recomputed where possible."""
         place = f"{partition}:{offset}"
-        for name, expected, found in _fields(event, priced):
+        for name, expected, found in _fields(event, priced, _credits(event, offset, credits_from)):
             if expected != found:
                 self._fault(event, place, f"{name} of", repr(expected), repr(found))
         try:
@@ -212,7 +215,7 @@ class PricedCheck(Check):
             self.faults.append(fault)
 
 
-def as_expected(event: EventRecord, quote: Quote, partition: int, offset: int) -> bytes:
+def as_expected(event: EventRecord, quote: Quote, partition: int, offset: int, credits_from: int = 0) -> bytes:
     """The priced record of the event at today's price as the worker writes it, if no price has changed since."""
     data = event.data
     time = event.time
@@ -226,7 +229,7 @@ def as_expected(event: EventRecord, quote: Quote, partition: int, offset: int) -
             partition, offset, 1, data.usage, data.status,
             data.org, data.service, data.provider, data.model, data.agent, data.campaign, data.feature, data.product,
             data.operation, data.latency_ms, data.resource_type, data.resource_id, data.request_id,
-            data.options, data.metadata,
+            data.options, data.metadata, _credits(event, offset, credits_from),
         )
     )  # fmt: skip
 
@@ -235,7 +238,7 @@ def _money(cost: int, retail: int, status: str) -> str:
     return f"{plain(cost, USD_DECIMALS)} USD (retail {plain(retail, USD_DECIMALS)}, {status})"
 
 
-def _fields(event: EventRecord, priced: Priced) -> list[tuple[str, object, object]]:
+def _fields(event: EventRecord, priced: Priced, burned: str) -> list[tuple[str, object, object]]:
     data = event.data
     fields: list[tuple[str, object, object]] = [
         ("event_id", event.id, priced.get("event_id")),
@@ -247,10 +250,16 @@ def _fields(event: EventRecord, priced: Priced) -> list[tuple[str, object, objec
         ("usage", data.usage, priced.get("usage", {})),
         ("options", data.options, priced.get("options", {})),
         ("metadata", data.metadata, priced.get("metadata", {})),
+        ("credits", burned, priced.get("credits", "0")),
         ("version", 1, priced.get("version", 1)),
     ]
     fields += [(name, getattr(data, name), priced.get(name, "")) for name in _COPIED]
     return fields
+
+
+def _credits(event: EventRecord, offset: int, credits_from: int) -> str:
+    """The product tokens that the event burns, as a decimal string; those below the offset were not told."""
+    return str(usage_of(as_summed(event, offset, credits_from).data).get(BURNED, 0))
 
 
 def _time_ms(text: object) -> int | None:

@@ -124,13 +124,13 @@ class Recount:
             claim = Claim.COUNTED
             quote = quote_of(event.data, event.time_ms)
             cost, retail = quote.cost_picousd, quote.retail_picousd
-            if beside.take(as_expected(event, quote, partition, offset), offset):
+            if beside.take(as_expected(event, quote, partition, offset, credits_from), offset):
                 self._priced.costs += 1
             elif offset < beside.first:
                 claim = Claim.UNKNOWN
                 outcomes.unpriced += 1
             elif (priced := beside.of(offset)) is not None:
-                cost, retail = self._priced.compare(event, partition, offset, priced)
+                cost, retail = self._priced.compare(event, partition, offset, priced, credits_from)
             else:
                 claim = Claim.NOT_COUNTED
                 self._letters.not_counted(record)

@@ -12,7 +12,7 @@ import msgspec
 
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.usage_codec import EventRecord
-from tollgate.verification.burning import kept, reported, scaled_usage, usage_of
+from tollgate.verification.burning import kept, scaled_usage, usage_of
 from tollgate.verification.calendar import NESTED, instant, milliseconds, start_of, window_suffix
 from tollgate.verification.columns import Cell, Columns
 from tollgate.verification.names import DIMENSIONS, names_in, raw, written
@@ -102,8 +102,9 @@ class Totals:
             scope, hour_ms, held, by_user, cost, retail, events, usage = _decode(row)
             if scope.startswith("user/"):
                 month_ms = milliseconds(start_of("month", instant(hour_ms)))
-                sent = Sum(cost, retail, events, reported(usage))
-                found.user_months.setdefault((raw(scope[5:]), month_ms), Sum()).add(sent)
+                found.user_months.setdefault((raw(scope[5:]), month_ms), Sum()).add(
+                    Sum(cost, retail, events, kept(usage))
+                )
                 if not by_user:
                     continue
             amount = Sum(cost, retail, events, kept(usage))

@@ -37,6 +37,7 @@ class BudgetBook:
         self._patterns: dict[str, tuple[Budget, ...]] = {}
         self._metered: Counter[tuple[str, str]] = Counter()
         self._combined: Counter[Names] = Counter()
+        self._meters: frozenset[tuple[str, str]] | None = None
         for budget in budgets:
             self._add(budget)
         self._settle()
@@ -139,8 +140,11 @@ class BudgetBook:
         return tuple(sorted(found if is_combined else found - BASE_CALENDARS))
 
     def meters(self) -> frozenset[tuple[str, str]]:
-        """What is counted beyond the base sums: scope or pattern, and calendar."""
-        return frozenset(self._metered) | self.plans.meters()
+        """What is counted beyond the base sums: scope or pattern, and calendar. Always the same object."""
+        found = self._meters
+        if found is None:
+            found = self._meters = frozenset(self._metered) | self.plans.meters()
+        return found
 
     def credits_of(self, user: str, at_ms: int = 0) -> tuple[int, str]:
         """The user's free credits per day, in 10⁻⁹ credits, and the zone of their day. `user` is as in events.
@@ -225,6 +229,7 @@ class BudgetBook:
             not is_combination(scope) for scope, _ in self._metered
         )
         self._calendars: dict[str, tuple[str, ...]] = {}
+        self._meters = None
         # The combinations whose sums somebody needs, in a fixed order.
         self.shapes: tuple[Shape, ...] = tuple(
             Shape(names) for names in sorted(combined, key=lambda names: [_ORDER[name] for name in names])

@@ -6,9 +6,10 @@ ClickHouse in parts. Until it is there, the sums of that window are incomplete, 
 whole by themselves.
 
 A meter that nobody needs any more is counted until its window ends. So a budget that is removed and set again goes on
-where it was, and no window ever gets its past twice.
+where it was, and no window ever gets its past twice. See ADR 39.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import product
@@ -17,12 +18,15 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from tollgate.domain.windows import WindowKey, window_end, window_start
-from tollgate.schemas.scopes import is_combination, parse_names, scope_of_all
+from tollgate.schemas.scopes import is_combination, parse_names, scope_of_all, split_names
 
 # An event may be this much later than the broker's clock: so the window that begins this soon may have events already.
 AHEAD_MS: Final = 5 * 60 * 1000
 
 _SCOPES_MAX: Final = 100_000
+
+# Dimensions of a scope or pattern, and which of its names are stars: bit i is for name i.
+Form = tuple[tuple[str, ...], int]
 
 
 class Meter(NamedTuple):
@@ -38,8 +42,9 @@ class Meter(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> "Meter":
-        """The inverse of `id`."""
-        return cls(*text.rsplit("|", 1))
+        """The inverse of `id`. Of another text it is a meter that nobody keeps."""
+        scope, _, calendar = text.rpartition("|")
+        return cls(scope, calendar)
 
 
 class Kept(msgspec.Struct, array_like=True):
@@ -59,6 +64,8 @@ class Kept(msgspec.Struct, array_like=True):
     """How many parts of its past were added."""
     ends_ms: int | None = None
     """No budget needs it: windows that start here or later are not counted."""
+    past_from_ms: int = 0
+    """An older meter of the same scopes has gone, which counted windows that start earlier: no past is added there."""
 
     @classmethod
     def begun(cls, calendar: str, from_offset: int, clock_ms: int) -> "Kept":
@@ -72,6 +79,10 @@ class Kept(msgspec.Struct, array_like=True):
     def counts(self, start_ms: int) -> bool:
         """Whether the window that starts then is one of its windows."""
         return start_ms >= self.window_start_ms and (self.ends_ms is None or start_ms < self.ends_ms)
+
+    def takes_past(self, start_ms: int) -> bool:
+        """Whether events below `from_offset` may be in the window that starts then, and are still to be added."""
+        return start_ms in (self.window_start_ms, self.whole_from_ms) and start_ms >= self.past_from_ms
 
 
 class Metering(Protocol):
@@ -91,6 +102,14 @@ class MeterTable:
         self._kept: dict[Meter, Kept] = {}
         self._by_scope: dict[str, dict[str, Kept]] = {}
         self._calendars: dict[str, tuple[str, ...]] = {}
+        self._covering: dict[Meter, list[tuple[Meter, Kept]]] = {}
+        self._combined: Counter[Form] = Counter()
+        # How many of the scopes have stars.
+        self._patterns = 0
+        # Those that nobody needs, which are few.
+        self._ending: dict[Meter, int] = {}
+        # Another number whenever the combinations are others.
+        self.version = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -101,6 +120,10 @@ class MeterTable:
     def __iter__(self) -> Iterator[Meter]:
         return iter(self._kept)
 
+    def items(self) -> Iterable[tuple[Meter, Kept]]:
+        """Every meter with what is known of it."""
+        return self._kept.items()
+
     def get(self, meter: Meter) -> Kept | None:
         """What is known of a meter."""
         return self._kept.get(meter)
@@ -108,17 +131,50 @@ class MeterTable:
     def put(self, meter: Meter, kept: Kept) -> None:
         """Add or replace a meter."""
         self._kept[meter] = kept
-        self._by_scope.setdefault(meter.scope, {})[meter.calendar] = kept
+        self._note_end(meter, kept.ends_ms)
+        calendars = self._by_scope.get(meter.scope)
+        if calendars is None:
+            calendars = self._by_scope[meter.scope] = {}
+            self._changed(meter.scope, 1)
+        calendars[meter.calendar] = kept
         self._calendars.clear()
+        self._covering.clear()
 
     def remove(self, meter: Meter) -> None:
         """Forget a meter."""
         del self._kept[meter]
+        self._note_end(meter, None)
         calendars = self._by_scope[meter.scope]
         del calendars[meter.calendar]
         if not calendars:
             del self._by_scope[meter.scope]
+            self._changed(meter.scope, -1)
         self._calendars.clear()
+        self._covering.clear()
+
+    def set_end(self, meter: Meter, ends_ms: int | None) -> None:
+        """Count windows of a meter only if they start before this instant; None: all."""
+        self._kept[meter].ends_ms = ends_ms
+        self._note_end(meter, ends_ms)
+
+    def _note_end(self, meter: Meter, ends_ms: int | None) -> None:
+        if ends_ms is not None:
+            self._ending[meter] = ends_ms
+        else:
+            self._ending.pop(meter, None)
+
+    def ended(self, clock_ms: int) -> list[Meter]:
+        """The meters that nobody needs and whose windows have ended."""
+        return [meter for meter, ends_ms in self._ending.items() if ends_ms <= clock_ms]
+
+    def _changed(self, scope: str, more: int) -> None:
+        self._patterns += more if is_pattern(scope) else 0
+        form = form_of(scope)
+        if len(form[0]) > 1:
+            self._combined[form] += more
+            if not self._combined[form]:
+                del self._combined[form]
+            self.version += 1
 
     def calendars(self, scope: str) -> tuple[str, ...]:
         """The calendars in which the scope is metered, in a fixed order."""
@@ -132,33 +188,54 @@ class MeterTable:
             found = self._calendars[scope] = tuple(sorted(names))
         return found
 
-    def covering(self, scope: str, calendar: str) -> list[tuple[int, str, Kept]]:
-        """The meters that count the scope in the calendar: offset, scope or pattern, and what is known.
+    def covering(self, scope: str, calendar: str) -> list[tuple[Meter, Kept]]:
+        """The meters that count the scope in the calendar, the oldest first, and of those that began together the
+        widest.
+        """
+        key = Meter(scope, calendar)
+        found = self._covering.get(key)
+        if found is None:
+            if len(self._covering) >= _SCOPES_MAX:
+                self._covering.clear()
+            meters = (Meter(pattern, calendar) for pattern in patterns_of(scope))
+            found = [(meter, kept) for meter in meters if (kept := self._kept.get(meter)) is not None]
+            found.sort(key=lambda entry: _place(*entry))
+            self._covering[key] = found
+        return found
+
+    def wider(self, meter: Meter) -> Kept | None:
+        """What is known of the oldest meter that counts these scopes and others, and is still needed."""
+        if not self._patterns:
+            return None
+        return next((kept for _, kept in self.covering(*meter) if kept.ends_ms is None), None)
+
+    def counting(self, scope: str, window: WindowKey) -> list[tuple[Meter, Kept]]:
+        """Those of `covering` that count this window.
 
         The first of them is the one whose past is added: of any two, the one that began later would add it again.
         """
-        found = []
-        for pattern in patterns_of(scope):
-            kept = self._by_scope.get(pattern, {}).get(calendar)
-            if kept is not None:
-                found.append((kept.from_offset, pattern, kept))
-        return sorted(found, key=lambda entry: entry[:2])
+        calendar, start_ms = window
+        return [entry for entry in self.covering(scope, calendar) if entry[1].counts(start_ms)]
 
     @property
     def combinations(self) -> frozenset[str]:
         """The scopes and patterns of meters that are combinations."""
-        return frozenset(scope for scope in self._by_scope if is_combination(scope))
+        return frozenset(filter(is_combination, self._by_scope))
+
+    @property
+    def forms(self) -> frozenset[Form]:
+        """The forms of these."""
+        return frozenset(self._combined)
 
     def counts(self, scope: str, window: WindowKey) -> bool:
         """Whether the window is one of the scope's."""
         calendar, start_ms = window
-        return any(kept.counts(start_ms) for _, _, kept in self.covering(scope, calendar))
+        return any(kept.counts(start_ms) for _, kept in self.covering(scope, calendar))
 
     def is_whole(self, scope: str, window: WindowKey) -> bool:
         """Whether the sum of the window has all that this partition has counted of the scope."""
-        calendar, start_ms = window
-        found = self.covering(scope, calendar)
-        return bool(found) and (found[0][2].is_filled or any(start_ms >= kept.exact_from_ms for _, _, kept in found))
+        found = self.counting(scope, window)
+        return bool(found) and (found[0][1].is_filled or any(window[1] >= kept.exact_from_ms for _, kept in found))
 
 
 @lru_cache(maxsize=_SCOPES_MAX)
@@ -168,34 +245,91 @@ def patterns_of(scope: str) -> tuple[str, ...]:
     return tuple(scope_of_all(chosen) for chosen in product(*(((d, name), (d, "*")) for d, name in names)))
 
 
-def begin(table: MeterTable, wanted: Iterable[Meter], next_offset: int, clock_ms: int) -> list[Meter]:
-    """Begin the meters that are wanted and not kept, and let end those that are not wanted; returns those that changed.
+@lru_cache(maxsize=_SCOPES_MAX)
+def form_of(scope: str) -> Form:
+    """The dimensions of a scope or pattern, and which of its names are stars: bit i is for name i."""
+    names = split_names(scope)
+    stars = sum(1 << place for place, (_, name) in enumerate(names) if name == "*")
+    return tuple(dimension for dimension, _ in names), stars
 
-    A meter whose scopes are counted already, by a wider one, goes on with what that one knows.
+
+def is_pattern(scope: str) -> bool:
+    """Whether one of the names is a star."""
+    return scope.endswith("/*") or "/*+" in scope
+
+
+def begin(table: MeterTable, wanted: Iterable[Meter], next_offset: int, clock_ms: int) -> list[Meter]:
+    """Keep these meters; returns those that changed.
+
+    A meter whose scopes are counted already, by a wider one, goes on with what that one knows. One that nobody needed
+    goes on where it was, unless its end is so near that events of the next window may have come: they were not counted.
+    Then it begins again once it has ended.
     """
-    changed = []
-    wanted = frozenset(wanted)
+    changed: list[Meter] = []
+    fresh: dict[str, Kept] = {}
     for meter in sorted(wanted):
         kept = table.get(meter)
         if kept is None:
-            wider = [found for _, _, found in table.covering(*meter) if found.ends_ms is None]
-            kept = msgspec.structs.replace(wider[0]) if wider else Kept.begun(meter.calendar, next_offset, clock_ms)
-            table.put(meter, kept)
-        elif kept.ends_ms is not None:
-            kept.ends_ms = None
+            known = table.wider(meter) or fresh.get(meter.calendar)
+            if known is None:
+                known = fresh[meter.calendar] = Kept.begun(meter.calendar, next_offset, clock_ms)
+            # Its own past comes in parts of its own.
+            table.put(meter, msgspec.structs.replace(known, parts=0))
+        elif kept.ends_ms is not None and clock_ms + AHEAD_MS < kept.ends_ms:
+            table.set_end(meter, None)
         else:
             continue
         changed.append(meter)
-    for meter in table:
+    return changed
+
+
+def end(table: MeterTable, meters: Iterable[Meter], clock_ms: int) -> list[Meter]:
+    """Nobody needs these any more: they are counted until the last window ends that may have events now."""
+    changed = []
+    for meter in meters:
         kept = table.get(meter)
-        if meter not in wanted and kept is not None and kept.ends_ms is None:
-            kept.ends_ms = window_end(meter.calendar, window_start(meter.calendar, clock_ms))
+        if kept is not None and kept.ends_ms is None:
+            table.set_end(meter, window_end(meter.calendar, window_start(meter.calendar, clock_ms + AHEAD_MS)))
             changed.append(meter)
     return changed
 
 
-def ended(table: MeterTable, clock_ms: int) -> list[Meter]:
-    """The meters that nobody needs and whose window has ended."""
-    return [
-        m for m in table if (kept := table.get(m)) is not None and kept.ends_ms is not None and kept.ends_ms <= clock_ms
-    ]
+def remove_ended(table: MeterTable, clock_ms: int) -> tuple[list[Meter], list[Meter]]:
+    """Forget the meters that nobody needs and whose windows have ended; returns them, and others that changed.
+
+    A younger meter of the same scopes must not add its past to their windows, should it come after they have gone.
+    """
+    ended = table.ended(clock_ms)
+    if not ended:
+        return [], []
+    gone = {meter: kept for meter in ended if (kept := table.get(meter)) is not None}
+    for meter in ended:
+        table.remove(meter)
+    changed = []
+    for meter, kept in table.items():
+        if kept.is_filled:
+            continue
+        if is_pattern(meter.scope):
+            older: Iterable[Meter] = (other for other in gone if _overlap(meter, other))
+        else:
+            older = (Meter(pattern, meter.calendar) for pattern in patterns_of(meter.scope))
+        place = _place(meter, kept)
+        ends = (g.ends_ms or 0 for m in older if (g := gone.get(m)) is not None and _place(m, g) < place)
+        ends_ms = max(ends, default=0)
+        if ends_ms > max(kept.past_from_ms, kept.window_start_ms):
+            kept.past_from_ms = ends_ms
+            changed.append(meter)
+    return ended, changed
+
+
+def _place(meter: Meter, kept: Kept) -> tuple[int, int, Meter]:
+    """The order of `MeterTable.covering`."""
+    return kept.from_offset, -form_of(meter.scope)[1].bit_count(), meter
+
+
+def _overlap(one: Meter, other: Meter) -> bool:
+    """Whether there are scopes that both cover, in the same calendar."""
+    if one.calendar != other.calendar or form_of(one.scope)[0] != form_of(other.scope)[0]:
+        return False
+    pairs = zip(split_names(one.scope), split_names(other.scope), strict=True)
+    return all(a == b or "*" in (a[1], b[1]) for a, b in pairs)

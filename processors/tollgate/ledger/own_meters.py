@@ -1,13 +1,14 @@
 """The meters of a usage partition: rows, records for those who fetch their past, and marks for the second stage."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import WindowKey, window_start
-from tollgate.ledger.meters import Kept, Meter, MeterTable, begin, ended
+from tollgate.ledger.meters import Kept, Meter, MeterTable, begin, end, remove_ended
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.shared_meters import Mark
 from tollgate.ledger.sums import NO_COMBINATIONS, Combinations
@@ -16,12 +17,14 @@ from tollgate.schemas.meters import MeterRecord, Past
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.scopes import Dimension, parse_names
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.vocabulary import Shape
 
 ROW_PREFIX: Final = "m|"
 
-_PLACES: Final = {dimension: place for place, dimension in enumerate(Dimension)}
+_USER: Final = f"{Dimension.USER.value}/"
 
+_PLACES: Final = {dimension.value: place for place, dimension in enumerate(Dimension)}
+
+_instant = lru_cache(maxsize=64)(format_instant)
 _encode = msgspec.json.Encoder().encode
 _decode_kept = msgspec.json.Decoder(Kept).decode
 
@@ -34,29 +37,42 @@ class OwnMeters:
         self._partitions = partitions
         self._state = state
         self.table = MeterTable()
-        self._combinations = NO_COMBINATIONS
+        self._combinations, self._version = NO_COMBINATIONS, 0
+        # What was last wanted; None before the first time.
+        self._wanted: frozenset[tuple[str, str]] | None = None
         # Changed since the last write.
         self._changed: dict[Meter, None] = {}
 
     def restore(self, rows: dict[str, bytes]) -> None:
         """Take back what was written, and nothing else."""
         self.table = MeterTable()
+        self._combinations, self._version = NO_COMBINATIONS, 0
+        self._wanted = None
         self._changed = {}
         for key, row in rows.items():
             if key.startswith(ROW_PREFIX):
                 self.table.put(Meter.of(key.removeprefix(ROW_PREFIX)), _decode_kept(row))
 
-    def want(self, meters: Iterable[tuple[str, str]], next_offset: int, clock_ms: int) -> None:
-        """Keep these from now on: every record below `next_offset` was applied before."""
-        wanted = (Meter(*meter) for meter in meters)
-        here = [meter for meter in wanted if self._is_here(meter.scope)]
+    def want(self, meters: frozenset[tuple[str, str]], next_offset: int, clock_ms: int) -> None:
+        """Keep these from now on: every record below `next_offset` was applied before.
+
+        Only what is new or gone is looked at: there may be a hundred thousand.
+        """
+        if self._wanted is None:
+            more, less = meters, frozenset[tuple[str, str]](self.table) - meters
+        else:
+            more, less = meters - self._wanted, self._wanted - meters
+        self._wanted = meters
+        self._begin(more, next_offset, clock_ms)
+        self._changed.update(dict.fromkeys(end(self.table, map(Meter._make, sorted(less)), clock_ms)))
+
+    def _begin(self, meters: Iterable[tuple[str, str]], next_offset: int, clock_ms: int) -> None:
+        here = [Meter(*meter) for meter in meters if self._is_here(meter[0])]
         self._changed.update(dict.fromkeys(begin(self.table, here, next_offset, clock_ms)))
 
     def _is_here(self, scope: str) -> bool:
         """Whether events of this partition may be in the scope: those of one user are in their partition alone."""
-        names = parse_names(scope)
-        user = names[0][1] if names and names[0][0] is Dimension.USER else "*"
-        return user == "*" or partition_of(user.encode(), self._partitions) == self._partition
+        return not scope.startswith(_USER) or _home(scope, self._partitions) in (None, self._partition)
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
@@ -77,11 +93,10 @@ class OwnMeters:
 
     def combinations(self) -> Combinations:
         """What the tally has to sum by combination."""
-        scopes = self.table.combinations
-        if scopes != self._combinations.scopes:
-            shapes = {tuple(dimension for dimension, _ in parse_names(scope)) for scope in scopes}
-            ordered = sorted(shapes, key=lambda shape: [_PLACES[dimension] for dimension in shape])
-            self._combinations = Combinations(tuple(map(Shape, ordered)), set(scopes)) if scopes else NO_COMBINATIONS
+        if self.table.version != self._version:
+            self._version = self.table.version
+            forms = sorted(self.table.forms, key=lambda form: [_PLACES[dimension] for dimension in form[0]])
+            self._combinations = Combinations(self.table.combinations, forms) if forms else NO_COMBINATIONS
         return self._combinations
 
     def take_past(self, past: Past) -> list[tuple[str, WindowKey, Spend]]:
@@ -96,16 +111,23 @@ class OwnMeters:
         found = []
         for scope, start_ms, cost, retail, events, usage in past.rows:
             window = (meter.calendar, start_ms)
-            covering = self.table.covering(scope, meter.calendar)
-            if covering and covering[0][1] == meter.scope and start_ms in (kept.window_start_ms, kept.whole_from_ms):
+            counting = self.table.counting(scope, window)
+            if counting and counting[0][0] == meter and kept.takes_past(start_ms):
                 found.append((scope, window, Spend(cost, retail, events, usage)))
         return found
 
-    def write(self, outbox: Outbox, clock_ms: int) -> list[Mark]:
+    def pass_time(self, next_offset: int, clock_ms: int) -> bool:
+        """Forget the meters that have ended; returns whether there were any.
+
+        All that was counted by them must have been added up. One that is wanted again begins again.
+        """
+        gone, changed = remove_ended(self.table, clock_ms)
+        self._changed.update(dict.fromkeys((*gone, *changed)))
+        self._begin([meter for meter in gone if meter in (self._wanted or ())], next_offset, clock_ms)
+        return bool(gone)
+
+    def write(self, outbox: Outbox) -> list[Mark]:
         """Write what changed; returns what the second stage must be told, after all deltas of the same transaction."""
-        for meter in ended(self.table, clock_ms):
-            self.table.remove(meter)
-            self._changed[meter] = None
         if not self._changed:
             return []
         marks = []
@@ -123,9 +145,16 @@ class OwnMeters:
         return marks
 
 
+@lru_cache(maxsize=100_000)
+def _home(scope: str, partitions: int) -> int | None:
+    """The only partition that has events in a user's scope; None for a star, whose are everywhere."""
+    user = parse_names(scope)[0][1]
+    return None if user == "*" else partition_of(user.encode(), partitions)
+
+
 def _is_of_user(meter: Meter) -> bool:
     """Whether its scopes are counted by the user's partition alone."""
-    return any(dimension is Dimension.USER for dimension, _ in parse_names(meter.scope))
+    return meter.scope.startswith(_USER)
 
 
 def _record(meter: Meter, kept: Kept, partition: int) -> MeterRecord:
@@ -135,7 +164,7 @@ def _record(meter: Meter, kept: Kept, partition: int) -> MeterRecord:
         calendar=meter.calendar,
         partition=partition,
         from_offset=kept.from_offset,
-        window_start=format_instant(kept.window_start_ms),
-        whole_from=format_instant(kept.whole_from_ms),
+        window_start=_instant(kept.window_start_ms),
+        whole_from=_instant(kept.whole_from_ms),
         filled=kept.is_filled,
     )

@@ -5,7 +5,7 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import itemgetter
@@ -29,7 +29,7 @@ from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
-from tollgate.ledger.meters import Metering, MeterTable
+from tollgate.ledger.meters import Metering, MeterTable, is_pattern
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
@@ -185,9 +185,20 @@ class Scopes:
         """Forget, little by little, the sums of meters that are not kept any more."""
         self._compared = self.spend.counting_more()
 
-    def look_again(self) -> None:
-        """Decide again about every scope with a flag or an alert: sums may have become whole."""
-        self._swept = [*self._swept, *self._standings]
+    def look_again(self, scopes: Iterable[str]) -> None:
+        """Decide again about those with a flag or an alert that are, or match, one of these: sums may be whole now.
+
+        For a pattern every scope is looked at, once however many patterns there are.
+        """
+        has_pattern = False
+        for scope in scopes:
+            if is_pattern(scope):
+                has_pattern = True
+            elif scope in self._standings:
+                self._undecided[scope] = None
+        if has_pattern:
+            waiting = (*self._swept, *self._standings)
+            self._swept = list(dict.fromkeys(reversed(waiting)))[::-1]
 
     def touch(self, scope: str) -> None:
         """Decide about the scope again: something else is reserved of it."""

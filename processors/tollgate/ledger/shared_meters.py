@@ -1,7 +1,7 @@
 """What the second stage knows of meters: for each usage partition, since when it counts them and what is missing."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,13 @@ class Mark(msgspec.Struct, array_like=True):
     kept: Kept | None
 
 
+class Changes(NamedTuple):
+    """Scopes and patterns whose sums may have become whole, and whether a meter has gone."""
+
+    whole: list[str]
+    has_gone: bool
+
+
 class SharedMeters:
     """A sum is whole when it is whole in each of the `usage_partitions`."""
 
@@ -40,15 +47,17 @@ class SharedMeters:
                 number, text = key.removeprefix(_ROW_PREFIX).split("|", 1)
                 self._put(int(number), Meter.of(text), _decode_kept(row))
 
-    def take(self, marks: Iterable[Mark]) -> bool:
-        """Take in what partitions tell; returns whether a sum may have become whole, or is not needed any more."""
-        is_news = False
+    def take(self, marks: Iterable[Mark]) -> Changes:
+        """Take in what partitions tell; returns which sums may have become whole, or are not needed any more."""
+        whole, has_gone = [], False
         for mark in marks:
             meter = Meter.of(mark.meter)
             self._put(mark.partition, meter, mark.kept)
             self._changed[mark.partition, meter] = None
-            is_news = is_news or mark.kept is None or mark.kept.is_filled
-        return is_news
+            has_gone = has_gone or mark.kept is None
+            if mark.kept is None or mark.kept.is_filled:
+                whole.append(meter.scope)
+        return Changes(whole, has_gone)
 
     def _put(self, number: int, meter: Meter, kept: Kept | None) -> None:
         # A topic that was given more partitions is counted in as many as before.

@@ -196,10 +196,15 @@ class SharedStage:
                     scopes.add(d.scope, held, Spend(d.cost_picousd, d.retail_picousd, d.events, d.usage_nano))
             for p in batch.past:
                 scopes.add(p.scope, ((p.calendar, p.start_ms),), p.amount)
-            if batch.marks and self.meters.take(batch.marks):
-                scopes.compare()
-                scopes.look_again()
+            if batch.marks:
+                self._take(batch.marks)
         self._applied += len(records)
+
+    def _take(self, marks: list[Mark]) -> None:
+        whole, has_gone = self.meters.take(marks)
+        self.scopes.look_again(whole)
+        if has_gone:
+            self.scopes.compare()
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:
         raise AssertionError(f"the second stage has no entries, yet got {len(records)} records")

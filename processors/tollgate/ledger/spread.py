@@ -5,6 +5,7 @@ from typing import Final
 
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import Horizon, WindowKey, Windows
+from tollgate.ledger.meters import Meter, is_pattern
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.own_meters import OwnMeters
 from tollgate.ledger.scopes import Scopes
@@ -86,12 +87,17 @@ class Spread:
         What marks say of the sums is true once the deltas are added: they come last.
         """
         clocks, clock_ms = self._clocks, self._horizon.clock_ms
-        owners = range(self._delta_partitions) if marks else sorted({*self._deltas, *self._past})
-        for partition in owners:
+        told: dict[int, list[Mark]] = {}
+        for mark in marks:
+            scope = Meter.of(mark.meter).scope
+            owners = range(self._delta_partitions) if is_pattern(scope) else (self._owner(scope),)
+            for partition in owners:
+                told.setdefault(partition, []).append(mark)
+        for partition in sorted({*self._deltas, *self._past, *told}):
             records = outbox.to(Topic.DELTAS, partition)
             by_clock = self._deltas.get(partition, {})
             values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms], ds)]
-            values += metered_in_records(clock_ms, self._past.get(partition, []), marks)
+            values += metered_in_records(clock_ms, self._past.get(partition, []), told.get(partition, []))
             for number, value in enumerate(values, 1):
                 counted = f"{self._partition}:{next_offset}:{len(values) - number}".encode()
                 records.append((None, value, [(COUNTED_HEADER, counted)]))

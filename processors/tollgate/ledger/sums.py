@@ -6,7 +6,6 @@ whose sum might not fit is summed as Python integers instead, which is exact too
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -14,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tollgate.domain.spend import Spend
+from tollgate.ledger.meters import Form
 from tollgate.schemas.amounts import NANO, parse_amount
-from tollgate.schemas.scopes import escaped, parse_names
+from tollgate.schemas.scopes import escaped
 from tollgate.schemas.usage_codec import EventData, EventRecord
 from tollgate.schemas.vocabulary import CREDITS, GLOBAL_SCOPE, Dimension, Shape
 
@@ -64,17 +64,16 @@ class Combinations:
 
     __slots__ = ("_parts", "scopes", "shapes", "stars")
 
-    def __init__(self, shapes: Iterable[Shape] = (), scopes: Iterable[str] = ()) -> None:
-        self.shapes = tuple(shapes)
-        self.scopes = frozenset(scopes)
+    def __init__(self, scopes: frozenset[str] = frozenset(), forms: Iterable[Form] = ()) -> None:
+        """`forms` are those of the scopes, those of the same dimensions beside each other."""
+        self.scopes = scopes
+        stars: dict[tuple[str, ...], list[int]] = {}
+        for dimensions, places in forms:
+            stars.setdefault(dimensions, []).append(places)
+        self.shapes = tuple(Shape(tuple(map(Dimension, dimensions))) for dimensions in stars)
+        self.stars = [sorted(places, reverse=True) for places in stars.values()]
         # Of each shape the places of its names in those of an event, each with what stands before it in the scope.
         self._parts = [[(_PLACES[d], f"{d.value}/") for d in shape.dimensions] for shape in self.shapes]
-        stars: dict[tuple[Dimension, ...], set[int]] = {shape.dimensions: set() for shape in self.shapes}
-        for names in map(parse_names, self.scopes):
-            dimensions = tuple(dimension for dimension, _ in names)
-            if dimensions in stars:
-                stars[dimensions].add(sum(1 << place for place, (_, name) in enumerate(names) if name == "*"))
-        self.stars = [sorted(stars[shape.dimensions], reverse=True) for shape in self.shapes]
 
     def added(self, names: Names) -> Names:
         """The base names, then the scope of each shape; "" where the event lacks a name or no budget is on it."""
@@ -94,12 +93,6 @@ class Combinations:
 
 
 NO_COMBINATIONS: Final = Combinations()
-
-
-@lru_cache(maxsize=4)
-def combinations_of(shapes: tuple[Shape, ...], meters: frozenset[tuple[str, str]]) -> Combinations:
-    """Those of a budget book, made once for all partitions: there may be a hundred thousand budgets."""
-    return Combinations(shapes, {scope for scope, _ in meters})
 
 
 class BatchSums:

@@ -23,6 +23,7 @@ from tollgate.ledger.entry_judge import EntryJudge
 from tollgate.ledger.gate import FUTURE_MS_MAX, Gate
 from tollgate.ledger.identities import IdentityIndex, IdentityMemory, Seen
 from tollgate.ledger.idle import Idle
+from tollgate.ledger.meters import Meter
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.own_meters import OwnMeters
 from tollgate.ledger.policy import Policy
@@ -33,7 +34,7 @@ from tollgate.ledger.tally import PythonTally, Tally
 from tollgate.ledger.unpriced import UnpricedModels
 from tollgate.ledger.user_limits import UserLimits
 from tollgate.ledger.user_sums import UserSums
-from tollgate.schemas.amounts import format_usd
+from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.meters import Past
 from tollgate.schemas.outputs_codec import PricedRecord, encode_priced
@@ -108,8 +109,8 @@ class UserStage:
         self._next_offset = 0
         # From this usage offset on, sums have the credits that events burned: a release before this one left them out.
         self._credits_from = 0
-        # Whether sums may have become whole since the last write.
-        self._look_again = False
+        # Meters whose past was added since the last write.
+        self._filled: list[str] = []
         self._want_meters()
         self._clear()
 
@@ -207,7 +208,8 @@ class UserStage:
                 self._gate.refuse(record, entry)
             elif isinstance(entry, Past):
                 self._spread.add_past(self.meters.take_past(entry))
-                self._look_again = True
+                if entry.part == entry.parts - 1:
+                    self._filled.append(Meter.of(entry.meter).scope)
             else:
                 # Their clock is not the usage's, by which windows are held: there is no order between the two topics.
                 self._entries.judge(record, entry, Topic.ENTRIES)
@@ -304,8 +306,9 @@ class UserStage:
         user, names = event.subject, names_of(event)
         usage = usage_of(data)
         self._tally.add(names, (slot_ms, self.horizon.since_ms), cost, retail, usage)
+        burned = dict(usage).get(CREDITS, 0) if data.retail_tokens is not None else 0
         if data.retail_tokens is not None or data.reservation_id:
-            self._entries.account_for(event, cost, dict(usage).get(CREDITS, 0))
+            self._entries.account_for(event, cost, burned)
         time = event.time
         # A time in UTC with whole seconds or milliseconds is written as it came.
         if not (time[-1] == "Z" and time[10] == "T" and len(time) in (20, 24)):
@@ -316,7 +319,7 @@ class UserStage:
             format_usd(cost), format_usd(retail) if retail else "0", quote.price_id, status,
             record.partition, record.offset, 1, data.usage, data.status, *names[1:-1],  # type: ignore[arg-type]
             data.operation, data.latency_ms, data.resource_type, data.resource_id, data.request_id,
-            data.options, data.metadata,
+            data.options, data.metadata, format_amount(burned) if burned else "0",
         )  # fmt: skip
         self._tally.add_priced(user.encode(), encode_priced(priced))
 
@@ -346,15 +349,13 @@ class UserStage:
 
     def _write_meters(self, outbox: Outbox) -> None:
         """Write the deltas of the batch, and what changed of the meters by which it was counted."""
-        before = len(self.meters.table)
-        marks = self.meters.write(outbox, self.horizon.clock_ms)
-        self._spread.write(outbox, self._next_offset, marks)
-        if len(self.meters.table) != before:
+        has_gone = self.meters.pass_time(self._next_offset, self.horizon.clock_ms)
+        self._spread.write(outbox, self._next_offset, self.meters.write(outbox))
+        if has_gone:
             self._set_combinations()
             self.scopes.compare()
-        if self._look_again:
-            self.scopes.look_again()
-            self._look_again = False
+        self.scopes.look_again(self._filled)
+        self._filled = []
 
     def _spread_sums(self) -> None:
         """Add up what was counted since the last time, by the meters that were kept meanwhile."""

@@ -179,6 +179,8 @@ class PricedEvent(Output):
     cost_usd: Usd
     retail_usd: Usd = "0"
     """What the user was charged for it."""
+    credits: Amount = "0"
+    """The product tokens that it burned: its `retail_tokens`, unless it failed and was not billed. Absent when 0."""
     price_id: str = ""
     """The price that was used; empty when the cost was reported."""
     price_status: PriceStatus

@@ -50,6 +50,7 @@ class PricedRecord(msgspec.Struct, omit_defaults=True, gc=False):
     request_id: str = ""
     options: dict[str, str] = {}
     metadata: dict[str, Scalar] = {}
+    credits: str = "0"
 
 
 _ENCODER: Final = msgspec.json.Encoder()

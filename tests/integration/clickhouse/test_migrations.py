@@ -87,8 +87,8 @@ def test_usage_events_has_the_columns_of_the_contract(empty: Settings) -> None:
     )
     assert " ".join(columns) == (
         "event_id source time kind user org service provider model agent campaign feature product operation status "
-        "latency_ms resource_type resource_id request_id usage options cost_usd retail_usd price_id price_status "
-        "source_partition source_offset version metadata ingested_at user_hash "
+        "latency_ms resource_type resource_id request_id usage options cost_usd retail_usd credits price_id "
+        "price_status source_partition source_offset version metadata ingested_at user_hash "
         "input_tokens cached_input_tokens cache_write_tokens output_tokens reasoning_tokens input_audio_tokens "
         "output_audio_tokens images video_seconds audio_seconds characters storage_gb_months egress_gb compute_seconds "
         "requests"

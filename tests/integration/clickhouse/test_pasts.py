@@ -142,6 +142,22 @@ async def test_the_past_has_what_the_partition_counted_in_the_window_before_the_
     assert rows == [one for name in sorted(names) for one in names[name]]
 
 
+async def test_credits_are_what_the_events_burned_and_not_what_a_sender_calls_so(tables: Settings) -> None:
+    question = meter("user/*+model/gpt-4o", home("u-1"), 50)
+    async with sink(tables):
+        await publish(
+            tables,
+            sent("u-1", 1, credits="2.5", usage={"images": 1}),
+            sent("u-1", 2, credits="0.000000001", usage={"images": 1, "credits": 7}),
+            sent("u-1", 3, usage={"credits": 9}),
+            asked(question),
+        )
+        ((_, _, _, _, events, amounts),) = await rows_of(tables, question)
+    assert (events, amounts) == (3, {"credits": 2_500_000_001, "images": 2 * NANO})
+    burned = query(tables, "SELECT event_id, toString(credits) FROM usage ORDER BY event_id")
+    assert burned == [("u-1-1", "2.5"), ("u-1-2", "0.000000001"), ("u-1-3", "0")]
+
+
 HOSTILE = [
     "a+model/b",
     "a%2Bmodel/b",

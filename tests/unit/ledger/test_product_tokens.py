@@ -41,6 +41,7 @@ def test_the_product_tokens_of_a_billed_call_are_the_usage_dimension_credits(
         assert value["usage"].get("credits") == burned
     given = data.get("usage", {}).get("credits")
     assert values(outbox, Topic.PRICED)[0]["usage"].get("credits") == given
+    assert values(outbox, Topic.PRICED)[0].get("credits") == burned
 
 
 def test_what_is_no_usage_event_is_judged_in_its_place() -> None:

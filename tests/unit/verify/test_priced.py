@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+import pytest
 from aiokafka import ConsumerRecord
 from tests.support.usage import event, record
 
@@ -50,6 +51,18 @@ async def test_an_event_without_a_record_is_seen() -> None:
 async def test_a_record_of_no_counted_event_is_seen() -> None:
     _, check = await matched([3], priced_record(0, 3), priced_record(1, 7))
     assert check.difference == "usage record 0:7: expected no priced record, found event e7"
+
+
+@pytest.mark.parametrize("told", [None, "2", "0.5"])
+def test_other_credits_than_the_event_burns_are_seen(told: str | None) -> None:
+    check = PricedCheck(Prices("default", [PRICE], [PRICE]))
+    event = _event(event_id="e3", data={"retail_tokens": "1.50"})
+    prices = Prices("default", [PRICE], [PRICE])
+    priced = msgspec.json.decode(as_expected(event, prices.today(event), 0, 3))
+    assert priced.pop("credits") == "1.5"
+    check.compare(event, 0, 3, priced | ({} if told is None else {"credits": told}))
+    assert "credits of event e3 at 0:3: expected '1.5'" in check.difference
+    assert check.differences == 1
 
 
 async def test_an_event_priced_twice_is_seen() -> None:

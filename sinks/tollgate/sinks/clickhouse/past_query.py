@@ -23,6 +23,11 @@ _MEMORY_BYTES_MAX: Final = 1024 * 1024
 _ANY: Final = "*"
 _SOURCE: Final = "tollgate-sink-clickhouse"
 
+# What counts as usage of credits is what the event burned, and not what its sender wrote under that name.
+_USAGE: Final = (
+    "mapFilter((unit, amount) -> unit != 'credits' OR amount != 0, mapUpdate(usage, map('credits', credits)))"
+)
+
 # Sums of a million scopes go to ClickHouse's disk rather than end the question.
 _SETTINGS: Final = {
     "max_bytes_before_external_group_by": 300_000_000,
@@ -57,7 +62,7 @@ def question(meters: Sequence[MeterRecord]) -> tuple[str, dict[str, Any]]:
     # The place of a partition that is not asked about is 0, and what stands there is 0.
     sql = f"""
         SELECT {keys}, toString(sum(cost_usd)), toString(sum(retail_usd)), count(),
-            mapApply((unit, amount) -> (toString(unit), toString(amount)), sumMap(usage))
+            mapApply((unit, amount) -> (toString(unit), toString(amount)), sumMap({_USAGE}))
         FROM (
             SELECT *, toUnixTimestamp64Milli(time) >= {{whole_ms:Int64}} AS is_later
             FROM usage
@@ -67,7 +72,7 @@ def question(meters: Sequence[MeterRecord]) -> tuple[str, dict[str, Any]]:
         )
         GROUP BY {keys}
         ORDER BY {keys}
-        """  # noqa: S608 # columns of the enumeration; every value is a parameter
+        """  # noqa: S608 # our own text and columns of the enumeration; every value is a parameter
     return sql, parameters
 
 

@@ -86,6 +86,7 @@ _USAGE_EVENT = {
     "latency_ms": "Nullable(UInt32)",
     "options": "Map(String, String)",
     "metadata": "String",
+    "credits": "Decimal(38, 9)",
 }
 
 USAGE_EVENTS = Table(
