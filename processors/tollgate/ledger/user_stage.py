@@ -197,6 +197,8 @@ class UserStage:
             for first in range(0, len(records), _CHUNK):
                 self._apply_chunk(records[first : first + _CHUNK])
         self._clock.note(last.timestamp, self.horizon.limit_ms)
+        # Usage without reservations ends those whose time is over, too.
+        self.accounts.tick(self.horizon.clock_ms)
         self._identities.compact(self.horizon.clock_ms // 1000)
 
     def apply_entries(self, records: Sequence[ConsumerRecord]) -> None:

@@ -144,6 +144,17 @@ def test_usage_of_an_unread_reservation_is_forgotten_after_an_hour(core: Core) -
     assert f"h|{USER}|tests|r1" not in of.rows
 
 
+def test_they_end_while_nothing_but_usage_without_reservations_arrives(core: Core) -> None:
+    of = bench(core, A_DOLLAR)
+    of.send(reservation("r1", "1.00"))
+    for second in range(1, 61):
+        of.send(usage(f"e{second}", user=STRANGER), timestamp=TIME_MS + second * 1000)
+        of.stage.tick(TIME_MS + second * 1000)
+        assert reserved(of)[2] == (1 if second < 60 else 0)
+    of.write()
+    assert "h|" not in "".join(of.rows)
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_hundred_that_are_never_settled_hold_nothing_after_their_time(core: Core, restart: bool) -> None:
     of = bench(core, A_DOLLAR)
