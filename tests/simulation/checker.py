@@ -5,92 +5,32 @@ Shares no code with the ledger: it reads the bytes of topics and knows what the 
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 from aiokafka import ConsumerRecord
+from tests.simulation.answers import compare_accounts
 from tests.simulation.broker import Broker, Place
-from tests.simulation.poison import is_poison_to_read, is_poison_to_write
+from tests.simulation.journal import Journal
+from tests.simulation.poison import is_poison_to_read
+from tests.simulation.rules import BASE, Rules, parts, window
+from tests.simulation.sums import Sum, SumKey, expect
+from tests.simulation.user_fold import EVENT_BYTES_MAX, UserFold
 
-Key = tuple[str, str, int]  # scope, kind of window, its start in milliseconds
+from tollgate.ledger.policy import Policy
 
-# openai/gpt-4o: 2.50 USD per million input tokens, 10 USD per million output tokens; in 10⁻¹² USD per token.
-PICOUSD = {"input_tokens": 2_500_000, "output_tokens": 10_000_000}
 IDENTITY_BYTES = 28
-# What the contract promises.
-EVENT_BYTES_MAX = 64 * 1024
-DIMENSIONS_MAX = 128
 FORWARDED_FROM = "tollgate-forwarded-from"
 
 
-def windows(time_ms: int) -> Iterable[tuple[str, int]]:
-    """Every window that an instant lies in."""
-    at = datetime.fromtimestamp(time_ms / 1000, UTC).replace(minute=0, second=0, microsecond=0)
-    yield "lifetime", 0
-    yield "hour", int(at.timestamp()) * 1000
-    yield "day", int(at.replace(hour=0).timestamp()) * 1000
-    yield "month", int(at.replace(hour=0, day=1).timestamp()) * 1000
-
-
-@dataclass
-class Sum:
-    """Cost in 10⁻¹² USD, events, tokens by dimension."""
-
-    cost: Decimal = Decimal(0)
-    events: int = 0
-    tokens: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    def is_row(self, row: list[Any], names: Iterable[str]) -> bool:
-        """Whether a sum as the state topic has it says the same. `names`: the dimensions that its scope has."""
-        usage = {dimension: amount * 10**9 for dimension, amount in folded(self.tokens, names).items()}
-        return [self.cost, 0, self.events, usage] == row
-
-
-def folded(tokens: dict[str, int], names: Iterable[str]) -> dict[str, int]:
-    """What a scope with these dimensions keeps: of a full one, all others are one."""
-    kept = set(names) - {"other"}
-    if len(kept) < DIMENSIONS_MAX:
-        return dict(tokens)
-    found: dict[str, int] = defaultdict(int)
-    for dimension, amount in tokens.items():
-        found[dimension if dimension in kept else "other"] += amount
-    return dict(found)
-
-
 class Fold:
-    """Counted from one partition of usage up to `next`, and of entries up to `next_entries`."""
+    """Counted from one partition up to `next`, and of entries up to `next_entries`."""
 
     def __init__(self) -> None:
         self.next = self.next_entries = 0
-        self.events: dict[tuple[str, str], dict[str, Any]] = {}
-        self.costs: dict[tuple[str, str], Decimal] = {}
-        self.sums: dict[Key, Sum] = defaultdict(Sum)
+        self.sums: dict[SumKey, Sum] = defaultdict(Sum)
         self.letters = 0
-
-
-class Wrong(AssertionError):  # noqa: N818 # what it says
-    """The ledger and the checker differ."""
-
-
-def expect(truth: bool, what: str, *facts: object) -> None:
-    """Raise Wrong with the facts."""
-    if not truth:
-        raise Wrong(f"{what}: {', '.join(map(str, facts))}")
-
-
-def cost_of(data: dict[str, Any]) -> Decimal:
-    """What an event costs, in 10⁻¹² USD."""
-    if "cost_usd" in data:
-        return Decimal(data["cost_usd"]) * 10**12
-    return sum((Decimal(PICOUSD[d] * n) for d, n in data["usage"].items()), Decimal(0))
-
-
-def _said(data: dict[str, Any]) -> dict[str, Any]:
-    """The data without amounts of 0, which say nothing: with or without them it is the same event."""
-    return data | {"usage": {dimension: amount for dimension, amount in data["usage"].items() if amount}}
 
 
 def scopes_of(data: dict[str, Any]) -> Iterable[str]:
@@ -101,27 +41,37 @@ def scopes_of(data: dict[str, Any]) -> Iterable[str]:
             yield f"{name}/{data[name]}"
 
 
-def _is_event(value: bytes) -> bool:
+def _is_entry(topic: str, value: bytes) -> bool:
+    """Whether a record can be read by those who send it to its home."""
     try:
-        return len(value) <= EVENT_BYTES_MAX and "subject" in json.loads(value)
+        entry = json.loads(value) if len(value) <= EVENT_BYTES_MAX else {}
     except ValueError:
         return False
+    return "subject" in entry and (topic == "usage" or entry["type"] == "tollgate.credit.v1")
 
 
 class Checker:
-    """Hears of every transaction. `homes` says in which partition a user's events are counted."""
+    """Hears of every transaction. `homes` says in which partition a user's events are counted, `rules_of` what a
+    policy was made of.
+    """
 
-    def __init__(self, homes: dict[str, int], partitions: int, delta_partitions: int) -> None:
+    def __init__(
+        self, homes: dict[str, int], partitions: int, delta_partitions: int, journal: Journal,
+        rules_of: Callable[[Policy], Rules],
+    ) -> None:  # fmt: skip
         self.broker: Broker | None = None
-        self._homes = homes
-        self.folds = [Fold() for _ in range(partitions)]
+        self._journal = journal
+        self.folds = [UserFold(p, homes, self.between, rules_of) for p in range(partitions)]
+        # The first answer to each reservation, and the latest balance of each user.
+        self.answers: dict[tuple[str, str], bytes] = {}
+        self.balances: dict[str, dict[str, Any]] = {}
         self.shared = [Fold() for _ in range(delta_partitions)]
         self.priced: dict[tuple[str, str], Decimal] = {}
         self._priced_of = [0] * partitions
         self._identities_of = [0] * partitions
         # Partitions in which no user lives, and where each forwarded record came from.
         self.forwarders: dict[int, Fold] = defaultdict(Fold)
-        self.forwarded: set[bytes] = set()
+        self.forwarded: set[tuple[str, bytes]] = set()
         # Per partition of usage or of deltas who recovered it last, and its writer.
         self.owners: dict[Place, tuple[Any, object]] = {}
         self.transactions = 0
@@ -142,9 +92,9 @@ class Checker:
             elif topic == "internal.deltas":
                 deltas = (delta for r in records for delta in json.loads(r.value)[1])
                 added += sum((delta[3] for delta in deltas if delta[0] == "global"), Decimal(0))
-            elif topic == "usage":
+            elif topic in ("usage", "entries"):
                 for record in records:
-                    origin = dict(record.headers)[FORWARDED_FROM]
+                    origin = topic, dict(record.headers)[FORWARDED_FROM]
                     expect(origin not in self.forwarded, "forwarded twice", origin)
                     self.forwarded.add(origin)
         self._stop(written)
@@ -155,13 +105,13 @@ class Checker:
                     source = int(record.key.split(b"|")[1])
                     expect(self._is_owner(("usage", source), owner), "a former owner forwarded", transactional_id)
                     row = json.loads(record.value)
-                    self._forward(source, row["next"])
-                    self._count_entries(self.forwarders[source], source, row["next_entries"])
+                    self._forward(source, row["next"], row["next_entries"])
             if not any(r.key == b"o" for r in records):
                 continue
             if topic == "internal.user-state":
                 expect(self._is_owner(("usage", partition), owner), "a former owner committed", transactional_id)
-                self._user_state(partition, records)
+                self._user_state(partition, records, owner)
+                compare_accounts(self, partition, written)
             elif topic == "internal.shared-state":
                 expect(
                     self._is_owner(("internal.deltas", partition), owner), "a former owner committed", transactional_id
@@ -191,178 +141,99 @@ class Checker:
         self._priced_of[record.partition] += 1
         return cost
 
-    def _user_state(self, partition: int, records: list[ConsumerRecord]) -> None:
+    def _user_state(self, partition: int, records: list[ConsumerRecord], owner: object) -> None:
+        assert self.broker is not None
         fold = self.folds[partition]
-        for record in records:
-            if record.key == b"o":
-                row = json.loads(record.value)
-                self._count(partition, row["next"])
-                self._count_entries(fold, partition, row["next_entries"])
+        offsets = json.loads(next(r.value for r in reversed(records) if r.key == b"o"))
+        ends = offsets["next"], offsets["next_entries"]
+        for topic, end in zip(("usage", "entries"), ends, strict=True):
+            expect(end <= self.broker.stable_end((topic, partition)), "it is ahead of the log", topic, partition, end)
+        segment = self._journal.take(owner, partition, offsets["sequence"])
+        assert segment is not None, f"nobody wrote {offsets} of {partition}"
+        meters = {
+            r.key[2:].decode(): None if r.value is None else json.loads(r.value) for r in records if r.key[:2] == b"m|"
+        }
+        fold.play(segment, ends, meters)
+        expect(offsets["clock_ms"] == fold.clock_ms, "the clock", partition, offsets, fold.clock_ms)
+        for identity, cost in fold.take_costs():
+            expect(self.priced.get(identity) == cost, "cost", identity, self.priced.get(identity), cost)
         self._rows(fold, records)
         counted = len(fold.events)
         expect(self._priced_of[partition] == counted, "priced events", partition, self._priced_of[partition], counted)
-        expect(self._identities_of[partition] == counted, "identities", partition, self._identities_of, counted)
+        found, right_number = self._identities_of[partition], fold.identities
+        expect(found == right_number, "identities", partition, found, right_number)
 
-    def _count(self, partition: int, end: int) -> None:
-        assert self.broker is not None
-        fold = self.folds[partition]
-        expect(end >= fold.next, "the offset row went back", partition, end, fold.next)
-        expect(end <= self.broker.stable_end(("usage", partition)), "the offset row is ahead of the log", end)
-        for record in self._between("usage", partition, fold.next, end):
-            if is_poison_to_read(record):
-                fold.letters += 1
-                continue
-            try:
-                event = json.loads(record.value)
-            except ValueError:
-                fold.letters += 1
-                continue
-            if len(record.value) > EVENT_BYTES_MAX:
-                fold.letters += 1
-                continue
-            if self._homes[event["subject"]] != partition:
-                continue
-            if is_poison_to_write(record):
-                fold.letters += 1
-                continue
-            identity = event["source"], event["id"]
-            known = fold.events.get(identity)
-            if known is not None:
-                fold.letters += _said(known["data"]) != _said(event["data"])
-                continue
-            fold.events[identity] = event
-            usage = event["data"]["usage"]
-            cost = fold.costs[identity] = cost_of(event["data"])
-            if identity in self.priced:
-                expect(self.priced[identity] == cost, "cost", identity, self.priced[identity], cost)
-            time_ms = int(datetime.fromisoformat(event["time"]).timestamp()) * 1000
-            for kind, start in windows(time_ms):
-                _add(fold.sums[f"user/{event['subject']}", kind, start], cost, 1, usage)
-        fold.next = end
-
-    def _count_entries(self, fold: Fold, partition: int, end: int) -> None:
-        """Every entry is refused: each is one dead letter."""
-        assert self.broker is not None
-        expect(end >= fold.next_entries, "the offset of entries went back", partition, end, fold.next_entries)
-        expect(end <= self.broker.stable_end(("entries", partition)), "it is ahead of the log", partition, end)
-        fold.letters += sum(1 for _ in self._between("entries", partition, fold.next_entries, end))
-        fold.next_entries = end
-
-    def _forward(self, partition: int, end: int) -> None:
+    def _forward(self, partition: int, *ends: int) -> None:
         fold = self.forwarders[partition]
-        expect(end >= fold.next, "the offset row of a forwarder went back", partition, end, fold.next)
-        for record in self._between("usage", partition, fold.next, end):
-            if is_poison_to_read(record) or not _is_event(record.value):
-                fold.letters += 1
-                continue
-            expect(f"{partition}:{record.offset}".encode() in self.forwarded, "not forwarded", partition, record.offset)
-        fold.next = end
+        starts = fold.next, fold.next_entries
+        for topic, start, end in zip(("usage", "entries"), starts, ends, strict=True):
+            expect(end >= start, "the offset row of a forwarder went back", topic, partition, end, start)
+            for record in self.between(topic, partition, start, end):
+                if is_poison_to_read(record) or not _is_entry(topic, record.value):
+                    fold.letters += 1
+                    continue
+                origin = topic, f"{partition}:{record.offset}".encode()
+                expect(origin in self.forwarded, "not forwarded", topic, partition, record.offset)
+        fold.next, fold.next_entries = ends
 
-    def _between(self, topic: str, partition: int, start: int, end: int) -> Iterable[ConsumerRecord]:
+    def between(self, topic: str, partition: int, start: int, end: int) -> Iterable[ConsumerRecord]:
+        """The committed records of these offsets."""
         assert self.broker is not None
         return (r for r in self.broker.fetch((topic, partition), start, 1 << 60)[0] if r.offset < end)
 
-    def _rows(self, fold: Fold, records: Iterable[ConsumerRecord]) -> None:
+    def _rows(self, fold: Fold | UserFold, records: Iterable[ConsumerRecord]) -> None:
         for record in records:
             key = record.key.decode()
+            if record.value is None:
+                continue
             if key[0] == "s":
                 row = json.loads(record.value)
-                scope = key[2:]
-                names = self._names[scope] = list(row[1][3])
-                for kind, start, found in (
-                    ("lifetime", 0, row[1]),
-                    ("hour", row[2], row[3]), ("day", row[4], row[5]), ("month", row[6], row[7]),
-                ):  # fmt: skip
-                    expect(
-                        fold.sums[scope, kind, start].is_row(found, names),
-                        "row",
-                        key,
-                        kind,
-                        found,
-                        fold.sums[scope, kind, start],
-                    )
-            elif key[0] == "w" and record.value is not None:
-                _, kind, start, scope = key.split("|", 3)
-                found = json.loads(record.value)[1:]
-                right = fold.sums[scope, kind, int(start)]
-                expect(right.is_row(found, self._names[scope]), "closed window", key, found, right)
+                scope, more = key[2:], row.pop() if isinstance(row[-1], dict) else {}
+                found = {calendar: (start, numbers) for calendar, (start, numbers) in more.items()}
+                if len(row) > 1:
+                    self._names[scope] = list(row[1][3])
+                    found |= dict(zip(BASE, zip((0, *row[2::2]), (row[1], *row[3::2]), strict=True), strict=True))
+                for calendar, (start, numbers) in found.items():
+                    self._row(fold, (scope, calendar, start), numbers)
+            elif key[0] == "w":
+                _, calendar, start, scope = key.split("|", 3)
+                self._row(fold, (scope, calendar, int(start)), json.loads(record.value)[1:])
+
+    def _row(self, fold: Fold | UserFold, key: SumKey, numbers: list[Any]) -> None:
+        right = fold.sums.get(key, Sum())
+        expect(right.is_row(numbers, self.names_in(key)), "row", key, numbers, right)
+
+    def names_in(self, key: SumKey) -> list[str] | None:
+        """The dimensions that a sum has names for; None where they depend on what was restored when."""
+        scope, calendar, _ = key
+        return self._names.get(scope, []) if calendar in BASE and len(parts(scope)) < 2 else None
 
     def _shared_state(self, partition: int, records: list[ConsumerRecord]) -> None:
         fold = self.shared[partition]
         for record in records:
             if record.key == b"o":
                 end = json.loads(record.value)["next"]
-                for source in self._between("internal.deltas", partition, fold.next, end):
-                    for scope, hour, _, cost, _, events, usage, *_ in json.loads(source.value)[1]:
-                        tokens = {dimension: nano // 10**9 for dimension, nano in usage.items()}
-                        for kind, start in windows(hour):
-                            _add(fold.sums[scope, kind, start], Decimal(cost), events, tokens)
+                for source in self.between("internal.deltas", partition, fold.next, end):
+                    _, deltas, _, *metered = json.loads(source.value)
+                    for scope, hour, _, cost, retail, events, usage, after, more in deltas:
+                        at_ms, base = hour + after, BASE if len(parts(scope)) < 2 else ()
+                        for calendar in (*base, *more):
+                            key = (scope, calendar, window(calendar, at_ms)[0])
+                            fold.sums[key].add(Decimal(cost), retail, events, _whole(usage))
+                    for scope, calendar, start, (cost, retail, events, usage) in metered[0] if metered else ():
+                        fold.sums[scope, calendar, start].add(Decimal(cost), retail, events, _whole(usage))
                 fold.next = end
         self._rows(fold, records)
 
-    def finish(self, identities: set[tuple[str, str]], limits: dict[str, Decimal], stopped: str | None) -> None:
-        """When nothing is left to do: everything published is counted, and readers see the right numbers.
-
-        `limits` are monthly budgets in 10⁻¹² USD by pattern: `user/*` or a scope. `stopped`: why all spending is
-        stopped by hand, None when it is not.
-        """
+    def newest(self, topic: str) -> dict[str, Any]:
+        """The latest record of each key."""
         assert self.broker is not None
-        expect(set(self.priced) == identities, "not counted", len(identities), identities ^ set(self.priced))
-        right: dict[Key, Sum] = defaultdict(Sum)
-        for fold in self.folds:
-            for identity, event in fold.events.items():
-                expect(fold.costs[identity] == self.priced[identity], "cost", identity)
-                time_ms = int(datetime.fromisoformat(event["time"]).timestamp()) * 1000
-                for scope in (f"user/{event['subject']}", *scopes_of(event["data"])):
-                    for kind, start in windows(time_ms):
-                        _add(right[scope, kind, start], fold.costs[identity], 1, event["data"]["usage"])
-        for partition in range(2 * len(self.folds)):
-            fold = self.folds[partition] if partition < len(self.folds) else self.forwarders[partition]
-            end = self.broker.stable_end(("entries", partition))
-            expect(fold.next_entries == end, "entries are not counted", partition, fold.next_entries, end)
-        letters = sum(1 for _ in self.broker.committed(("dead-letters", 0)))
-        refused = sum(fold.letters for fold in (*self.folds, *self.forwarders.values()))
-        expect(letters == refused, "dead letters", letters, refused)
-        self._said(right)
-        self._flags(right, limits, stopped)
-
-    def _newest(self, topic: str) -> dict[str, Any]:
-        assert self.broker is not None
-        return {
-            r.key.decode(): json.loads(r.value)
+        found = {
+            r.key.decode(): r.value
             for partition in range(len(self.folds))
             for r in self.broker.committed((topic, partition))
         }
-
-    def _said(self, right: dict[Key, Sum]) -> None:
-        said = {}
-        for value in self._newest("spend").values():
-            window = value["window"]
-            start = int(datetime.fromisoformat(window["start"]).timestamp()) * 1000
-            usage = {dimension: int(amount) for dimension, amount in value["usage"].items()}
-            said[value["scope"], window["kind"], start] = (Decimal(value["spent_usd"]) * 10**12, value["events"], usage)
-        wanted = {key: (s.cost, s.events, folded(s.tokens, self._names.get(key[0], ()))) for key, s in right.items()}
-        wrong = {
-            key: (said.get(key), wanted.get(key))
-            for key in said.keys() | wanted.keys()
-            if said.get(key) != wanted.get(key)
-        }
-        expect(not wrong, "spend", wrong)
-
-    def _flags(self, right: dict[Key, Sum], limits: dict[str, Decimal], stopped: str | None) -> None:
-        flags = self._newest("flags")
-        note = None if stopped is None else f"ada stopped all spending: {stopped}"
-        said = flags.get("global", {"state": "ok"})
-        expect(said.get("note") == note, "the stop", said, note)
-        if note is not None:
-            expect((said["state"], said["blocked"], said["until"]) == ("stopped", True, None), "the stop's flag", said)
-        for (scope, kind, _), spent in right.items():
-            limit = limits.get("user/*" if scope.startswith("user/") else scope)
-            if scope == "global" and note is not None:
-                continue
-            if kind == "month" and limit is not None:
-                blocked = scope in flags and flags[scope]["blocked"]
-                expect(blocked == (spent.cost >= limit), "flag", scope, spent.cost, limit, flags.get(scope))
+        return {key: json.loads(value) for key, value in found.items() if value is not None}
 
 
 def _newer(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
@@ -374,8 +245,5 @@ def _newer(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return now
 
 
-def _add(total: Sum, cost: Decimal, events: int, tokens: dict[str, int]) -> None:
-    total.cost += cost
-    total.events += events
-    for dimension, amount in tokens.items():
-        total.tokens[dimension] += amount
+def _whole(usage: dict[str, int]) -> dict[str, int]:
+    return {dimension: nano // 10**9 for dimension, nano in usage.items()}

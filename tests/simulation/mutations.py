@@ -1,9 +1,11 @@
 """Defects that the simulation must find: each one breaks the engine in one place."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
+from unittest.mock import patch
 
+from tests.simulation.account_mutations import ACCOUNT_MUTATIONS, Replaced
 from tests.simulation.log import SimulatedLog, SimulatedReader, SimulatedWriter
 
 from tollgate.ledger import lane
@@ -13,8 +15,6 @@ from tollgate.ledger.partition import FORWARDER_ROWS, Partition
 from tollgate.ledger.scopes import Scopes
 from tollgate.ledger.source import Source
 from tollgate.ledger.user_stage import UserStage
-
-Replaced = tuple[Any, str, Callable[..., Any]]
 
 _send, _restore, _writer, _end, _acquire = (
     SimulatedWriter.send, Source.restore, SimulatedLog.writer, SimulatedReader.end, Lane.acquire,
@@ -84,7 +84,7 @@ def _restore_without_the_stop(self: Scopes, rows: dict[str, bytes], offsets: dic
 
 _restore_scopes = Scopes.restore
 
-MUTATIONS: Final[dict[str, Replaced]] = {
+_LEDGER: Final[dict[str, Replaced]] = {
     "commit without waiting for what was sent": (SimulatedWriter, "send", _send_without_waiting),
     "read the state to one record before its end": (SimulatedReader, "end", _end_one_short),
     "go on from an offset behind the state": (Source, "restore", _restore_without_the_offset),
@@ -98,14 +98,13 @@ MUTATIONS: Final[dict[str, Replaced]] = {
     "two transactions of a lane at a time": (Lane, "_begin", _commit_before_it_is_committed),
 }
 
+MUTATIONS: Final = {name: (replaced,) for name, replaced in _LEDGER.items()} | ACCOUNT_MUTATIONS
+
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """The engine with this defect."""
-    owner, attribute, wrong = MUTATIONS[name]
-    right = getattr(owner, attribute)
-    setattr(owner, attribute, wrong)
-    try:
+    with ExitStack() as stack:
+        for owner, attribute, wrong in MUTATIONS[name]:
+            stack.enter_context(patch.object(owner, attribute, wrong))
         yield
-    finally:
-        setattr(owner, attribute, right)

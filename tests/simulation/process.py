@@ -30,6 +30,8 @@ class Loop(asyncio.AbstractEventLoop):
         self.ready: deque[asyncio.Handle] = deque()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.is_dead = False
+        # Whose loop it is.
+        self.process: Process | None = None
 
     def call_soon(  # type: ignore[override] # typeshed's variadic form says no more
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
@@ -90,6 +92,7 @@ class Process:
     ) -> None:  # fmt: skip
         self.name = name
         self.loop = Loop()  # type: ignore[abstract] # the rest of a loop is never called
+        self.loop.process = self
         self.alive = True
         self.paused = False
         self.why = ""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
-from tests.simulation.checker import Wrong
 from tests.simulation.mutations import MUTATIONS, mutated
+from tests.simulation.sums import Wrong
 from tests.simulation.world import World
 
 SEED = int(os.environ.get("TOLLGATE_TEST_SEED", random.randrange(2**32)))

@@ -1,7 +1,5 @@
 """A whole installation in one thread: workers, broker, group, producers and faults, moved by seeded choices."""
 
-import asyncio
-from asyncio import Future
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final, NoReturn
@@ -9,13 +7,18 @@ from typing import Any, Final, NoReturn
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
-from tests.simulation.broker import Broker, BusyError, Line
-from tests.simulation.checker import Checker, Wrong
+from tests.simulation.at_rest import compare_at_rest
+from tests.simulation.broker import Broker, BusyError
+from tests.simulation.checker import Checker
+from tests.simulation.journal import Journal
 from tests.simulation.log import SimulatedWriter
-from tests.simulation.people import LIMITS, People
+from tests.simulation.people import People
 from tests.simulation.poison import poisonous
 from tests.simulation.process import Process
 from tests.simulation.services import HOMES, PARTITIONS, RARE_MAX, Services
+from tests.simulation.sink import Sink
+from tests.simulation.sums import Wrong
+from tests.simulation.wire import Operation, Wire, in_its_turn
 
 from tollgate.ledger.core import Core
 from tollgate.ledger.endings import MemoryEndings
@@ -23,7 +26,8 @@ from tollgate.ledger.lane import Lane
 from tollgate.ledger.link import Link, partitions_of_lane
 
 DELTA_PARTITIONS: Final = 2
-START_MS: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
+# 2026-11-21T10:00Z; and the evenings before clocks are set back in Europe, and before a month and that in America.
+STARTS_MS: Final = (1_795_255_200_000, 1_792_863_000_000, 1_793_467_800_000)
 # The topics of usage and of entries may be given this many partitions while everything runs.
 PARTITIONS_MAX: Final = 7
 COMPACTED: Final = (
@@ -35,34 +39,16 @@ COMPACTED: Final = (
 FAULTS: Final = (
     ("publish", 900), ("poll", 1800), ("tick", 150), ("clock", 25), ("compact", 120), ("rebalance", 60),
     ("session", 60), ("kill", 12), ("pause", 40), ("resume", 40), ("start", 40), ("redeploy", 4), ("expire", 10),
-    ("grow", 4), ("stop", 15), ("hear", 90),
+    ("grow", 4), ("stop", 15), ("hear", 90), ("change", 15), ("sink", 40),
 )  # fmt: skip
-USUAL: Final = {"publish", "poll", "tick", "clock", "compact"}
+USUAL: Final = {"publish", "poll", "tick", "clock", "compact", "sink"}
+# So often time goes on at the end, until it has ended all that it ends.
+_LATE_ROUNDS: Final = 6
 FAILED_SENDS: Final = 400  # one send in this many fails
-
-Operation = tuple[Process, Callable[[], Any], Line | None, bool, "Future[Any]"]
 
 
 def _unheard(*_: Any) -> NoReturn:
     raise structlog.DropEvent
-
-
-class Wire:
-    """The network of one process."""
-
-    def __init__(self, process: Process, waiting: list[Operation]) -> None:
-        self._process = process
-        self._waiting = waiting
-
-    def call(self, operation: Callable[[], Any], line: Line | None = None, *, fragile: bool = False) -> "Future[Any]":
-        future = self._process.loop.create_future()
-        self._waiting.append((self._process, operation, line, fragile, future))
-        return future
-
-
-def _in_its_turn(_nanoseconds: int, call: Callable[[], None]) -> None:
-    """The simulation decides when each callback runs, and with it how much time has passed."""
-    asyncio.get_running_loop().call_soon(call)
 
 
 class World:
@@ -80,12 +66,14 @@ class World:
         self._random = choices or self._at_the_end
         self._core = core
         self._make_link = make_link
-        self.now_ms = START_MS
+        self.now_ms = STARTS_MS[seed % len(STARTS_MS)]
         # All workers are on one machine, whose disk outlives them.
         self._endings = MemoryEndings()
         self.steps = 0
         self.done: dict[str, int] = {}
-        self.checker = Checker(HOMES, PARTITIONS, DELTA_PARTITIONS)
+        self._people = People(self._did)
+        self._journal = Journal(lambda: self.now_ms)
+        self.checker = Checker(HOMES, PARTITIONS, DELTA_PARTITIONS, self._journal, self._people.rules_of)
         self.broker = self.checker.broker = Broker(lambda: self.now_ms, self.checker.transaction)
         self._waiting: list[Operation] = []
         self._lanes = 2
@@ -99,11 +87,16 @@ class World:
         # How many operations in a row had to wait.
         self._refused = 0
         self._services = Services(self.broker, self._did)
-        self._people = People(self._did)
+        self._sink = Sink(self.broker, lambda event: self._services.credits.get(event, 0), self._did)
+        # In some runs ClickHouse is never there.
+        self._sink.is_silent = seed % 7 == 3
         self._names = [name for name, _ in FAULTS]
         weights = [weight if name in USUAL else weight * haste for name, weight in FAULTS]
         self._weights = [sum(weights[: n + 1]) for n in range(len(weights))]
-        self._deeds: dict[str, Callable[[], None]] = {name: getattr(self, f"_{name}") for name in self._names}
+        self._deeds: dict[str, Callable[[], None]] = {
+            name: getattr(self, f"_{name}") for name in self._names if name != "sink"
+        }
+        self._deeds["sink"] = self._sink_answers
         for _ in range(2):
             self._start()
 
@@ -111,7 +104,7 @@ class World:
         return self._make_link(
             log=log, topic_name=lambda topic: topic.value, application="sim", now_ms=lambda: self.now_ms,
             usage_partitions=PARTITIONS, delta_partitions=DELTA_PARTITIONS, lanes=self._lanes, core=self._core,
-            fatal=fatal, endings=self._endings, later=_in_its_turn,
+            fatal=fatal, endings=self._endings, later=in_its_turn,
         )  # fmt: skip
 
     @property
@@ -124,7 +117,7 @@ class World:
         # Workers that put records aside say so even at the highest level.
         structlog.configure(processors=[_unheard])
         try:
-            with poisonous():
+            with self._journal.kept(), poisonous():
                 self._run(steps)
         finally:
             structlog.reset_defaults()
@@ -143,7 +136,7 @@ class World:
                 self._move()
             self._group()
         self._settle()
-        self.checker.finish(self.identities, LIMITS, self._people.stopped)
+        compare_at_rest(self.checker, self.identities, self._people.rules, self._people.stopped, self.now_ms)
 
     def _did(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
@@ -340,6 +333,12 @@ class World:
     def _stop(self) -> None:
         self._people.stop_or_resume(self._random)
 
+    def _change(self) -> None:
+        self._people.change(self._random)
+
+    def _sink_answers(self) -> None:
+        self._sink.answer(self._random)
+
     def _hear(self) -> None:
         process = self._someone()
         if process is not None and not process.paused:
@@ -357,10 +356,14 @@ class World:
             if process.alive and self._random.random() < 1 / 2:
                 process.kill("killed at the end")
         self._is_calm = True
-        idle = 0
-        for _ in range(100 + 20 * RARE_MAX):
+        idle = late = 0
+        for _ in range(200 + 20 * RARE_MAX):
             if idle == 3:
                 return
+            if idle == 2 and late < _LATE_ROUNDS:
+                # All reservations end, by the machine's time.
+                self.now_ms += 2 * 3_600_000 if late == 0 else 10_000
+                late, idle = late + 1, 1
             if not self._members or any(not p.alive for p in self._members):
                 # A zombie that was amid an acquisition may still fence an heir.
                 while sum(p.alive for p in self._processes) >= 5:
@@ -386,7 +389,7 @@ class World:
 
     def _work(self) -> bool:
         """Let the members count all there is and write it; False when there was nothing."""
-        worked = False
+        worked = self._sink.answer_all()
         for process in self._members:
             if not process.alive:
                 return True
