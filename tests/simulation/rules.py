@@ -17,6 +17,8 @@ DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 BASE = ("lifetime", "hour", "day", "month")
 QUARTER_MS = 900_000
 HOUR_MS = 3_600_000
+# The last second that RFC 3339 can write.
+LIFETIME_END_MS = 253_402_300_799_000
 
 Names = Mapping[str, str]
 
@@ -33,7 +35,7 @@ def _window(calendar: str, at_ms: int) -> tuple[int, int]:
     zone = ZoneInfo(zone_name or "UTC")
     local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
     if kind == "lifetime":
-        return 0, 1 << 62
+        return 0, LIFETIME_END_MS
     if kind == "hour":
         # Of zones whose clocks are never set.
         ahead_ms = round((local.utcoffset() or timedelta()).total_seconds()) * 1000
@@ -184,6 +186,23 @@ class Rules:
         for limited, unit, kind, most in plan.limits if plan is not None else ():
             if limited == feature:
                 yield Limit(scope, has.calendar(kind), unit, most)
+
+    def meters(self) -> set[str]:
+        """What has to be counted beyond the base windows of single names, as `scope|calendar`."""
+        found = {(limit.scope, limit.calendar) for limit in self.limits.values()}
+        usual = self.default or Having("")
+        used = {has.plan for has in (*self.having.values(), usual)} & self.plans.keys()
+        limited = {(feature, kind) for name in used for feature, _, kind, _ in self.plans[name].limits}
+        found |= {(_of("*", feature), usual.calendar(kind)) for feature, kind in limited}
+        for user, has in self.having.items():
+            if _cut(has) != _cut(usual):
+                scopes = {_of(user, feature) for feature, _ in limited}
+                found |= {(scope, limit.calendar) for scope in scopes for limit in self._of_plan(scope)}
+        return {f"{scope}|{calendar}" for scope, calendar in found if "+" in scope or calendar not in BASE}
+
+
+def _of(user: str, feature: str) -> str:
+    return f"user/{user}+feature/{feature}" if feature else f"user/{user}"
 
 
 def _cut(having: Having) -> tuple[str, int]:

@@ -266,18 +266,23 @@ class UserFold:
 
     # Meters.
 
-    def first_of(self, scope: str, calendar: str) -> Meter | None:
-        """Of the meters that count a scope in a calendar, the one whose past is added."""
+    def first_of(self, scope: str, calendar: str, *, lasting: bool = False) -> Meter | None:
+        """Of the meters that count a scope in a calendar, the one whose past is added. `lasting`: none that ends."""
         found = [m for m in self.meters.values() if m.calendar == calendar and covers(m.scope, scope)]
+        found = [meter for meter in found if meter.ends_ms == NEVER_MS or not lasting]
         return min(found, key=lambda meter: (meter.first, meter.scope), default=None)
 
     def _begin(self, rows: dict[str, list[Any] | None]) -> None:
-        """Begin the meters that this policy may have begun: at the next offset, or as a wider one."""
+        """Begin the meters that this policy needs, at the next offset or as a wider one; the others end."""
+        wanted = self.rules.meters()
+        for name, meter in self.meters.items():
+            if name in wanted:
+                meter.ends_ms = NEVER_MS
         for name, row in rows.items():
-            if row is None or name in self.meters:
+            if row is None or name in self.meters or name not in wanted:
                 continue
             scope, calendar = name.rsplit("|", 1)
-            wider = self.first_of(scope, calendar)
+            wider = self.first_of(scope, calendar, lasting=True)
             if wider is not None and row[0] == wider.first:
                 new = Meter(scope, calendar, wider.first, wider.start_ms, wider.is_filled, wider.parts, NEVER_MS)
             elif row[0] in (self._applied, 0):
@@ -286,6 +291,9 @@ class UserFold:
             else:
                 continue
             self.meters[name] = new
+        for name, meter in self.meters.items():
+            if name not in wanted and meter.ends_ms == NEVER_MS:
+                meter.ends_ms = window(meter.calendar, self.clock_ms)[1]
 
     def _past(self, past: dict[str, Any]) -> None:
         meter = self.meters.get(past["meter"])
@@ -319,10 +327,9 @@ class UserFold:
             meter = self.meters.get(name)
             expect(meter is not None, "a meter began at no offset at which people set anything", name, row, self.next)
             assert meter is not None
-            found = (row[0], row[1], row[4], row[5])
-            right = (meter.first, meter.start_ms, meter.is_filled, meter.parts)
+            found = (row[0], row[1], row[4], row[5], NEVER_MS if row[6] is None else row[6])
+            right = (meter.first, meter.start_ms, meter.is_filled, meter.parts, meter.ends_ms)
             expect(found == right, "meter", self.partition, name, found, right)
-            meter.ends_ms = NEVER_MS if row[6] is None else row[6]
 
 
 def _said(data: dict[str, Any]) -> dict[str, Any]:
