@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from tests.bench.workload import Workload
 from tests.chaos import workload as chaos
 from tests.property.usage_event_inputs import AMOUNTS, FAULTS, Fault, Json, serialised, usages, valid_events
+from tests.support import accounts
 from tests.support.cores import BothCores
 from tests.support.metered import Metered
 from tests.support.usage import TIME_MS, event, record
 
+from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.pricing import load_price_book
 from tollgate.ledger import ANY_AGE_MS
 from tollgate.schemas.control import PriceRecord
@@ -222,6 +224,62 @@ def test_both_cores_write_the_same_while_everything_goes_wrong() -> None:
         both.write(now_ms)
     assert both.counters["python"].counted > 1_000
     assert both.counters["python"].forwarded > 0
+
+
+def test_both_cores_write_the_same_of_reservations_and_credits_between_events() -> None:
+    both, rnd, now_ms, number = BothCores(BOOK), random.Random(SEED), TIME_MS, 0
+    granted = denied = 0
+    for _ in range(150):
+        if rnd.randrange(6) == 0:
+            both.set_budgets(limits(rnd))
+        sent = [account_entry(rnd, number + n) for n in range(rnd.randrange(1, 40))]
+        number += len(sent)
+        now_ms += rnd.choice((0, 1, 900, 70_000))
+        # Some of it again, in another order.
+        values = [*sent, *rnd.sample(sent, len(sent) // 8)]
+        both.apply([record(value, number + n, timestamp=now_ms) for n, value in enumerate(values)])
+        if rnd.randrange(3) == 0:
+            user, amount = rnd.choice(accounts.USERS[:3]), rnd.choice(("50", "400.5", "-3", "0"))
+            both.apply_entries([record(accounts.credit(f"c{number}", amount, user), timestamp=now_ms)])
+        if rnd.randrange(4):
+            written = both.write(now_ms)
+            places = [records for (topic, _), records in written.records.items() if topic is Topic.DECISIONS]
+            decisions = [json.loads(value or b"") for records in places for _, value, _ in records]
+            granted += sum(decision["granted"] for decision in decisions)
+            denied += sum(not decision["granted"] for decision in decisions)
+        both.tick(now_ms)
+    both.write(now_ms)
+    assert min(granted, denied) > 30, (granted, denied)
+
+
+def account_entry(rnd: random.Random, number: int) -> Json:
+    """Mostly ordinary usage; else a reservation, its release, usage of one, also of a later one, or rubbish."""
+    user, about = rnd.choice(accounts.USERS[:3]), f"r{rnd.randrange(max(0, number - 60), number + 10)}"
+    names: dict[str, Any] = {"feature": rnd.choice(("video", "chat"))}
+    kind = rnd.randrange(12)
+    if kind < 3:
+        usd, credits_asked = rnd.choice((("0.001", {}), (None, {"credits": 3}), ("0.02", {"credits": "1.5"})))
+        return accounts.reservation(
+            f"r{number}", usd, user, ttl_seconds=rnd.choice((1, 60, 0)), **names, **credits_asked
+        )
+    if kind == 3:
+        return accounts.release(about, user)
+    if kind < 6:
+        names |= {"reservation_id": about, "more": rnd.random() < 0.3}
+    if kind == 6:
+        names |= {"retail_tokens": rnd.choice((1, "2.5"))}
+    made = accounts.usage(f"e{number}", user, **names)
+    return made | ({"type": "tollgate.revenue.v1"} if kind == 7 else {})
+
+
+def limits(rnd: random.Random) -> BudgetBook:
+    """A user's limits, alone and for a feature, with free credits or without."""
+    given = [
+        {"scope": scope, "limit": str(rnd.randrange(1, 9) * (1 if unit == "usd" else 200)), "unit": unit}
+        for scope in ("user/*", "user/*+feature/video")
+        for unit in rnd.sample(("usd", "events", "credits"), 2)
+    ]
+    return accounts.policy(*given, free=rnd.choice(((0, "UTC"), (4 * 10**9, "Asia/Tokyo")))).budgets
 
 
 def chaos_prices(rnd: random.Random) -> list[PriceRecord]:

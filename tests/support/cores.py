@@ -47,6 +47,16 @@ class BothCores:
             stage.apply(records)
         self._agree({core: asdict(counters) | {"options_ignored": 0} for core, counters in self.counters.items()})
 
+    def apply_entries(self, records: list[ConsumerRecord]) -> None:
+        """The same for records of the entries topic."""
+        for stage in self.stages.values():
+            stage.apply_entries(records)
+
+    def tick(self, now_ms: int) -> None:
+        """Let time pass for each core."""
+        for stage in self.stages.values():
+            stage.tick(now_ms)
+
     def set_prices(self, book: PriceBook) -> None:
         """Replace the prices of each core."""
         self._set(replace(self._policy, new_pricer=lambda: Pricer(book)))
