@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from tollgate.cli.budget_presets import preset
+from tollgate.cli.budget_reading import read_budgets
 from tollgate.cli.changes import change, open_control, system_actor
 from tollgate.cli.exits import AnswerIsNoError, UsageError
 from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, ExpectVersion, Limit, Reason, examples
@@ -14,12 +15,9 @@ from tollgate.cli.output import first, print_json, print_line, print_table, say
 from tollgate.cli.services import find_settings
 from tollgate.control import NoRecordError
 from tollgate.runtime.settings import Settings
-from tollgate.runtime.topic_reading import read_latest
-from tollgate.schemas.control import BUDGET_KEY_PREFIX, ID_CHARS_MAX, BudgetRecord, Fail
+from tollgate.schemas.control import BUDGET_KEY_PREFIX, BudgetRecord, Fail
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action
-from tollgate.schemas.record_reading import UnreadableError, read_record
-from tollgate.schemas.topics import Topic
 
 app = App(
     name="budget",
@@ -267,17 +265,3 @@ async def write_budget(
         expect_version=expect_version,
     )
     return BudgetRecord.model_validate(changed.after)
-
-
-async def read_budgets(settings: Settings) -> dict[str, BudgetRecord]:
-    """All valid budgets by id. One that is not valid is said on stderr and left out, as the worker does."""
-    found: dict[str, BudgetRecord] = {}
-    prefix = BUDGET_KEY_PREFIX.encode()
-    for key, value in (await read_latest(settings, Topic.CONTROL, lambda key: key.startswith(prefix))).items():
-        try:
-            record = read_record(BudgetRecord.model_validate_json, value)
-        except UnreadableError as error:
-            say(f"the budget {key.removeprefix(BUDGET_KEY_PREFIX)[:ID_CHARS_MAX]!r} is not valid: {error}")
-            continue
-        found[record.id] = record
-    return found

@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from tollgate.cli.budgets import read_budgets, write_budget
+from tollgate.cli.budget_reading import read_budgets
+from tollgate.cli.budgets import write_budget
 from tollgate.cli.changes import system_actor
 from tollgate.cli.console_login import LOGIN_MINUTES, login_link
 from tollgate.cli.demo_stage import Stage

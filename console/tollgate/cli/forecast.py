@@ -5,15 +5,13 @@ import time
 from cyclopts import App
 
 from tollgate.cli.asking_numbers import numbers_of
-from tollgate.cli.budgets import read_budgets
+from tollgate.cli.budget_reading import read_book
 from tollgate.cli.options import AsJson, DataDir, examples
 from tollgate.cli.output import print_json, print_line
 from tollgate.cli.scope_names import checked_scope
 from tollgate.cli.services import find_settings
 from tollgate.console.numbers import EVERYTHING
 from tollgate.console.numbers.projections import as_json
-from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.budgets import Budget
 from tollgate.schemas.vocabulary import WindowKind
 
 app = App(
@@ -42,8 +40,8 @@ async def forecast(
     """
     checked_scope(scope)
     settings, now_ms = find_settings(data_dir), time.time_ns() // 1_000_000
-    book = BudgetBook(map(Budget.from_record, (await read_budgets(settings)).values()))
-    limits = [b.limit for b in book.for_scope(scope) if b.window is window and b.unit == "usd"]
+    book = await read_book(settings)
+    limits = [b.limit for b in book.in_force(scope, now_ms) if b.calendar == window and b.unit == "usd"]
     limit = min(limits, default=None)
     async with numbers_of(settings) as numbers:
         found = await numbers.forecast(EVERYTHING, scope, window, now_ms, limit_picousd=limit)

@@ -10,7 +10,7 @@ from tollgate.schemas.topics import Topic
 
 
 async def read_spend(settings: Settings, scope: str) -> dict[tuple[str, str], SpendRecord]:
-    """The scope's spend by window kind and start, `("month", "2026-11-01T00:00:00Z")`."""
+    """The scope's spend by calendar and start of the window, `("month", "2026-11-01T00:00:00Z")`."""
     prefix = f"{scope}|".encode()
     latest = await read_latest(
         settings,
@@ -27,5 +27,6 @@ async def read_spend(settings: Settings, scope: str) -> dict[tuple[str, str], Sp
             continue
         # Another scope may start with this one's name and a bar.
         if record.scope == scope:
-            found[record.window.kind.value, record.window.start] = record
+            # The key alone tells on which day months or weeks begin.
+            found[key.removeprefix(f"{scope}|").partition("|")[0], record.window.start] = record
     return found

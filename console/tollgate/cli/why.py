@@ -7,7 +7,7 @@ from typing import Final
 
 from cyclopts import App
 
-from tollgate.cli.budgets import read_budgets
+from tollgate.cli.budget_reading import read_book
 from tollgate.cli.exits import Exit
 from tollgate.cli.flags import flag_json, read_flags
 from tollgate.cli.last_events import LastEvent, last_events
@@ -76,7 +76,7 @@ async def _explain(
 ) -> Exit:
     flag = held.flag
     spend = await read_spend(settings, scope)
-    found = Why(asked, flag, standings(scope, (await read_budgets(settings)).values(), spend, now_ms))
+    found = Why(asked, flag, standings(scope, await read_book(settings), spend, now_ms))
     start_ms = parse_instant(flag.window.start) if flag.window else 0
     end_ms = held.until_ms or now_ms
     events, where = await last_events(settings, scope, start_ms, end_ms, limit) if limit > 0 else ([], "nowhere")

@@ -17,8 +17,8 @@ from tollgate.domain.spend import Spend
 from tollgate.domain.standings import measured
 from tollgate.domain.windows import window_start
 from tollgate.schemas.amounts import parse_amount, parse_usd
+from tollgate.schemas.calendars import parse_calendar
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.vocabulary import WindowKind
 
 log = structlog.get_logger("tollgate.console")
 
@@ -35,18 +35,22 @@ class Wanted(NamedTuple):
 
 @dataclass(slots=True)
 class BudgetSums:
-    """Values by budget and scope, in the windows of `now_ms`. Sums are by scope and kind of window."""
+    """Values by budget and scope, in the windows of `now_ms`. Sums are by scope and calendar."""
 
     now_ms: int
-    in_memory: dict[tuple[str, WindowKind], WindowSum] = field(default_factory=dict)
+    in_memory: dict[tuple[str, str], WindowSum] = field(default_factory=dict)
     asked: dict[SpendKey, Spend] = field(default_factory=dict)
     unknown: set[SpendKey] = field(default_factory=set)
     flags: dict[str, FlagNumbers] = field(default_factory=dict)
-    starts: dict[WindowKind, tuple[int, str]] = field(init=False)
-    """When the window of each kind began, in milliseconds and as text: the same for all budgets."""
+    _starts: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.starts = {kind: (at := window_start(kind, self.now_ms), format_instant(at)) for kind in WindowKind}
+    def start(self, calendar: str) -> tuple[int, str]:
+        """When the calendar's window of now began, in milliseconds and as text."""
+        found = self._starts.get(calendar)
+        if found is None:
+            at = window_start(calendar, self.now_ms)
+            found = self._starts[calendar] = (at, format_instant(at))
+        return found
 
     def value(self, budget: Budget, scope: str) -> int | None:
         """What the scope has spent in the budget's window of now, in the budget's unit. None: not known."""
@@ -54,10 +58,10 @@ class BudgetSums:
         # A flag is rewritten with every change of what it tells; ClickHouse is as far behind as its sink.
         if flag is not None and (told := self._by_flag(budget, flag)) is not None:
             return told
-        held = self.in_memory.get((scope, budget.window))
+        held = self.in_memory.get((scope, budget.calendar))
         if held is not None:
             return measured(budget, held)
-        key = SpendKey(scope, budget.window, self.starts[budget.window][0])
+        key = SpendKey(scope, budget.calendar, self.start(budget.calendar)[0])
         found = self.asked.get(key)
         if found is not None:
             return budget.measure(found)
@@ -67,14 +71,15 @@ class BudgetSums:
         window = flag.window
         if flag.spent is None or window is None or flag.unit != budget.unit:
             return None
-        if window.kind != budget.window.value or window.start != self.starts[budget.window][1]:
+        cut = parse_calendar(budget.calendar)
+        if (window.kind, window.timezone) != (cut.kind, cut.timezone) or window.start != self.start(budget.calendar)[1]:
             return None
         parse = parse_usd if budget.unit == "usd" else parse_amount
         return -parse(flag.spent[1:]) if flag.spent.startswith("-") else parse(flag.spent)
 
 
 async def budget_sums(live: Live, numbers: Numbers, wanted: Iterable[Wanted], now_ms: int) -> BudgetSums:
-    """The sums of these budgets and scopes, at most one question to ClickHouse for each kind of window.
+    """The sums of these budgets and scopes, at most one question to ClickHouse for each calendar.
 
     Of more than 20,000 scopes that only ClickHouse knows, the last ones are unknown.
     """
@@ -88,12 +93,12 @@ async def budget_sums(live: Live, numbers: Numbers, wanted: Iterable[Wanted], no
         flag = live.flag_numbers(scope)
         if flag is not None:
             sums.flags[scope] = flag
-        start_ms, start = sums.starts[budget.window]
-        held = live.sum(scope, budget.window, start) if is_read else None
+        start_ms, start = sums.start(budget.calendar)
+        held = live.sum(scope, budget.calendar, start) if is_read else None
         if held is not None:
-            sums.in_memory[scope, budget.window] = held
+            sums.in_memory[scope, budget.calendar] = held
         else:
-            asked[SpendKey(scope, budget.window, start_ms)] = None
+            asked[SpendKey(scope, budget.calendar, start_ms)] = None
             units.add(budget.unit)
     await _ask(numbers, list(asked), units - {"usd", "events"}, sums)
     return sums

@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 from tollgate.console.live import Live
 from tollgate.console.numbers import Numbers, NumbersError
+from tollgate.domain.budgets import BASE_CALENDARS
+from tollgate.domain.windows import window_end
 from tollgate.schemas.outputs import SpendRecord
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.scopes import is_combination
 
 SUMS_MAX: Final = 10_000
 """Sums of ClickHouse that are remembered, those that were asked for last. Each takes some 2 kB."""
@@ -20,7 +22,8 @@ OLD_MS: Final = 10_000
 # Nobody waits longer than this for ClickHouse.
 WAIT_SECONDS_MAX: Final = 0.25
 
-_Key = tuple[str, WindowKind, int]
+_Key = tuple[str, str, int]
+# Scope, text of the calendar, start of the window.
 
 
 # Questions under way. Who asks while there are more is not told.
@@ -42,12 +45,12 @@ class Sums:
         self._known: OrderedDict[_Key, Known] = OrderedDict()
         self._asking: dict[_Key, asyncio.Task[Known | None]] = {}
 
-    async def get(self, scope: str, kind: WindowKind, start_ms: int) -> Known | None:
-        """The sum of a scope in a window. None when nobody tells it within a quarter of a second."""
-        if self._live.knows(scope, kind, start_ms):
+    async def get(self, scope: str, calendar: str, start_ms: int) -> Known | None:
+        """The sum of a scope in a window of a calendar. None when nobody tells it within a quarter of a second."""
+        if self._live.knows(scope, calendar, start_ms):
             fresh = self._live.freshness("spend")
-            return Known(self._live.spend(scope, kind, start_ms), fresh.as_of_ms) if fresh.as_of_ms else None
-        key = (scope, kind, start_ms)
+            return Known(self._live.spend(scope, calendar, start_ms), fresh.as_of_ms) if fresh.as_of_ms else None
+        key = (scope, calendar, start_ms)
         known = self._known.get(key)
         age = time.time_ns() // 1_000_000 - known.as_of_ms if known is not None else OLD_MS
         if known is not None and age < OLD_MS:
@@ -61,6 +64,18 @@ class Sums:
         await asyncio.wait([asking], timeout=WAIT_SECONDS_MAX)
         return asking.result() if asking.done() else None
 
+    async def ask(self, scope: str, calendar: str, start_ms: int) -> Known:
+        """The sum by ClickHouse, for as long as that takes. What no worker counts is added up from events. Raises
+        NumbersError.
+        """
+        asked_ms = time.time_ns() // 1_000_000
+        if calendar in BASE_CALENDARS and not is_combination(scope):
+            return Known(await self._numbers.spend_of(scope, calendar, start_ms), asked_ms)
+        # A worker counts it from the day on which a budget needed it, and that one window as a whole.
+        if asked_ms < window_end(calendar, start_ms) and calendar in self._live.book().calendars(scope):
+            return Known(await self._numbers.spend_of(scope, calendar, start_ms), asked_ms)
+        return Known(await self._numbers.sum_of(scope, calendar, start_ms), asked_ms)
+
     def _ask(self, key: _Key) -> "asyncio.Task[Known | None] | None":
         """The question that is under way for this sum, or a new one; None when there are too many."""
         asking = self._asking.get(key)
@@ -70,12 +85,10 @@ class Sums:
         return asking
 
     async def _learn(self, key: _Key) -> Known | None:
-        asked_ms = time.time_ns() // 1_000_000
         try:
-            record = await self._numbers.spend_of(*key)
+            known = self._known[key] = await self.ask(*key)
         except NumbersError:
             return None
-        known = self._known[key] = Known(record, asked_ms)
         self._known.move_to_end(key)
         while len(self._known) > SUMS_MAX:
             self._known.popitem(last=False)

@@ -3,7 +3,8 @@
 from tollgate.console.access.callers import Caller, Role
 from tollgate.console.numbers import Restriction
 from tollgate.console.problems import Problem
-from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
+from tollgate.console.scope_parts import includes
+from tollgate.schemas.scopes import Dimension, parse_names, scope_of
 
 
 def restriction_of(caller: Caller) -> Restriction:
@@ -21,20 +22,20 @@ def restriction_of(caller: Caller) -> Restriction:
 def may_see(caller: Caller, scope: str) -> bool:
     """Whether the sums, flags and alerts of this scope may be shown to the caller.
 
-    Without a user and an org all may. A user sees `user/<them>`; an org's people see `org/<theirs>`. Nothing in the
-    name of another scope says whose it is, and names may hold any character, so that only the very same scope counts.
-    What users of an org spent is asked for with `restriction_of`.
+    Without a user and an org all may. A user sees `user/<them>`, an org's people `org/<theirs>`, and combinations that
+    have this name, which are a part of it. Nothing in another scope says whose it is. What users of an org spent is
+    asked for with `restriction_of`.
     """
     allowed = restriction_of(caller)
     if allowed.user:
-        return scope == scope_of(Dimension.USER, allowed.user)
-    return not allowed.org or scope == scope_of(Dimension.ORG, allowed.org)
+        return includes(scope, scope_of(Dimension.USER, allowed.user))
+    return not allowed.org or includes(scope, scope_of(Dimension.ORG, allowed.org))
 
 
 def check_scope(caller: Caller, scope: str) -> None:
     """Raises Problem: 422 when the text is no scope, 403 when the caller may not see it, whether it exists or not."""
     try:
-        parse_scope(scope)
+        parse_names(scope)
     except ValueError as error:
         raise Problem(422, "invalid_scope", f"{error}.") from None
     if not may_see(caller, scope):

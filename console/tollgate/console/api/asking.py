@@ -28,13 +28,14 @@ Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
 Analyst = Annotated[Caller, Depends(allow(Role.ANALYST))]
 Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
 
-# `global`, or a dimension, a slash, and a name of 256 characters.
-SCOPE_CHARS_MAX: Final = 300
+# Three times a dimension, a slash, and a name of 256 characters.
+SCOPE_CHARS_MAX: Final = 850
 ScopeQuery = Annotated[
     str,
     Query(
         max_length=SCOPE_CHARS_MAX,
-        description="`global`, or a dimension and a name; narrowed down to what the caller may see",
+        description="`global`, a dimension and a name, or two or three joined by `+`; narrowed down to what the caller "
+        "may see",
         examples=["model/gpt-4o"],
     ),
 ]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tollgate.console.budget_sums import BudgetSums, Wanted, budget_sums
 from tollgate.console.numbers import NumbersError
 from tollgate.console.parts import Parts
+from tollgate.console.scope_parts import is_pattern, matches
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
 from tollgate.domain.stops import Stop
@@ -119,7 +120,7 @@ def _pairs(before: Budget | None, after: Budget | None) -> list[tuple[Budget | N
     """The two as one pair when they limit the same; else each by itself, because their values cannot be compared."""
     if before is None or after is None:
         return [(before, after)] if before is not None or after is not None else []
-    if (before.scope, before.window, before.unit) == (after.scope, after.window, after.unit):
+    if (before.scope, before.calendar, before.unit) == (after.scope, after.calendar, after.unit):
         return [(before, after)]
     return [(before, None), (None, after)]
 
@@ -127,17 +128,16 @@ def _pairs(before: Budget | None, after: Budget | None) -> list[tuple[Budget | N
 async def _gather(parts: Parts, before: Budget | None, after: Budget | None, found: _Candidates, now_ms: int) -> None:
     budget = after or before
     assert budget is not None, "a pair holds a budget"
-    if not budget.scope.endswith("/*"):
+    if not is_pattern(budget.scope):
         found.add([budget.scope], 1)
         return
-    prefix = budget.scope[:-1]
     # What is warned or blocked now is known at once; ClickHouse knows the others.
-    flagged = sorted(scope for scope in parts.live.flag_scopes(now_ms) if scope.startswith(prefix))
+    flagged = sorted(scope for scope in parts.live.flag_scopes(now_ms) if matches(budget.scope, scope))
     spans: list[Span] = differing_spans(before, after)
     total = 0
     try:
-        start_ms = window_start(budget.window, now_ms)
-        near = await parts.numbers.near(prefix, budget.window, start_ms, budget.unit, spans, SCOPES_MAX)
+        start_ms = window_start(budget.calendar, now_ms)
+        near = await parts.numbers.near(budget.scope, budget.calendar, start_ms, budget.unit, spans, SCOPES_MAX)
         found.add(near.scopes, near.total)
         total = near.total
     except NumbersError as error:
@@ -173,7 +173,7 @@ def _answer(effects: Sequence[Effect], found: _Candidates, before: Budget | None
     ]
     blocks = any(one.after.blocks and not one.before.blocks for one in effects)
     stricter = any(one.is_change and one.is_stricter for one in effects)
-    single = len(effects) == 1 and all(b is None or not b.scope.endswith("/*") for b in (before, after))
+    single = len(effects) == 1 and all(b is None or not is_pattern(b.scope) for b in (before, after))
     sentences = [_sentence(groups, effects[0] if single else None)]
     if found.reasons:
         sentences.append("This is an estimate. " + " ".join(found.reasons))

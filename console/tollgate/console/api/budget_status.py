@@ -13,8 +13,9 @@ from tollgate.console.live.held_flags import BudgetFlags
 from tollgate.console.live.sight import Sight
 from tollgate.console.paging import Page, make_cursor, read_cursor
 from tollgate.console.parts import Parts
-from tollgate.domain.budgets import Budget, Threshold
-from tollgate.domain.windows import window_end, window_start
+from tollgate.console.scope_parts import is_pattern
+from tollgate.domain.budgets import Budget, Threshold, window_json
+from tollgate.domain.windows import window_start
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, AlertLevel, FlagState, Instant, Measure, Percent, Window
 
@@ -54,6 +55,8 @@ class BudgetStatus(BaseModel):
     pattern: str | None = Field(examples=["user/*"])
     """The pattern that the budget is set on; null when it is a scope's own."""
     window: Window
+    in_force: bool
+    """False before `valid_from` and from `valid_to` on: then it limits nothing, and its `state` is `ok`."""
     limit: Measure
     unit: str = Field(examples=["usd"])
     spent: Measure | None
@@ -113,14 +116,14 @@ async def status_page(
     """A page of what the caller may see: all budgets, or those that apply to their own user or org."""
     own, book = Sight.of(caller).scope, parts.live.book()
     if own is not None:
-        wanted = [Wanted(budget, own) for budget in book.for_scope(own)]
+        wanted = [Wanted(budget, own) for budget in book.in_force(own, now_ms)]
     else:
         wanted = [Wanted(budget, budget.scope) for budget in book]
     if scope:
         wanted = [one for one in wanted if scope in (one.scope, one.budget.scope)]
     # A user may be called `*`.
-    whole = [one for one in wanted if own is None and one.scope.endswith("/*")]
-    single = [one for one in wanted if own is not None or not one.scope.endswith("/*")]
+    whole = [one for one in wanted if own is None and is_pattern(one.scope)]
+    single = [one for one in wanted if own is not None or not is_pattern(one.scope)]
     position = read_cursor(cursor, _LIST, int, int, str)
     sums = await budget_sums(parts.live, parts.numbers, single, now_ms)
     flags = parts.live.flags_by_budget(now_ms)
@@ -157,7 +160,7 @@ def _single(one: Wanted, sums: BudgetSums) -> _Standing:
         flag = sums.flags.get(one.scope)
         state = flag.state if flag is not None else FlagState.OK
         return _Standing(budget, one.scope, None, None, state, False, 0, None)
-    threshold = budget.reached(value)
+    threshold = budget.reached(value) if budget.is_valid_at(sums.now_ms) else None
     state = threshold.state if threshold is not None else FlagState.OK
     return _Standing(budget, one.scope, value, threshold, state, True, budget.hundredths(value), None)
 
@@ -175,14 +178,14 @@ def _whole(parts: Parts, budget: Budget, flags: BudgetFlags) -> _Standing:
 
 def _shown(one: _Standing, now_ms: int) -> BudgetStatus:
     budget, value = one.budget, one.value
-    start_ms = window_start(budget.window, now_ms)
-    end_ms = window_end(budget.window, start_ms)
+    start_ms = window_start(budget.calendar, now_ms)
     percent = one.scopes.worst[0].percent if one.scopes is not None and one.scopes.worst else None
     return BudgetStatus(
         id=budget.id,
         scope=one.scope,
-        pattern=budget.scope if budget.scope.endswith("/*") else None,
-        window=Window(kind=budget.window, start=format_instant(start_ms), end=format_instant(end_ms)),
+        pattern=budget.scope if is_pattern(budget.scope) else None,
+        window=Window.model_validate(window_json(budget.calendar, start_ms)),
+        in_force=budget.is_valid_at(now_ms),
         limit=budget.format(budget.limit),
         unit=budget.unit,
         spent=None if value is None else budget.format(value),

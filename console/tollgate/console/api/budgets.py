@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from tollgate.console.access.callers import Caller
 from tollgate.console.access.restriction import may_see, restriction_of
-from tollgate.console.api.asking import Admin, Analyst, Reader, now_ms
+from tollgate.console.api.asking import SCOPE_CHARS_MAX, Admin, Analyst, Reader, now_ms
 from tollgate.console.api.budget_bodies import BudgetBody, BudgetId, BudgetShown
 from tollgate.console.api.budget_preview import Preview, preview
 from tollgate.console.api.budget_status import StatusPage, status_page
@@ -16,6 +16,7 @@ from tollgate.console.paging import Cursor, Limit, Page, page_of
 from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
+from tollgate.console.scope_parts import is_pattern
 from tollgate.console.versions import IfNoneMatch, not_modified, tag
 from tollgate.control import ControlStore
 from tollgate.domain.budgets import Budget
@@ -24,7 +25,6 @@ from tollgate.schemas.outputs import FlagState
 from tollgate.schemas.text_rules import NAME_CHARS_MAX
 
 _NAME: Final = "budget"
-_SCOPE_CHARS_MAX: Final = NAME_CHARS_MAX + 16
 
 router = APIRouter()
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
@@ -36,7 +36,7 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
 async def list_budgets(
     caller: Reader,
     parts: TheParts,
-    scope: Annotated[str, Query(max_length=_SCOPE_CHARS_MAX, description="of this scope or pattern alone")] = "",
+    scope: Annotated[str, Query(max_length=SCOPE_CHARS_MAX, description="of this scope or pattern alone")] = "",
     owner: Annotated[str, Query(max_length=NAME_CHARS_MAX, description="of this owner alone")] = "",
     limit: Limit = 50,
     cursor: Cursor = "",
@@ -59,7 +59,7 @@ async def list_budgets(
 async def show_status(
     caller: Reader,
     parts: TheParts,
-    scope: Annotated[str, Query(max_length=_SCOPE_CHARS_MAX, description="of this scope or pattern alone")] = "",
+    scope: Annotated[str, Query(max_length=SCOPE_CHARS_MAX, description="of this scope or pattern alone")] = "",
     state: Annotated[FlagState | None, Query(description="only those in this state")] = None,
     limit: Limit = 50,
     cursor: Cursor = "",
@@ -117,7 +117,7 @@ async def set_budget(
     """Create a budget, or replace the version in If-Match. It is in force within a second.
 
     Spend of its window counts from the window's start, also what was spent before; a raised limit unblocks at once.
-    An admin of an org sets budgets of `org/<theirs>` alone.
+    An admin of an org sets budgets of `org/<theirs>` and its combinations alone.
     """
     record = asked.record(id)
     key = BUDGET_KEY_PREFIX + id
@@ -180,7 +180,7 @@ def may_see_budget(caller: Caller, scope: str) -> bool:
     """Whether the budget of this scope or pattern may be shown to the caller. A pattern is the whole company's, also to
     somebody whose user or org is called `*`.
     """
-    return may_see(caller, scope) and (not scope.endswith("/*") or Sight.of(caller).is_whole)
+    return may_see(caller, scope) and (not is_pattern(scope) or Sight.of(caller).is_whole)
 
 
 def _check(caller: Caller, scope: str) -> None:

@@ -31,6 +31,7 @@ from tollgate.schemas.outputs import Flag, FlagState, Instant, Measure
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.usage_values import UsdAmount
+from tollgate.sdk.call_scopes import singles_of
 
 router = APIRouter()
 
@@ -159,19 +160,21 @@ def _by_flag(flag: Flag | None, now_ms: int, as_of_ms: int, message: str = "") -
 def _too_much(denied: _Obstacle, estimate: str, now_ms: int, as_of_ms: int, sight: Sight) -> CheckAnswer:
     where, budget = denied.standing, denied.standing.budget
     is_stop, is_seen = denied.scope == GLOBAL_SCOPE, sight.sees(denied.scope)
+    end_ms = min(where.end_ms, budget.valid_to_ms)
     numbers = f": {where.numbers}" if is_seen else ""
     return CheckAnswer(
         allowed=False,
         state=denied.threshold.state,
         http_status=503 if is_stop else 429,
         error="spending_stopped" if is_stop else "usage_limit_exceeded",
-        message=f"{estimate} usd more would pass the {budget.window.value} limit of {denied.scope}{numbers}.",
+        message=f"{estimate} usd more would pass the {budget.window.value} limit of {denied.scope}{numbers}."
+        + (f" It is a limit of plan {budget.plan}: change to a larger plan." if budget.plan and is_seen else ""),
         scope=denied.scope,
         budget=budget.id if is_seen else None,
         limit=budget.format(budget.limit) if is_seen else None,
         spent=budget.format(where.spent) if is_seen else None,
-        until=format_instant(where.end_ms),
-        retry_after_seconds=_wait(where.end_ms, now_ms),
+        until=format_instant(end_ms),
+        retry_after_seconds=_wait(end_ms, now_ms),
         as_of=_instant(as_of_ms),
     )
 
@@ -180,7 +183,7 @@ async def _by_estimate(
     parts: Parts, names: dict[str, str], amount: int, now_ms: int, as_of_ms: int
 ) -> tuple[_Obstacle | None, int, list[str]]:
     """The budget in the way, how old the oldest of the sums is, and the scopes whose sums are not known."""
-    limits = list(_limits(parts, names))
+    limits = list(_limits(parts, names, now_ms))
     standings = await asyncio.gather(*(_standing(parts, scope, budget, amount, now_ms) for scope, budget in limits))
     found: list[_Obstacle] = []
     unknown: list[str] = []
@@ -203,25 +206,33 @@ async def _standing(parts: Parts, scope: str, budget: Budget, amount: int, now_m
     Sums of shared scopes are in memory. What a user spent would have to be asked of ClickHouse for each of them; but a
     user without a flag is below every threshold, and a flag that warns tells the sum of its budget.
     """
-    start_ms = window_start(budget.window, now_ms)
+    start_ms = window_start(budget.calendar, now_ms)
     flags_as_of_ms = parts.live.freshness("flags").as_of_ms
-    if flags_as_of_ms and not parts.live.knows(scope, budget.window, start_ms):
+    if flags_as_of_ms and not parts.live.knows(scope, budget.calendar, start_ms):
         flag = parts.live.flag_in_force(scope, now_ms)
         if flag is None and fits_without_flag(budget, amount):
             return _Known(None, flags_as_of_ms)
         if flag is not None and flag.budget == budget.id and flag.spent is not None:
             spent = sum_of_usd(flag.spent)
             return _Known(BudgetStanding(budget, start_ms, spent, budget.reached(spent)), flags_as_of_ms)
-    known = await parts.sums.get(scope, budget.window, start_ms)
+    known = await parts.sums.get(scope, budget.calendar, start_ms)
     return None if known is None else _Known(standing(budget, known.record, start_ms), known.as_of_ms)
 
 
-def _limits(parts: Parts, names: dict[str, str]) -> Iterator[tuple[str, Budget]]:
-    """The budgets in dollars that can block the call, with the scope that each is of."""
-    book = parts.live.book()
-    for scope in (GLOBAL_SCOPE, *(f"{dimension}/{name}" for dimension, name in names.items())):
-        for budget in book.for_scope(scope):
-            if budget.unit == "usd" and first_blocking(budget) is not None:
+def _limits(parts: Parts, names: dict[str, str], now_ms: int) -> Iterator[tuple[str, Budget]]:
+    """The budgets in dollars that can block the call, with the scope that each is of: the company, a name of the call,
+    or a combination of its names that budgets use.
+    """
+    book, singles = parts.live.book(), singles_of(names)
+    combined = (
+        "+".join(singles[dimension] for dimension in shape.dimensions)
+        for shape in book.shapes
+        if singles.keys() >= set(shape.dimensions)
+    )
+    for scope in (GLOBAL_SCOPE, *singles.values(), *combined):
+        for budget in book.in_force(scope, now_ms):
+            is_excepted = any(one in budget.except_ for one in singles.values())
+            if budget.unit == "usd" and not is_excepted and first_blocking(budget) is not None:
                 yield scope, budget
 
 

@@ -23,9 +23,9 @@ Reader = Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER, Role.SERVICE))]
 ScopePath = Annotated[
     str,
     Path(
-        description="`global`, or a dimension and a name, percent-encoded",
+        description="`global`, a dimension and a name, or two or three joined by `+`, percent-encoded",
         examples=["user/u-42"],
-        max_length=600,
+        max_length=850,
     ),
 ]
 

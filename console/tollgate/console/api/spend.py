@@ -10,10 +10,12 @@ from tollgate.console.api.asking import ANSWERS, SCOPE_CHARS_MAX, Reader, instan
 from tollgate.console.api.sums import Answer
 from tollgate.console.api.why import StandingNow
 from tollgate.console.parts import TheParts
+from tollgate.console.problems import Problem
 from tollgate.console.room import Room
 from tollgate.domain.budgets import window_json
-from tollgate.domain.standings import standings
+from tollgate.domain.standings import standing
 from tollgate.domain.windows import window_start
+from tollgate.schemas.calendars import UTC_ZONE, WEEKDAYS, Calendar
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Amount, Instant, SpendRecord, Usd, Window
 from tollgate.schemas.vocabulary import WindowKind
@@ -32,7 +34,7 @@ class SpendAnswer(Answer):
     events: int
     updated_at: Annotated[Instant | None, Field(description="when the worker last changed the sum")]
     budgets: list[StandingNow]
-    """The budgets of this kind of window that apply to the scope, the fullest first."""
+    """The budgets of this calendar that apply to the scope, the fullest first."""
     as_of: Instant
     """When the sum was known to be so."""
 
@@ -43,50 +45,57 @@ async def spend(
     caller: Reader,
     scope: Annotated[
         str,
-        Query(max_length=SCOPE_CHARS_MAX, description="`global`, or a dimension and a name", examples=["user/u-42"]),
+        Query(
+            max_length=SCOPE_CHARS_MAX,
+            description="`global`, a dimension and a name, or two or three joined by `+`: `user/u-42+model/gpt-4o`",
+            examples=["user/u-42"],
+        ),
     ],
     window: WindowKind = WindowKind.MONTH,
+    timezone: Annotated[str, Query(max_length=64, description="the IANA zone that cuts the windows")] = UTC_ZONE,
+    week_starts_on: Annotated[str, Query(max_length=16, description="of weeks, in lower case")] = WEEKDAYS[0],
+    month_starts_on: Annotated[int, Query(ge=1, le=31, description="of months")] = 1,
     at: Annotated[str | None, Query(max_length=64, description="an instant or date within the window; now")] = None,
 ) -> SpendAnswer:
-    """The same as `tollgate spend --json`: from memory for the present windows of shared scopes, else ClickHouse."""
+    """The same as `tollgate spend --json`: from memory for the present windows of shared scopes, else ClickHouse.
+
+    A worker counts combinations and other calendars only where a budget or plan needs them. The others are added up
+    from events, and have no `updated_at` of a worker but that of the newest event.
+    """
     check_scope(caller, scope)
     at_ms = now_ms() if at is None else instant_of("at", at)
-    start_ms = window_start(window, at_ms)
-    known = await parts.sums.get(scope, window, start_ms)
+    try:
+        calendar = Calendar(window, timezone, week_starts_on, month_starts_on).text
+    except ValueError as error:
+        raise Problem(422, "invalid_request", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+    start_ms = window_start(calendar, at_ms)
+    known = await parts.sums.get(scope, calendar, start_ms)
     if known is None:
         # Somebody asks for this one alone, so that they may wait as long as ClickHouse may take.
-        asked_ms = now_ms()
-        record = await parts.numbers.spend_of(scope, window, start_ms)
-    else:
-        record, asked_ms = known
+        known = await parts.sums.ask(scope, calendar, start_ms)
+    budgets = [
+        standing(budget, known.record, start_ms)
+        for budget in parts.live.book().in_force(scope, at_ms)
+        if budget.calendar == calendar
+    ]
+    budgets.sort(key=lambda stands: stands.spent * 10_000 // stands.budget.limit, reverse=True)
     return SpendAnswer.model_validate(
-        spend_json(scope, window, start_ms, record)
-        | {
-            "budgets": [
-                standing.as_json()
-                for standing in standings(scope, parts.live.book(), _by_window(record), at_ms)
-                if standing.budget.window is window
-            ],
-            "as_of": format_instant(asked_ms),
-        }
+        spend_json(scope, calendar, start_ms, known.record)
+        | {"budgets": [stands.as_json() for stands in budgets], "as_of": format_instant(known.as_of_ms)}
     )
 
 
-def spend_json(scope: str, kind: WindowKind, start_ms: int, record: SpendRecord | None) -> dict[str, Any]:
+def spend_json(scope: str, calendar: str, start_ms: int, record: SpendRecord | None) -> dict[str, Any]:
     """The sum in the words of the spend topic, also when there is none."""
     return {
         "scope": scope,
-        "window": window_json(kind, start_ms),
+        "window": window_json(calendar, start_ms),
         "spent_usd": record.spent_usd if record else "0",
         "retail_usd": record.retail_usd if record else "0",
         "usage": record.usage if record else {},
         "events": record.events if record else 0,
         "updated_at": record.updated_at if record else None,
     }
-
-
-def _by_window(record: SpendRecord | None) -> dict[tuple[str, str], SpendRecord]:
-    return {} if record is None else {(record.window.kind.value, record.window.start): record}
 
 
 ROOM: Final = Room("spend", api=router)

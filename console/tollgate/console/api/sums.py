@@ -258,7 +258,7 @@ def live_picousd(parts: Parts, scope: str, kind: WindowKind, at_ms: int) -> int 
 
 def limit_of(parts: Parts, scope: str, kind: WindowKind) -> int | None:
     """The lowest limit in 10⁻¹² USD on the scope in this kind of window."""
-    limits = [b.limit for b in parts.live.book().for_scope(scope) if b.window is kind and b.unit == "usd"]
+    limits = [b.limit for b in parts.live.book().in_force(scope, now_ms()) if b.calendar == kind and b.unit == "usd"]
     return min(limits, default=None)
 
 

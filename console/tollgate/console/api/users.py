@@ -10,16 +10,14 @@ from tollgate.console.access.restriction import restriction_of
 from tollgate.console.api.asking import ANSWERS, Reader, ThisMonth, now_ms
 from tollgate.console.api.flags import FlagNow
 from tollgate.console.api.sums import Answer, SumOf
-from tollgate.console.api.why import StandingNow
+from tollgate.console.api.why import StandingNow, standings_of
 from tollgate.console.numbers import Card, CountedEvent, Restriction
 from tollgate.console.numbers.answers import SignedUsd
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem
 from tollgate.console.room import Room
-from tollgate.domain.standings import standings
-from tollgate.domain.windows import window_start
 from tollgate.schemas.instants import format_instant
-from tollgate.schemas.outputs import Amount, FlagState, Instant, SpendRecord
+from tollgate.schemas.outputs import Amount, FlagState, Instant
 from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
 
 router = APIRouter(responses=ANSWERS)
@@ -135,20 +133,8 @@ def flag_of(parts: Parts, restriction: Restriction, user: str, at_ms: int) -> Fl
 
 
 async def _budgets(parts: Parts, scope: str, at_ms: int) -> list[StandingNow]:
-    kinds = {budget.window for budget in parts.live.book().for_scope(scope)}
-    spend: dict[tuple[str, str], SpendRecord] = {}
-    unknown = set()
-    for kind in kinds:
-        known = await parts.sums.get(scope, kind, window_start(kind, at_ms))
-        if known is None:
-            unknown.add(kind)
-        elif known.record is not None:
-            spend[kind.value, known.record.window.start] = known.record
-    return [
-        StandingNow.model_validate(standing.as_json())
-        for standing in standings(scope, parts.live.book(), spend, at_ms)
-        if standing.budget.window not in unknown
-    ]
+    known, _ = await standings_of(parts, scope, at_ms)
+    return [StandingNow.model_validate(standing.as_json()) for standing in known]
 
 
 def seen(caller: Caller, user: str) -> Restriction:

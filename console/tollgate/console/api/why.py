@@ -19,7 +19,7 @@ from tollgate.domain.why import Why
 from tollgate.domain.windows import window_start
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import Action, AlertLevel, Flag, FlagState, Instant, Measure, Percent, Usd, Window
-from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_scope
+from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_names
 
 router = APIRouter()
 
@@ -146,10 +146,10 @@ def _blocks(flag: Flag, now_ms: int) -> bool:
 
 async def standings_of(parts: Parts, scope: str, now_ms: int) -> tuple[list[BudgetStanding], list[str]]:
     """The scope's budgets, the fullest first, and the ids of those whose spend is not known."""
-    budgets = parts.live.book().for_scope(scope)
-    starts = [window_start(budget.window, now_ms) for budget in budgets]
+    budgets = parts.live.book().in_force(scope, now_ms)
+    starts = [window_start(budget.calendar, now_ms) for budget in budgets]
     sums = await asyncio.gather(
-        *(parts.sums.get(scope, budget.window, start) for budget, start in zip(budgets, starts, strict=True))
+        *(parts.sums.get(scope, budget.calendar, start) for budget, start in zip(budgets, starts, strict=True))
     )
     known = [
         standing(budget, found.record, start)
@@ -162,11 +162,8 @@ async def standings_of(parts: Parts, scope: str, now_ms: int) -> tuple[list[Budg
 
 async def _last_events(parts: Parts, caller: Caller, flag: Flag, now_ms: int, limit: int) -> list[LastEvent]:
     """The newest events of the flag's window. Raises NumbersError when ClickHouse does not tell them soon."""
-    dimension_and_name = parse_scope(flag.scope)
     start_ms = parse_instant(flag.window.start) if flag.window is not None else 0
-    wanted = EventFilter(
-        by=dict([dimension_and_name]) if dimension_and_name is not None else {}, within=Range(start_ms, now_ms + 1)
-    )
+    wanted = EventFilter(by=dict(parse_names(flag.scope)), within=Range(start_ms, now_ms + 1))
     try:
         async with asyncio.timeout(_EVENTS_SECONDS_MAX):
             page = await parts.numbers.events(restriction_of(caller), wanted, limit)

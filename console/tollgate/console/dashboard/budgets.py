@@ -40,9 +40,9 @@ async def worst(parts: Parts, limit: int, now_ms: int) -> list[Standing]:
 async def of_scope(parts: Parts, scope: str, now_ms: int) -> list[Standing]:
     """Where the budgets that apply to a scope stand, the fullest first."""
     found = []
-    for budget in parts.live.book().for_scope(scope):
-        start_ms = window_start(budget.window, now_ms)
-        known = await parts.sums.get(scope, budget.window, start_ms)
+    for budget in parts.live.book().in_force(scope, now_ms):
+        start_ms = window_start(budget.calendar, now_ms)
+        known = await parts.sums.get(scope, budget.calendar, start_ms)
         if known is None:
             found.append(_unknown(parts, budget, scope, start_ms, now_ms))
         else:
@@ -57,7 +57,7 @@ def of_record(budget: Budget, scope: str, start_ms: int, record: SpendRecord | N
     return Standing(
         budget=budget.id,
         scope=scope,
-        window=Window.model_validate(window_json(budget.window, start_ms)),
+        window=Window.model_validate(window_json(budget.calendar, start_ms)),
         unit=budget.unit,
         limit=budget.format(budget.limit),
         spent=budget.format(spent),
@@ -96,7 +96,7 @@ def _unknown(parts: Parts, budget: Budget, scope: str, start_ms: int, now_ms: in
     return Standing(
         budget=budget.id,
         scope=scope,
-        window=Window.model_validate(window_json(budget.window, start_ms)),
+        window=Window.model_validate(window_json(budget.calendar, start_ms)),
         unit=budget.unit,
         limit=budget.format(budget.limit),
         spent=None,

@@ -210,7 +210,9 @@ class _Builder:
 
     async def _company_budget(self) -> Standing | None:
         found = [
-            b for b in self._live.book().for_scope(self._scope) if b.window is WindowKind.MONTH and b.unit == "usd"
+            b
+            for b in self._live.book().in_force(self._scope, self._now)
+            if b.calendar == WindowKind.MONTH and b.unit == "usd"
         ]
         if not found:
             return None

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tollgate.console.live.ignored import Ignored
+from tollgate.schemas.calendars import UTC_ZONE
 from tollgate.schemas.outputs import Flag, FlagState
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
@@ -21,6 +22,7 @@ class FlagWindow(msgspec.Struct, gc=False):
 
     kind: str
     start: str
+    timezone: str = UTC_ZONE
 
 
 class FlagNumbers(msgspec.Struct, gc=False):

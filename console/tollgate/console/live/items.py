@@ -41,9 +41,9 @@ class Items:
         if change.kind == "flag":
             return self._flag(change.name, sight)
         if change.kind == "spend":
-            scope, kind, start = change.name.rsplit("|", 2)
-            record = self._spend.by_key(scope, kind, start)
-            gone = {"scope": scope, "window": {"kind": kind, "start": start}, "gone": True}
+            scope, calendar, start = change.name.rsplit("|", 2)
+            record = self._spend.by_key(scope, calendar, start)
+            gone = {"scope": scope, "window": {"kind": calendar, "start": start}, "gone": True}
             return gone if record is None else _spend_item(record)
         if change.kind == "alert":
             alert = self._alerts.get(change.name)

@@ -19,13 +19,13 @@ from tollgate.console.live.sight import Sight
 from tollgate.console.live.stream import Stream
 from tollgate.control import ControlStore
 from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.budgets import Budget
+from tollgate.domain.budgets import BASE_CALENDARS, Budget
 from tollgate.domain.plans import Plans
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import ASSIGNMENT_KEY_PREFIX, BUDGET_KEY_PREFIX, PLAN_KEY_PREFIX, BudgetRecord
 from tollgate.schemas.outputs import Alert, Flag, SpendRecord
+from tollgate.schemas.scopes import is_combination
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
-from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sdk.call_scopes import singles_of
 from tollgate.sdk.decision import Decision, decide
 
@@ -107,7 +107,8 @@ class Live:
     def _take_spend(self, key: bytes, value: bytes | None) -> None:
         self._spend.advance(self._now_ms())
         window = self._spend.take(key, value)
-        if window is not None:
+        # Pages show base sums as they change; a sum of another calendar has the same kind of window.
+        if window is not None and window[1] in BASE_CALENDARS:
             self._changes.note(Change("spend", "|".join(window), window[0]))
 
     def _take_alert(self, key: bytes, value: bytes | None) -> None:
@@ -196,24 +197,27 @@ class Live:
         held = (self._flags.get(scope) for scope in self._flags.shapes.scopes_of(singles))
         return decide([flag for flag in held if flag is not None], now_ms, singles.values())
 
-    def spend(self, scope: str, kind: WindowKind, start_ms: int) -> SpendRecord | None:
+    def spend(self, scope: str, calendar: str, start_ms: int) -> SpendRecord | None:
         """The sum of `global` or a shared scope in a window that is kept. None: nothing was spent, if it `knows`."""
-        return self._spend.get(scope, kind, start_ms)
+        return self._spend.get(scope, calendar, start_ms)
 
-    def sum(self, scope: str, kind: WindowKind, start: str) -> WindowSum | None:
+    def sum(self, scope: str, calendar: str, start: str) -> WindowSum | None:
         """What a scope has spent in a window, whose start is an instant as text; None where `knows` says no. For those
         who ask about thousands of scopes.
         """
-        return self._spend.sum(scope, kind.value, start)
+        return self._spend.sum(scope, calendar, start)
 
-    def knows(self, scope: str, kind: WindowKind, start_ms: int) -> bool:
-        """Whether `spend` knows this sum. It does not know users, nor windows of long ago: ClickHouse does."""
+    def knows(self, scope: str, calendar: str, start_ms: int) -> bool:
+        """Whether `spend` knows this sum. It does not know users, nor windows of long ago, nor what is nothing of a
+        combination or in another calendar than the base ones: ClickHouse does.
+        """
         self._spend.advance(self._now_ms())
-        return self._spend.holds(scope, kind, start_ms)
+        return self._spend.holds(scope, calendar, start_ms)
 
     def scopes(self, dimension: str) -> list[str]:
         """The shared scopes of a dimension that have spend, by name."""
-        return sorted(scope for scope in self._spend.scopes() if scope.startswith(f"{dimension}/"))
+        prefix = f"{dimension}/"
+        return sorted(scope for scope in self._spend.scopes() if scope.startswith(prefix) and not is_combination(scope))
 
     def alerts(self, limit: int | None = None, scope: str | None = None) -> list[Alert]:
         """The alerts (of a scope) that are not resolved, the worst first."""

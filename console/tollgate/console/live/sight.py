@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 from tollgate.console.access.callers import Caller, Role
 from tollgate.console.live.changes import Change
+from tollgate.console.scope_parts import includes
 from tollgate.schemas.outputs import Flag
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
 
 
 class Sight(NamedTuple):
-    """Everything, or one scope alone. Nothing at all when the scope is the empty string."""
+    """Everything, or one scope and its combinations. Nothing at all when the scope is the empty string."""
 
     scope: str | None
 
@@ -27,7 +28,7 @@ class Sight(NamedTuple):
 
     def sees(self, scope: str) -> bool:
         """Whether the numbers of this scope may be shown."""
-        return self.scope is None or bool(scope and self.scope == scope)
+        return self.scope is None or bool(self.scope and includes(scope, self.scope))
 
     def may_hear(self, change: Change) -> bool:
         """Whether the caller may be told that something changed."""

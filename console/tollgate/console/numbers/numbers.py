@@ -49,13 +49,18 @@ class Numbers:
         await self._questions.stop()
 
     async def spend_of(
-        self, scope: str, kind: WindowKind, start_ms: int, r: Restriction = EVERYTHING
+        self, scope: str, calendar: str, start_ms: int, r: Restriction = EVERYTHING
     ) -> SpendRecord | None:
         """The worker's own sum of a scope in a window; None when nothing was spent, or none of it is to be seen."""
         if _names(r, scope).scope != scope:
             return None
-        key = ("spend_of", scope, kind, start_ms)
-        return await self._share(key, lambda: sums.spend_of(self._questions, scope, kind, start_ms))
+        key = ("spend_of", scope, calendar, start_ms)
+        return await self._share(key, lambda: sums.spend_of(self._questions, scope, calendar, start_ms))
+
+    async def sum_of(self, scope: str, calendar: str, start_ms: int) -> SpendRecord | None:
+        """The sum of a scope in a window that no worker counts, added up from its events. Not narrowed."""
+        key = ("sum_of", scope, calendar, start_ms)
+        return await self._share(key, lambda: sums.sum_of(self._questions, scope, calendar, start_ms))
 
     async def spends_of(self, keys: Collection[SpendKey], units: Collection[str] = ()) -> dict[SpendKey, Spend]:
         """The worker's own sums of up to 20,000 scopes, with the usage of these units alone. What is missing spent
@@ -65,17 +70,17 @@ class Numbers:
 
     async def near(
         self,
-        prefix: str,
-        kind: WindowKind,
+        pattern: str,
+        calendar: str,
         start_ms: int,
         unit: str,
         spans: Sequence[tuple[int, int | None]],
         limit: int,
     ) -> Near:
-        """The scopes that begin with `prefix` (`user/`) and whose sum is within one of the spans, which are in the unit
-        of a budget. Not narrowed.
+        """The scopes of a pattern (`user/*`) whose sum is within one of the spans, which are in the unit of a budget.
+        Not narrowed.
         """
-        return await spends.near(self._questions, prefix, kind, start_ms, unit, spans, limit)
+        return await spends.near(self._questions, pattern, calendar, start_ms, unit, spans, limit)
 
     async def hourly(self, r: Restriction, from_ms: int, to_ms: int, scope: str = GLOBAL_SCOPE) -> Series:
         """The scope's sum of every hour that touches the range."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_scope, scope_of
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
 
 
 class Restriction(NamedTuple):
@@ -28,7 +28,9 @@ class Names:
 
     @property
     def scope(self) -> str | None:
-        """The scope that counts just these events; None where it takes several names, which the worker does not sum."""
+        """The scope that counts just these events, whatever budgets there are; None where it takes several names, which
+        the worker sums up only where a budget needs it.
+        """
         if len(self.by) > 1:
             return None
         for dimension, name in self.by.items():
@@ -44,8 +46,7 @@ def narrowed(restriction: Restriction, scope: str = GLOBAL_SCOPE, by: Mapping[Di
     """
     names = dict(by or {})
     impossible = False
-    asked = parse_scope(scope)
-    more = [asked] if asked is not None else []
+    more = list(parse_names(scope))
     more += [(Dimension.USER, restriction.user)] if restriction.user else []
     more += [(Dimension.ORG, restriction.org)] if restriction.org else []
     for dimension, name in more:

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from tollgate.console.numbers.questions import Questions
 from tollgate.console.numbers.sums import picousd
+from tollgate.console.scope_parts import JOINT, expression_of
 from tollgate.domain.spend import Spend
 from tollgate.schemas.amounts import format_amount, format_usd
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.calendars import parse_calendar
 
 SCOPES_MAX: Final = 20_000
 """More scopes are not asked about at a time."""
@@ -20,6 +21,11 @@ _ADDRESS_BYTES_MAX: Final = 200_000
 _SCOPES_AT_ONCE_MAX: Final = 4_000
 # Questions that one caller has under way.
 _AT_ONCE_MAX: Final = 3
+# Few scopes hold a plus: the others are spared the search for joints.
+MATCHES: Final = """
+match(scope, {expression:String})
+    AND if(position(scope, '+') = 0, 0, length(extractAll(scope, {joint:String}))) = {joints:UInt8}
+"""
 # Whole part and fraction of Decimal(38, 12) and of Decimal(38, 9).
 _DECIMAL_MAX: Final = 10**38 - 1
 
@@ -28,7 +34,7 @@ class SpendKey(NamedTuple):
     """A scope's sum in one window."""
 
     scope: str
-    kind: WindowKind
+    calendar: str
     start_ms: int
 
 
@@ -45,11 +51,11 @@ async def spends(questions: Questions, keys: Collection[SpendKey], units: Collec
 
     ValueError when there are more than 20,000 scopes.
     """
-    windows = sorted({(key.kind, key.start_ms) for key in keys})
+    windows = sorted({(key.calendar, key.start_ms) for key in keys})
     scopes = sorted({key.scope for key in keys})
     if len(scopes) > SCOPES_MAX:
         raise ValueError(f"at most {SCOPES_MAX} scopes at a time")
-    asked = [(part, kind, start_ms) for part in _parts(scopes) for kind, start_ms in windows]
+    asked = [(part, calendar, start_ms) for part in _parts(scopes) for calendar, start_ms in windows]
     found: dict[SpendKey, Spend] = {}
     # One waits for ClickHouse while another is read; all at once would leave no turn for others.
     for at in range(0, len(asked), _AT_ONCE_MAX):
@@ -59,7 +65,7 @@ async def spends(questions: Questions, keys: Collection[SpendKey], units: Collec
 
 
 async def _of(
-    questions: Questions, scopes: list[str], kind: WindowKind, start_ms: int, units: Collection[str]
+    questions: Questions, scopes: list[str], calendar: str, start_ms: int, units: Collection[str]
 ) -> dict[SpendKey, Spend]:
     """The sums of these scopes in one window."""
     rows = await questions.rows(
@@ -71,12 +77,18 @@ async def _of(
         )
         FROM spend
         WHERE window = {kind:String} AND window_start = fromUnixTimestamp64Milli({start:Int64}, 'UTC')
-            AND scope IN {scopes:Array(String)} AND timezone = 'UTC'
+            AND scope IN {scopes:Array(String)} AND calendar = {calendar:String}
         """,
-        {"kind": kind.value, "start": start_ms, "scopes": scopes, "units": sorted(units)},
+        {
+            "kind": parse_calendar(calendar).kind.value,
+            "calendar": calendar,
+            "start": start_ms,
+            "scopes": scopes,
+            "units": sorted(units),
+        },
     )
     return {
-        SpendKey(scope, kind, start_ms): Spend(
+        SpendKey(scope, calendar, start_ms): Spend(
             picousd(spent), picousd(retail), events, {unit: nano(amount) for unit, amount in usage}
         )
         for scope, spent, retail, events, usage in rows
@@ -99,21 +111,30 @@ def _parts(scopes: Iterable[str]) -> Iterator[list[str]]:
 
 async def near(
     questions: Questions,
-    prefix: str,
-    kind: WindowKind,
+    pattern: str,
+    calendar: str,
     start_ms: int,
     unit: str,
     spans: Sequence[tuple[int, int | None]],
     limit: int,
 ) -> Near:
-    """The scopes that begin with `prefix` (`user/`) and whose sum in the window is within one of the half-open spans.
+    """The scopes of a pattern (`user/*`) whose sum in the calendar's window is within one of the half-open spans.
 
     `unit` and the spans are those of a budget: 10⁻¹² USD for `usd`, else 10⁻⁹ of the unit.
     """
     value, number, write = _VALUES.get(unit, _USAGE_VALUE)
+    expression, joints = expression_of(pattern)
     parameters: dict[str, Any] = {
-        "prefix": prefix, "kind": kind.value, "start": start_ms, "unit": unit, "limit": limit
-    }  # fmt: skip
+        "prefix": pattern.partition("*")[0],
+        "expression": expression,
+        "joint": JOINT,
+        "joints": joints,
+        "kind": parse_calendar(calendar).kind.value,
+        "calendar": calendar,
+        "start": start_ms,
+        "unit": unit,
+        "limit": limit,
+    }
     parts = []
     for at, (low, high) in enumerate(spans):
         if low > _DECIMAL_MAX:
@@ -131,7 +152,8 @@ async def near(
         SELECT scope, count() OVER ()
         FROM spend
         WHERE window = {{kind:String}} AND window_start = fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
-            AND startsWith(scope, {{prefix:String}}) AND timezone = 'UTC' AND ({" OR ".join(parts)})
+            AND startsWith(scope, {{prefix:String}}) AND calendar = {{calendar:String}} AND ({" OR ".join(parts)})
+            AND {MATCHES}
         ORDER BY {value} DESC, scope
         LIMIT {{limit:UInt32}}
         """,  # noqa: S608 # our own text alone

@@ -8,11 +8,14 @@ from tollgate.console.numbers.answers import Series, Share, Shares, Sum
 from tollgate.console.numbers.questions import Questions, Row
 from tollgate.console.numbers.ranges import Range, cover, held_from, starts
 from tollgate.console.numbers.restriction import Names
+from tollgate.console.scope_parts import JOINT, name_in
+from tollgate.domain.budgets import window_json
 from tollgate.domain.windows import LIFETIME_END_MS, window_end
 from tollgate.schemas.amounts import PICO, format_usd
+from tollgate.schemas.calendars import parse_calendar
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import SpendRecord, Window
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names
 from tollgate.schemas.vocabulary import CUTS, WindowKind
 
 SHARES_MAX: Final = 1000
@@ -27,8 +30,10 @@ _IN_WINDOWS: Final = """
 (window, window_start) IN (
     SELECT pair.1, fromUnixTimestamp64Milli(pair.2, 'UTC')
     FROM (SELECT arrayJoin(arrayZip({kinds:Array(String)}, {starts:Array(Int64)})) AS pair)
-) AND timezone = 'UTC'
+) AND calendar = window
 """
+# Not a combination that begins with such a name. Few scopes hold a plus: the others are spared the search.
+_SINGLE: Final = "if(position(scope, '+') = 0, 0, match(scope, {joint:String})) = 0"
 
 
 def _start_of(kind: WindowKind) -> str:
@@ -57,7 +62,7 @@ def conditions(names: Names) -> tuple[str, dict[str, Any]]:
     return " AND ".join(parts) or "true", {f"name_{dimension.value}": name for dimension, name in names.by.items()}
 
 
-async def spend_of(questions: Questions, scope: str, kind: WindowKind, start_ms: int) -> SpendRecord | None:
+async def spend_of(questions: Questions, scope: str, calendar: str, start_ms: int) -> SpendRecord | None:
     """The worker's own sum of a scope in a window, as in the topic; None when nothing was spent."""
     rows = await questions.rows(
         f"""
@@ -65,16 +70,34 @@ async def spend_of(questions: Questions, scope: str, kind: WindowKind, start_ms:
             toUnixTimestamp64Milli(updated_at)
         FROM spend
         WHERE window = {{kind:String}} AND window_start = fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
-            AND scope = {{scope:String}} AND timezone = 'UTC'
+            AND scope = {{scope:String}} AND calendar = {{calendar:String}}
         """,  # noqa: S608 # our own text alone
-        {"kind": kind.value, "start": start_ms, "scope": scope},
+        {"kind": parse_calendar(calendar).kind.value, "calendar": calendar, "start": start_ms, "scope": scope},
     )
-    if not rows:
-        return None
-    spent, retail, usage, events, updated_ms = rows[0]
+    return _record(scope, calendar, start_ms, rows[0]) if rows else None
+
+
+async def sum_of(questions: Questions, scope: str, calendar: str, start_ms: int) -> SpendRecord | None:
+    """As `spend_of`, added up from events: of a combination or in a calendar that no budget needs."""
+    where, parameters = conditions(Names(dict(parse_names(scope))))
+    rows = await questions.rows(
+        f"""
+        SELECT toString(sum(cost_usd)), toString(sum(retail_usd)), {_USAGE.format("sumMap(usage)")}, count() AS calls,
+            toUnixTimestamp64Milli(max(ingested_at))
+        FROM usage
+        WHERE {_IN_RANGE} AND {where}
+        HAVING calls > 0
+        """,  # noqa: S608 # our own text and columns of the enumeration
+        {"from_ms": start_ms, "to_ms": window_end(calendar, start_ms), **parameters},
+    )
+    return _record(scope, calendar, start_ms, rows[0]) if rows else None
+
+
+def _record(scope: str, calendar: str, start_ms: int, row: Row) -> SpendRecord:
+    spent, retail, usage, events, updated_ms = row
     return SpendRecord(
         scope=scope,
-        window=Window(kind=kind, start=format_instant(start_ms), end=format_instant(window_end(kind, start_ms))),
+        window=Window.model_validate(window_json(calendar, start_ms)),
         spent_usd=spent,
         retail_usd=retail,
         usage=usage,
@@ -135,7 +158,7 @@ async def _worker_series(questions: Questions, scope: str, kind: WindowKind, wan
         SELECT toUnixTimestamp64Milli(window_start), toString(spent_usd), toString(retail_usd), events,
             {_USAGE.format("usage")}
         FROM spend
-        WHERE window = {{kind:String}} AND timezone = 'UTC' AND scope = {{scope:String}}
+        WHERE window = {{kind:String}} AND calendar = window AND scope = {{scope:String}}
             AND window_start >= fromUnixTimestamp64Milli({{first:Int64}}, 'UTC')
             AND window_start <= fromUnixTimestamp64Milli({{last:Int64}}, 'UTC')
         """,  # noqa: S608 # our own text alone
@@ -188,19 +211,26 @@ async def _worker_shares(
 ) -> list[Row]:
     """Rows of name, cost, retail value, events, and after them the sums of these over all names."""
     kinds, firsts = zip(*windows, strict=True)
-    return await questions.rows(
+    rows = await questions.rows(
         f"""
-        SELECT substring(scope, length({{prefix:String}}) + 1) AS name, toString(sum(spent_usd) AS cost),
+        SELECT scope, toString(sum(spent_usd) AS cost),
             toString(sum(retail_usd) AS retail), sum(events) AS calls,
             toString(sum(cost) OVER ()), toString(sum(retail) OVER ()), sum(calls) OVER ()
         FROM spend
-        WHERE {_IN_WINDOWS} AND startsWith(scope, {{prefix:String}})
+        WHERE {_IN_WINDOWS} AND startsWith(scope, {{prefix:String}}) AND {_SINGLE}
         GROUP BY scope
         ORDER BY cost DESC, scope
         LIMIT {{limit:UInt32}}
         """,  # noqa: S608 # our own text alone
-        {"kinds": [kind.value for kind in kinds], "starts": list(firsts), "prefix": f"{by.value}/", "limit": limit},
+        {
+            "kinds": [kind.value for kind in kinds],
+            "starts": list(firsts),
+            "prefix": f"{by.value}/",
+            "joint": JOINT,
+            "limit": limit,
+        },
     )
+    return [[name_in(row[0]), *row[1:]] for row in rows]
 
 
 async def _worker_total(questions: Questions, scope: str, windows: Iterable[tuple[WindowKind, int]]) -> Row:

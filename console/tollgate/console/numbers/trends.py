@@ -7,6 +7,7 @@ from tollgate.console.numbers.questions import Questions, Row
 from tollgate.console.numbers.ranges import Range, starts
 from tollgate.console.numbers.restriction import Names
 from tollgate.console.numbers.sums import conditions
+from tollgate.console.scope_parts import name_in
 from tollgate.schemas.scopes import Dimension, scope_of
 from tollgate.schemas.vocabulary import WindowKind
 
@@ -30,18 +31,18 @@ async def trends(
 
 
 async def _of_worker(questions: Questions, by: Dimension, wanted: list[str], days: list[int]) -> list[Row]:
-    prefix = f"{by.value}/"
     scopes = [scope_of(by, name) for name in wanted if name]
-    return await questions.rows(
+    rows = await questions.rows(
         """
-        SELECT substring(scope, length({prefix:String}) + 1), toUnixTimestamp64Milli(window_start), toString(spent_usd)
+        SELECT scope, toUnixTimestamp64Milli(window_start), toString(spent_usd)
         FROM spend
-        WHERE window = 'day' AND timezone = 'UTC' AND scope IN {scopes:Array(String)}
+        WHERE window = 'day' AND calendar = window AND scope IN {scopes:Array(String)}
             AND window_start >= fromUnixTimestamp64Milli({first:Int64}, 'UTC')
             AND window_start <= fromUnixTimestamp64Milli({last:Int64}, 'UTC')
         """,
-        {"prefix": prefix, "scopes": scopes, "first": days[0], "last": days[-1]},
+        {"scopes": scopes, "first": days[0], "last": days[-1]},
     )
+    return [[name_in(row[0]), *row[1:]] for row in rows]
 
 
 async def _of_usage(questions: Questions, names: Names, by: Dimension, wanted: list[str], within: Range) -> list[Row]:

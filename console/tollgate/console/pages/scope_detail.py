@@ -16,7 +16,7 @@ from tollgate.console.pages.told import Told, told
 from tollgate.console.parts import Parts
 from tollgate.domain.windows import DAY_MS, day_start, window_end, window_start
 from tollgate.schemas.outputs import SpendRecord
-from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.scopes import Dimension, parse_names
 from tollgate.schemas.vocabulary import WindowKind
 
 DAYS: Final = 30
@@ -62,14 +62,14 @@ class ScopeDetail:
 async def scope_detail(parts: Parts, caller: Caller, scope: str, now_ms: int) -> ScopeDetail:
     """What is known of the scope. Raises Problem 422 for what is no scope and 403 for one of somebody else."""
     check_scope(caller, scope)
-    parsed = parse_scope(scope)
-    dimension, name = parsed if parsed is not None else (None, "the whole company")
+    names = parse_names(scope)
+    dimension, name = names[0] if len(names) == 1 else (None, scope if names else "the whole company")
     live = parts.live
     last = day_start(now_ms)
     days, windows, events, why, standings = await asyncio.gather(
         told(parts.numbers.daily(restriction_of(caller), last - (DAYS - 1) * DAY_MS, last + DAY_MS, scope)),
         asyncio.gather(*(_window(parts, scope, kind, now_ms) for kind in _KINDS)),
-        _events(parts, caller, parsed),
+        _events(parts, caller, names),
         explain(scope, parts, caller, events=0),
         budgets.of_scope(parts, scope, now_ms),
     )
@@ -97,9 +97,8 @@ async def _window(parts: Parts, scope: str, kind: WindowKind, now_ms: int) -> Wi
 
 
 async def _events(
-    parts: Parts, caller: Caller, parsed: tuple[Dimension, str] | None
+    parts: Parts, caller: Caller, names: tuple[tuple[Dimension, str], ...]
 ) -> Told[Page[CountedEvent]] | None:
     if caller.role not in (Role.ANALYST, Role.ADMIN):
         return None
-    by = dict([parsed]) if parsed is not None else {}
-    return await told(parts.numbers.events(restriction_of(caller), EventFilter(by), EVENTS))
+    return await told(parts.numbers.events(restriction_of(caller), EventFilter(dict(names)), EVENTS))

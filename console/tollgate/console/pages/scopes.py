@@ -16,7 +16,7 @@ from tollgate.console.pages.scope_lists import ROWS, SEARCHED, scope_list
 from tollgate.console.pages.shown import path_part, rfc3339
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.room import Entry, Room
-from tollgate.schemas.scopes import Dimension, parse_scope
+from tollgate.schemas.scopes import Dimension, parse_names
 
 # Users have pages of their own.
 LISTS: Final = {
@@ -75,15 +75,15 @@ async def _list(
 
 @router.get("/scopes/{scope:path}")
 async def detail(
-    request: Request, parts: TheParts, caller: Viewer, scope: Annotated[str, Path(max_length=600)]
+    request: Request, parts: TheParts, caller: Viewer, scope: Annotated[str, Path(max_length=850)]
 ) -> Response:
     """One scope. A user has a page of their own."""
     try:
-        parsed = parse_scope(scope)
+        names = parse_names(scope)
     except ValueError:
-        parsed = None
-    if parsed is not None and parsed[0] is Dimension.USER:
-        return RedirectResponse(f"/users/{path_part(parsed[1])}", 303)
+        names = ()
+    if len(names) == 1 and names[0][0] is Dimension.USER:
+        return RedirectResponse(f"/users/{path_part(names[0][1])}", 303)
     found = await scope_detail(parts, caller, scope, _now_ms())
     back = next((path for path, dimension in LISTS.items() if dimension is found.dimension), "")
     return render(request, caller, "scope.html", d=found, daily=_by_day(found), back=back)

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from tollgate.console.amounts import DIGITS, MINUS, count, decimal, exact, money, price
+from tollgate.console.scope_parts import name_in
+from tollgate.schemas.scopes import is_combination
 from tollgate.schemas.shown_text import safe
 
 WARN_PERCENT: Final = 80
@@ -117,8 +119,8 @@ def path_part(text: Any) -> str:
 
 def scope_href(scope: str) -> str:
     """The page of a scope: a user has one of their own."""
-    dimension, _, name = scope.partition("/")
-    return f"/users/{path_part(name)}" if dimension == "user" and name else f"/scopes/{path_part(scope)}"
+    is_user = scope.startswith("user/") and len(scope) > len("user/") and not is_combination(scope)
+    return f"/users/{path_part(name_in(scope))}" if is_user else f"/scopes/{path_part(scope)}"
 
 
 def url_path(path: str) -> str:
