@@ -8,8 +8,9 @@ import httpx
 from aiokafka import TopicPartition
 from tests.support.console import ConsoleUnderTest, bearer, make_token
 from tests.support.control_in_memory import ControlInMemory
-from tests.support.live_records import alert_record, flag_record, spend_record
+from tests.support.live_records import alert_record, balance_record, flag_record, spend_record
 
+from tollgate.console.deciding import Deciding
 from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
@@ -39,11 +40,13 @@ class LiveConsole(ConsoleUnderTest):
         self.live = Live(settings, control)
         self.numbers = numbers = Numbers(settings)
         self.sums = Sums(self.live, numbers)
+        ingest = Ingest(settings)
         parts = SimpleNamespace(
             live=self.live,
             numbers=numbers,
             sums=self.sums,
-            ingest=Ingest(settings),
+            ingest=ingest,
+            deciding=Deciding(settings, ingest),
             health=Health(settings, numbers),
         )
         super().__init__(rooms, control, parts=parts, **away)
@@ -60,9 +63,13 @@ class LiveConsole(ConsoleUnderTest):
         """A record of the spend topic."""
         self.live._take_spend(*spend_record(scope, spent, kind, at_ms))
 
+    def credits(self, user: str, **changes: Any) -> None:
+        """A record of the balances topic."""
+        self.live._balances.take(user.encode(), balance_record(user, **changes))
+
     def has_read_to(self, as_of_ms: int) -> None:
         """Every topic is read to its end, as of this time."""
-        for topic in (Topic.FLAGS, Topic.SPEND, Topic.ALERTS):
+        for topic in (Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.BALANCES):
             partition = TopicPartition(self.settings.topic(topic), 0)
             mark = self.live._follower._marks[partition] = Mark()
             mark.see(0, 0, as_of_ms)

@@ -60,3 +60,21 @@ def alert_record(
     """Key and value of the alert of a monthly budget of $100."""
     record = budget_record(level, revision, scope, **changes)
     return str(record["key"]).encode(), json.dumps(record).encode()
+
+
+def balance_record(user: str, **changes: Any) -> bytes:
+    """The credits of a user: 10 of a purchase, and what is left of 10 free ones a day."""
+    value = {
+        "user": user,
+        "available": "15",
+        "reserved": "0",
+        "granted": "20",
+        "burned": "5",
+        "free_today": "5",
+        "free_per_day": "10",
+        "free_until": "2026-11-22T00:00:00Z",
+        "buckets": [{"kind": "purchase", "left": "10", "expires_at": "2027-01-01T00:00:00Z"}],
+        "revision": 1,
+        "updated_at": "2026-11-21T10:00:00Z",
+    }
+    return json.dumps(value | changes).encode()

@@ -1,4 +1,4 @@
-"""Usage events of services without Kafka: from the API to the usage topic."""
+"""Usage events and entries of callers without Kafka: from the API to their topics."""
 
 import asyncio
 from collections.abc import Iterable
@@ -39,7 +39,6 @@ class Ingest:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topic = settings.topic(Topic.USAGE)
         self._producer: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._stopped = False
@@ -66,8 +65,8 @@ class Ingest:
         """Whether it has reached Kafka since the start."""
         return self._producer is not None
 
-    async def publish(self, events: Iterable[tuple[str, bytes]]) -> None:
-        """Return once all replicas of Kafka have these events, each given as user and record.
+    async def publish(self, events: Iterable[tuple[str, bytes]], topic: Topic = Topic.USAGE) -> None:
+        """Return once all replicas of Kafka have these events, each given as user, which is its key, and record.
 
         UnavailableError when that is not so within 10 s, or when too many events wait already.
         """
@@ -82,7 +81,8 @@ class Ingest:
         self._waiting_bytes += size
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                stored = [await producer.send(self._topic, value, key=key) for key, value in records]
+                name = self._settings.topic(topic)
+                stored = [await producer.send(name, value, key=key) for key, value in records]
                 await asyncio.gather(*stored)
         except TimeoutError:
             raise UnavailableError("Kafka did not acknowledge the events in time") from None

@@ -24,6 +24,8 @@ Spend, budgets, decisions and usage of one Tollgate installation.
 TAGS: Final = {
     "dashboard": "What the first page shows, in one answer.",
     "budgets": "Limits on what a scope may spend in a window, where each stands, and what a change would do.",
+    "plans": "What users are subscribed to, and who has which plan.",
+    "credits": "Product tokens of a user: what they have, what they were granted, and grants.",
     "users": "One user: what they have used and spent, and whether they are blocked.",
     "spend": "What a scope has spent in one window, exactly as the worker counts it.",
     "sums": "Costs by day, month and name, and where they are going.",
@@ -41,6 +43,7 @@ TAGS: Final = {
     "stream": "What changes, as server-sent events.",
     "usage": "Reporting usage events over HTTP.",
     "check": "Asking whether a call may go ahead.",
+    "reservations": "Setting money or credits aside before a call, and settling or releasing it.",
 }
 """What each group of paths is about, by the name of its room."""
 
@@ -94,6 +97,11 @@ _NAMES: Final = {
     "LineShown": "ExplanationLine",
     "SettingShown": "Setting",
     "TokenShown": "Token",
+    "PlanShown": "Plan",
+    "Page_PlanShown_": "PlanPage",
+    "AssignmentShown": "Assignment",
+    "GrantShown": "Grant",
+    "Whose": "ReleaseBody",
     "Page_TokenShown_": "TokenPage",
     "ProblemBody": "Problem",
 }

@@ -12,6 +12,7 @@ from tollgate.runtime.settings import Settings
 # needs the others.
 if TYPE_CHECKING:
     from tollgate.console.access.gate import Access
+    from tollgate.console.deciding import Deciding
     from tollgate.console.health import Health
     from tollgate.console.ingest import Ingest
     from tollgate.console.live import Live
@@ -30,6 +31,7 @@ class Parts:
     numbers: "Numbers"
     access: "Access"
     ingest: "Ingest"
+    deciding: "Deciding"
     sums: "Sums"
     health: "Health"
     prices: "PriceBooks"

@@ -5,12 +5,14 @@ import contextlib
 import gc
 import socket
 from collections.abc import AsyncIterator
+from typing import Final
 
 import structlog
 import uvicorn
 
 from tollgate.console.access.gate import Access
 from tollgate.console.app import create_app
+from tollgate.console.deciding import Deciding
 from tollgate.console.health import Health
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
@@ -30,6 +32,18 @@ from tollgate.schemas.topics import Topic
 log = structlog.get_logger("tollgate.console")
 
 EXIT_USAGE = 2
+
+_TOPICS: Final = (
+    Topic.CONTROL,
+    Topic.AUDIT,
+    Topic.FLAGS,
+    Topic.SPEND,
+    Topic.ALERTS,
+    Topic.USAGE,
+    Topic.ENTRIES,
+    Topic.DECISIONS,
+    Topic.BALANCES,
+)
 
 
 def run(settings: Settings) -> int:
@@ -67,7 +81,7 @@ def _collect_less() -> None:
 
 
 async def _serve(settings: Settings) -> int:
-    await wait_for_topics(settings, (Topic.CONTROL, Topic.AUDIT, Topic.FLAGS, Topic.SPEND, Topic.ALERTS, Topic.USAGE))
+    await wait_for_topics(settings, _TOPICS)
     async with _started(settings) as parts:
         app = create_app(parts, ROOMS, error_pages.page)
         server = _Server(server_config(app, settings), parts.live)
@@ -90,7 +104,8 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
         live = Live(settings, control)
         numbers = Numbers(settings)
         ingest = Ingest(settings)
-        for part in (control, live, numbers, ingest):
+        deciding = Deciding(settings, ingest)
+        for part in (control, live, numbers, ingest, deciding):
             stack.push_async_callback(part.stop)
             await part.start()
         yield Parts(
@@ -100,6 +115,7 @@ async def _started(settings: Settings) -> AsyncIterator[Parts]:
             numbers,
             Access(settings, control),
             ingest,
+            deciding,
             Sums(live, numbers),
             Health(settings, numbers),
             PriceBooks(settings, control),

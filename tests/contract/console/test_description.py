@@ -30,6 +30,15 @@ OPERATIONS: Final = {
     "GET /flags": "list_flags",
     "GET /flags/{scope}": "get_flag",
     "GET /me": "get_me",
+    "GET /plans": "list_plans",
+    "GET /plans/{id}": "get_plan",
+    "PUT /plans/{id}": "set_plan",
+    "POST /reservations": "reserve",
+    "POST /reservations/{id}/settle": "settle_reservation",
+    "POST /reservations/{id}/release": "release_reservation",
+    "PUT /users/{id}/plan": "set_user_plan",
+    "GET /users/{id}/credits": "get_user_credits",
+    "POST /users/{id}/credits": "grant_credits",
     "GET /prices": "list_prices",
     "PUT /prices": "set_price",
     "POST /prices/explain": "explain_price",
@@ -56,7 +65,7 @@ OPERATIONS: Final = {
 }
 # Their features do not exist; a path that does nothing would be believed.
 ABSENT: Final = (
-    *("plan", "credit", "reservation", "revenue", "margin", "saving", "channel", "correction", "reconcil"),
+    *("revenue", "margin", "saving", "channel", "correction", "reconcil"),
     *("stripe", "/ack", "/snooze"),
 )
 

@@ -52,7 +52,15 @@ class FlagNow(BaseModel):
     since: Instant | None = None
     until: Instant | None = None
     note: str | None = None
-    """Why the company was stopped by hand."""
+    """What to do about a limit of a plan; or why the company was stopped by hand."""
+    reserved: Measure | None = None
+    """What open reservations hold of this limit; null when there are none."""
+    can_exceed_by: Measure | None = None
+    """By how much reserved calls can take the scope over its limit; null without a bound."""
+    except_: list[str] | None = Field(None, serialization_alias="except", validation_alias="except")
+    """Scopes that the block leaves alone: a call that has one of them is let through. Null when there are none."""
+    incomplete: bool | None = None
+    """True while the sum lacks what was spent in the window before the limit was set."""
     revision: int | None = None
 
     @classmethod

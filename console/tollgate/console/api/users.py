@@ -10,6 +10,7 @@ from tollgate.console.access.restriction import restriction_of
 from tollgate.console.api.asking import ANSWERS, Reader, ThisMonth, now_ms
 from tollgate.console.api.flags import FlagNow
 from tollgate.console.api.sums import Answer, SumOf
+from tollgate.console.api.user_accounts import CardLimit, Credits, PlanNow, card_limits, credits_of, plan_of
 from tollgate.console.api.why import StandingNow, standings_of
 from tollgate.console.numbers import Card, CountedEvent, Restriction
 from tollgate.console.numbers.answers import SignedUsd
@@ -21,6 +22,8 @@ from tollgate.schemas.outputs import Amount, FlagState, Instant
 from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
 
 router = APIRouter(responses=ANSWERS)
+
+_COMBINATIONS_MAX: Final = 50
 
 UserPath = Annotated[str, Path(max_length=256, description="the user id, percent-encoded", examples=["u-42"])]
 
@@ -36,6 +39,8 @@ class CardOf(Answer):
     unit: str
     cost_usd: SignedUsd
     retail_usd: SignedUsd
+    limit: CardLimit | None = None
+    """The fullest limit of this moment on what it counts; null where there is none, and for other ranges."""
 
 
 class UserUsage(Answer):
@@ -63,6 +68,14 @@ class UserAnswer(Answer):
     flag: FlagNow
     budgets: list[StandingNow]
     """Those that apply to the user, the fullest first, as far as their spend is known."""
+    plan: PlanNow | None
+    """Null without a plan, and for people of an org."""
+    credits: Credits | None
+    """Null without an account, and for people of an org."""
+    notice: str | None
+    """What the user's plan tells its users."""
+    combinations: list[FlagNow]
+    """Combinations with this user that are warned or blocked, such as one feature; at most 50."""
     as_of: Instant
 
 
@@ -111,16 +124,28 @@ async def user_answer(parts: Parts, restriction: Restriction, user: str) -> User
     scope = scope_of(Dimension.USER, user)
     # An org's people see what a user spent in the org; the user's flag and budgets are about all that they spent.
     is_whole = not restriction.org
+    plan = plan_of(parts, user, at_ms) if is_whole else None
+    limits = await card_limits(parts, user, at_ms) if is_whole else {}
     return UserAnswer(
         user=user,
         month=SumOf.of(found.month),
         lifetime=SumOf.of(found.lifetime),
-        cards=[CardOf.model_validate(Card._asdict(card)) for card in found.cards],
+        cards=[CardOf.model_validate({**Card._asdict(card), "limit": limits.get(card.name)}) for card in found.cards],
         last_calls=found.last_calls,
         flag=flag_of(parts, restriction, user, at_ms),
         budgets=await _budgets(parts, scope, at_ms) if is_whole else [],
+        plan=plan,
+        credits=credits_of(parts, user) if is_whole else None,
+        notice=plan.notice if plan is not None else None,
+        combinations=combinations_of(parts, scope, at_ms) if is_whole else [],
         as_of=format_instant(found.as_of_ms),
     )
+
+
+def combinations_of(parts: Parts, scope: str, at_ms: int) -> list[FlagNow]:
+    """The flags in force of combinations with this name, at most 50."""
+    flags = (parts.live.flag(one) for one in parts.live.combinations(scope, at_ms)[:_COMBINATIONS_MAX])
+    return [FlagNow.of(flag, at_ms) for flag in flags if flag is not None]
 
 
 def flag_of(parts: Parts, restriction: Restriction, user: str, at_ms: int) -> FlagNow:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,21 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import check_scope, restriction_of
 from tollgate.console.api.flags import FlagNow, ScopePath
+from tollgate.console.api.user_accounts import Credits, PlanNow, credits_of, plan_of
 from tollgate.console.live.sight import Sight
 from tollgate.console.numbers import EventFilter, NumbersError, Range, UnavailableError
+from tollgate.console.numbers.accounts import Decided
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.room import Room
 from tollgate.domain.standings import BudgetStanding, standing
 from tollgate.domain.why import Why
 from tollgate.domain.windows import window_start
-from tollgate.schemas.instants import parse_instant
-from tollgate.schemas.outputs import Action, AlertLevel, Flag, FlagState, Instant, Measure, Percent, Usd, Window
-from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_names
+from tollgate.schemas.instants import format_instant, parse_instant
+from tollgate.schemas.outputs import Action, AlertLevel, Amount, Flag, FlagState, Instant, Measure, Percent, Usd, Window
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
 
 router = APIRouter()
 
 # A flag tells for itself; the events are worth a short wait.
 _EVENTS_SECONDS_MAX: Final = 3.0
+_RESERVATIONS_SHOWN: Final = 10
+_COMBINATIONS_MAX: Final = 50
 
 
 class StandingNow(BaseModel):
@@ -53,6 +57,22 @@ class LastEvent(BaseModel):
     agent: str
     cost_usd: Usd
     price_status: str
+
+
+class DecisionShown(BaseModel):
+    """The answer to a reservation."""
+
+    decided_at: Instant
+    reservation_id: str
+    source: str
+    granted: bool
+    amount_usd: Usd
+    credits: Amount
+    expires_at: Instant | None
+    error: str = Field(description="why it was denied; empty when it was granted")
+    scope: str = Field(description="of the limit that was in the way; empty when none was")
+    budget: str
+    message: str
 
 
 class WhyAnswer(BaseModel):
@@ -84,6 +104,16 @@ class WhyAnswer(BaseModel):
     """Why the last events are not known now; null when they are, or are not told anyway."""
     next_steps: list[str] = []
     """What a person can do."""
+    names: list[str] = []
+    """The single scopes that a combination is made of."""
+    combinations: list[FlagNow] = []
+    """Combinations with this scope that are warned or blocked, such as a user's videos; at most 50."""
+    plan: PlanNow | None = None
+    """Of a user's scope: their plan. Null without one."""
+    credits: Credits | None = None
+    """Of a user's scope: their credits. Null without an account."""
+    reservations: list[DecisionShown] | None = None
+    """Of a user's scope: the newest decisions about their reservations. Null when they are not known."""
 
 
 @router.get("/why/{scope:path}", operation_id="explain_scope", summary="Explain why calls are blocked")
@@ -99,6 +129,42 @@ async def explain(
     away, `last_events` is null and `last_events_problem` says so; the rest is known from Kafka.
     """
     check_scope(caller, scope)
+    answer = await _answer(scope, parts, caller, events)
+    found = await _account(parts, caller, scope)
+    return answer.model_copy(update=found)
+
+
+async def _account(parts: Parts, caller: Caller, scope: str) -> dict[str, Any]:
+    """What else explains the scope: its names, combinations that are blocked, a user's plan, credits, reservations."""
+    now_ms, names = time.time_ns() // 1_000_000, parse_names(scope)
+    flags = (parts.live.flag(one) for one in parts.live.combinations(scope, now_ms)[:_COMBINATIONS_MAX])
+    found: dict[str, Any] = {
+        "names": [scope_of(*name) for name in names] if len(names) > 1 else [],
+        "combinations": [FlagNow.of(flag, now_ms) for flag in flags if flag is not None],
+    }
+    if len(names) != 1 or names[0][0] is not Dimension.USER or caller.org:
+        return found
+    user = names[0][1]
+    try:
+        async with asyncio.timeout(_EVENTS_SECONDS_MAX):
+            decided = await parts.numbers.decisions(user, _RESERVATIONS_SHOWN)
+        reservations: list[DecisionShown] | None = [_decision(one) for one in decided]
+    except (NumbersError, TimeoutError):
+        reservations = None
+    return found | {
+        "plan": plan_of(parts, user, now_ms),
+        "credits": credits_of(parts, user),
+        "reservations": reservations,
+    }
+
+
+def _decision(one: Decided) -> DecisionShown:
+    expires = format_instant(one.expires_ms) if one.expires_ms is not None else None
+    values = {**one._asdict(), "decided_at": format_instant(one.decided_ms), "expires_at": expires}
+    return DecisionShown.model_validate(values)
+
+
+async def _answer(scope: str, parts: Parts, caller: Caller, events: int) -> WhyAnswer:
     now_ms, sight = time.time_ns() // 1_000_000, Sight.of(caller)
     own, company = parts.live.flag(scope), parts.live.flag(GLOBAL_SCOPE)
     # A stop of the whole company is what services answer with, whatever else blocks.

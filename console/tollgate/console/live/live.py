@@ -11,19 +11,21 @@ from tollgate.console.live.follower import Followed, Follower
 from tollgate.console.live.frames import Frame
 from tollgate.console.live.freshness import Freshness
 from tollgate.console.live.held_alerts import HeldAlerts, Rank
+from tollgate.console.live.held_balances import HeldBalances
 from tollgate.console.live.held_flags import BudgetFlags, FlagNumbers, HeldFlags
 from tollgate.console.live.held_spend import HeldSpend, WindowSum
 from tollgate.console.live.ignored import Ignored
 from tollgate.console.live.items import Items
 from tollgate.console.live.sight import Sight
 from tollgate.console.live.stream import Stream
+from tollgate.console.scope_parts import includes
 from tollgate.control import ControlStore
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import BASE_CALENDARS, Budget
 from tollgate.domain.plans import Plans
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import ASSIGNMENT_KEY_PREFIX, BUDGET_KEY_PREFIX, PLAN_KEY_PREFIX, BudgetRecord
-from tollgate.schemas.outputs import Alert, Flag, SpendRecord
+from tollgate.schemas.outputs import Alert, Balance, Flag, SpendRecord
 from tollgate.schemas.scopes import is_combination
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
 from tollgate.sdk.call_scopes import singles_of
@@ -35,7 +37,12 @@ _START_SECONDS_MAX: Final = 5.0
 # Counting 100,000 flags takes 0.1 s, in which nothing else is answered.
 _COUNT_MS: Final = 500
 
-_TOPICS: Final = {"spend": Topic.SPEND, "flags": Topic.FLAGS, "alerts": Topic.ALERTS}
+_TOPICS: Final = {
+    "spend": Topic.SPEND,
+    "flags": Topic.FLAGS,
+    "alerts": Topic.ALERTS,
+    "balances": Topic.BALANCES,
+}
 NAMES: Final = (*_TOPICS, "control")
 """What has a freshness of its own."""
 
@@ -54,6 +61,7 @@ class Live:
         self._flags = HeldFlags(self.ignored)
         self._spend = HeldSpend(self.ignored, now_ms())
         self._alerts = HeldAlerts(self.ignored)
+        self._balances = HeldBalances(self.ignored)
         self._changes = Changes()
         self._book: BudgetBook | None = None
         self._plans: Plans | None = None
@@ -73,6 +81,7 @@ class Live:
                 # Shared scopes come from the second stage of the worker, which has this many partitions.
                 Topic.SPEND: Followed(self._take_spend, self._spend.forget, frozenset(range(DELTA_PARTITIONS))),
                 Topic.ALERTS: Followed(self._take_alert, self._forget_alerts),
+                Topic.BALANCES: Followed(self._balances.take, self._balances.forget),
             },
         )
         control.on_change(self._take_control)
@@ -219,6 +228,10 @@ class Live:
         prefix = f"{dimension}/"
         return sorted(scope for scope in self._spend.scopes() if scope.startswith(prefix) and not is_combination(scope))
 
+    def combinations(self, single: str, now_ms: int) -> list[str]:
+        """The combinations with this name that are warned or blocked at this moment, by scope."""
+        return sorted(scope for scope in self._flags.in_force(now_ms) if scope != single and includes(scope, single))
+
     def alerts(self, limit: int | None = None, scope: str | None = None) -> list[Alert]:
         """The alerts (of a scope) that are not resolved, the worst first."""
         return self._alerts.worst(len(self._alerts) if limit is None else limit, scope)[0]
@@ -227,6 +240,14 @@ class Live:
         """A page of them, behind the one with this rank and key, and whether there are more."""
         found, count = self._alerts.worst(limit, scope, after)
         return found, count > limit
+
+    def balance(self, user: str) -> Balance | None:
+        """The user's credits; None when they have no account, if it `knows_balance`."""
+        return self._balances.get(user)
+
+    def knows_balance(self, user: str) -> bool:
+        """Whether `balance` knows this user: false before the topic was read, and for some of very many."""
+        return self.freshness("balances").as_of_ms > 0 and self._balances.knows(user)
 
     @property
     def alert_count(self) -> int:

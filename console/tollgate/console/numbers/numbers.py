@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Final, TypeVar
 
-from tollgate.console.numbers import events, history, projections, reports, spends, sums, trends, users
+from tollgate.console.numbers import accounts, events, history, projections, reports, spends, sums, trends, users
+from tollgate.console.numbers.accounts import Decided, Granted
 from tollgate.console.numbers.answers import Card, CountedEvent, Page, Series, Shares, UserNumbers
 from tollgate.console.numbers.errors import BadQuestionError
 from tollgate.console.numbers.events import EventFilter
@@ -61,6 +62,14 @@ class Numbers:
         """The sum of a scope in a window that no worker counts, added up from its events. Not narrowed."""
         key = ("sum_of", scope, calendar, start_ms)
         return await self._share(key, lambda: sums.sum_of(self._questions, scope, calendar, start_ms))
+
+    async def credit_entries(self, user: str, limit: int, before: tuple[int, str] | None = None) -> list[Granted]:
+        """What a user was granted, the newest first, behind a place in this order. Not narrowed."""
+        return await accounts.credit_entries(self._questions, user, limit, before)
+
+    async def decisions(self, user: str, limit: int) -> list[Decided]:
+        """The newest decisions about a user's reservations. Not narrowed."""
+        return await accounts.decisions(self._questions, user, limit)
 
     async def spends_of(self, keys: Collection[SpendKey], units: Collection[str] = ()) -> dict[SpendKey, Spend]:
         """The worker's own sums of up to 20,000 scopes, with the usage of these units alone. What is missing spent
