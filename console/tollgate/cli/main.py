@@ -100,6 +100,7 @@ MOUNTS: Final = (
     ),
     Mount("budget", "budgets:app", "cli", "Set, list and remove budgets."),
     Mount("plan", "plans:app", "cli", "Set, list, show, remove and assign plans."),
+    Mount("credits", "credits:app", "cli", "Grant credits to a user, and show what they have and were granted."),
     Mount("price", "prices:app", "worker", "Set, list, show and explain prices."),
     Mount("audit", "audit:app", "cli", "Show who changed budgets, prices and tokens: from what to what, when and why."),
     Mount("token", "tokens:app", "cli", "Create, list and revoke tokens for the REST API."),

@@ -7,6 +7,7 @@ from typing import Final
 
 from cyclopts import App
 
+from tollgate.cli.accounts import Account, read_account
 from tollgate.cli.budget_reading import read_book
 from tollgate.cli.exits import Exit
 from tollgate.cli.flags import flag_json, read_flags
@@ -25,7 +26,12 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE
 from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sdk.decision import HeldFlag
 
-app = App(name="why", help_epilogue=examples("tollgate why user/u-42", "tollgate why global --json"))
+app = App(
+    name="why",
+    help_epilogue=examples(
+        "tollgate why user/u-42", "tollgate why user/u-42+feature/video", "tollgate why global --json"
+    ),
+)
 
 _EVENTS_SHOWN: Final = 10
 
@@ -34,36 +40,42 @@ _EVENTS_SHOWN: Final = 10
 async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, data_dir: DataDir = None) -> Exit:
     """Explain why calls of SCOPE are blocked: the budget, the numbers, since when, until when, the last events.
 
+    Of a user also their plan, their credits, combinations such as one feature that are blocked, and what was decided
+    about their reservations.
+
     Exit 0 when they are blocked, 1 when they are not. A stop of the whole company blocks every scope.
 
     Parameters
     ----------
     scope
-        user/u-42, agent/SEO, global, ….
+        user/u-42, agent/SEO, global, …; or a combination: user/u-42+feature/video.
     events
         How many of the last events to show.
     """
     checked_scope(scope)
     settings = find_settings(data_dir)
     now_ms = time.time_ns() // 1_000_000
+    account = await read_account(settings, scope, now_ms)
     found = await read_flags(settings, scope)
     # A stop of the whole company is what services answer with, whatever else blocks.
     if scope != GLOBAL_SCOPE:
         found |= await read_flags(settings, GLOBAL_SCOPE)
         if _blocks(found.get(GLOBAL_SCOPE), now_ms):
-            return await _explain(settings, GLOBAL_SCOPE, scope, found[GLOBAL_SCOPE], events, now_ms, json)
+            return await _explain(settings, GLOBAL_SCOPE, scope, found[GLOBAL_SCOPE], events, now_ms, account, json)
     held = found.get(scope)
     if held is not None and _blocks(held, now_ms):
-        return await _explain(settings, scope, scope, held, events, now_ms, json)
+        return await _explain(settings, scope, scope, held, events, now_ms, account, json)
     warned = held is not None and held.in_force(now_ms)
     if json:
         flag = flag_json(held, now_ms) if held is not None else None
         state = held.flag.state.value if held is not None and warned else FlagState.OK.value
-        print_json({"scope": scope, "blocked": False, "state": state, "flag": flag})
+        print_json({"scope": scope, "blocked": False, "state": state, "flag": flag, **account.as_json(now_ms)})
     elif held is not None and warned:
         print_line(f"{scope} is not blocked: warning since {held.flag.since}, {_numbers(held.flag)}")
     else:
         print_line(f"{scope} is not blocked: ok")
+    if not json:
+        account.tell(now_ms)
     return Exit.NO
 
 
@@ -72,7 +84,14 @@ def _blocks(held: HeldFlag | None, now_ms: int) -> bool:
 
 
 async def _explain(
-    settings: Settings, scope: str, asked: str, held: HeldFlag, limit: int, now_ms: int, json: bool
+    settings: Settings,
+    scope: str,
+    asked: str,
+    held: HeldFlag,
+    limit: int,
+    now_ms: int,
+    account: Account,
+    json: bool,
 ) -> Exit:
     flag = held.flag
     spend = await read_spend(settings, scope)
@@ -96,10 +115,12 @@ async def _explain(
                 "last_events": [asdict(event) for event in events],
                 "last_events_from": where,
                 "next_steps": found.next_steps,
+                **account.as_json(now_ms),
             }
         )
         return Exit.OK
     _print(found, events, where)
+    account.tell(now_ms)
     return Exit.OK
 
 
