@@ -29,6 +29,7 @@ from tollgate.console.problems import Problem
 from tollgate.console.room import Room
 from tollgate.console.rooms import ROOMS
 from tollgate.console.server import server_config
+from tollgate.schemas.plans import shipped_plans
 from tollgate.schemas.vocabulary import WindowKind
 
 Viewer = Annotated[Caller, Depends(allow(Role.VIEWER))]
@@ -116,7 +117,7 @@ class Preview:
         def _user(request: Request, caller: Viewer, name: str = "u-4812", data: str = "full") -> HTMLResponse:
             answer = examples.user(name)
             found = Told(answer) if data == "full" else Told(None, "ClickHouse does not answer.")
-            return users.user_page(request, caller, name, answer.flag, found, own=False)
+            return users.user_page(request, caller, name, answer.flag, found, shipped_plans().values(), own=False)
 
         @router.get("/preview/users")
         def _users(request: Request, caller: Viewer) -> HTMLResponse:

@@ -23,9 +23,23 @@ _NAMES: Final = {
     "effective_to": "In force until",
     "value.stopped": "All spending stopped",
     "expires_at": "Holds until",
+    "plan": "Plan",
+    "since": "Since",
+    "week_starts_on": "Weeks start on",
+    "month_starts_on": "Months start on",
+    "valid_from": "Valid from",
+    "valid_to": "Valid until",
+    "fail": "Without knowledge",
+    "except": "Except",
+    "price_usd": "Price a month",
+    "credits_per_day": "Free credits a day",
+    "ends_after": "Ends after",
+    "credits": "Credits",
+    "kind": "Kind",
+    "user": "User",
     "created_at": "Made at",
 }
-_INSTANTS: Final = ("effective_from", "effective_to", "expires_at", "created_at")
+_INSTANTS: Final = ("effective_from", "effective_to", "expires_at", "created_at", "since", "valid_from", "valid_to")
 
 
 class Difference(NamedTuple):
@@ -62,12 +76,21 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(member, f"{path}.")
         elif path == "rates" and isinstance(member, list):
             yield from ((f"rates.{rate.get('dimension', '')}", rate) for rate in member if isinstance(rate, Mapping))
+        elif path == "limits" and isinstance(member, list):
+            yield from ((_limit_path(one), one) for one in member if isinstance(one, Mapping))
         else:
             yield path, member
 
 
+def _limit_path(limit: Mapping[str, Any]) -> str:
+    """A limit of a plan by what makes it another one."""
+    return f"limits.{limit.get('feature') or 'everything'}.{limit.get('unit', '')}.{limit.get('window', '')}"
+
+
 def _name(path: str) -> str:
-    words = path.removeprefix("rates.").removeprefix("value.").replace("_", " ").replace(".", ", ")
+    words = (
+        path.removeprefix("rates.").removeprefix("limits.").removeprefix("value.").replace("_", " ").replace(".", ", ")
+    )
     return _NAMES.get(path) or words[:1].upper() + words[1:]
 
 
@@ -85,6 +108,8 @@ def _text(path: str, fields: Mapping[str, Any], record: Mapping[str, Any]) -> st
     if path.startswith("rates.") and isinstance(value, Mapping):
         per = exact(value.get("per", "1"))
         return f"{price(value.get('usd'))} for {count(per)}" if per != "1" else f"{price(value.get('usd'))} each"
+    if path.startswith("limits.") and isinstance(value, Mapping):
+        return count(value.get("limit"))
     if isinstance(value, (list, tuple)):
         return f"{len(value)} entries" if any(isinstance(one, Mapping) for one in value) else ", ".join(map(str, value))
     if isinstance(value, Mapping):

@@ -30,6 +30,7 @@ from tollgate.console.pages import api_reference, scopes, static_files
 from tollgate.console.pages import audit as audit_page
 from tollgate.console.pages import budgets as budget_pages
 from tollgate.console.pages import health as health_page
+from tollgate.console.pages import plans as plan_pages
 from tollgate.console.pages import prices as price_pages
 from tollgate.console.pages import reports as reports_page
 from tollgate.console.pages import settings as settings_page
@@ -47,6 +48,7 @@ ROOMS: tuple[Room, ...] = (
     budgets.ROOM,
     budget_pages.ROOM,
     plans.ROOM,
+    plan_pages.ROOM,
     grants.ROOM,
     users.ROOM,
     user_pages.ROOM,

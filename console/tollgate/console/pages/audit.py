@@ -17,11 +17,20 @@ from tollgate.console.pages.told import Told, told
 from tollgate.console.paging import Cursor
 from tollgate.console.parts import TheParts
 from tollgate.console.room import Entry, Room
+from tollgate.console.scope_parts import name_in
 from tollgate.schemas.audit import AuditAction
 
-KINDS: Final = ("budget", "price", "setting", "token")
+KINDS: Final = ("budget", "plan", "assignment", "credit", "price", "setting", "token")
 SHOWN: Final = 25
-_VERBS: Final = {"budget": "the budget", "price": "the price", "setting": "the setting", "token": "the token"}
+_VERBS: Final = {
+    "budget": "the budget",
+    "plan": "the plan",
+    "assignment": "the plan of",
+    "credit": "credits of",
+    "price": "the price",
+    "setting": "the setting",
+    "token": "the token",
+}
 
 router = APIRouter()
 
@@ -89,7 +98,14 @@ def change_of(entry: AuditEntry) -> Change:
     verb = "changed" if entry.before is not None else "set"
     if entry.action is AuditAction.REMOVE:
         verb = "removed"
+    if entry.kind == "assignment":
+        name = name_in(name) if name != "default" else "everybody else"
+    elif entry.kind == "credit":
+        verb, name = "granted", str((entry.after or {}).get("user") or name)
     href = {
+        "plan": f"/plans/{path_part(name)}",
+        "assignment": f"/users/{path_part(name)}" if name != "everybody else" else "/plans",
+        "credit": f"/users/{path_part(name)}",
         "budget": f"/budgets/{path_part(name)}",
         "price": f"/prices?q={quote(name.partition('@')[0], safe='')}",
         "setting": "/settings",
@@ -101,7 +117,7 @@ def change_of(entry: AuditEntry) -> Change:
         verb,
         _VERBS.get(entry.kind, entry.kind),
         label,
-        "" if verb == "removed" else href,
+        "" if verb == "removed" and entry.kind != "assignment" else href,
         differences(entry.before, entry.after),
     )
 

@@ -1,5 +1,6 @@
 """The pages of users: who costs the most, one of them, and oneself."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -9,6 +10,7 @@ from tollgate.console.access.callers import Caller, Role
 from tollgate.console.access.restriction import restriction_of
 from tollgate.console.api.asking import Reader, Viewer, now_ms
 from tollgate.console.api.flags import FlagNow
+from tollgate.console.api.plans import all_plans
 from tollgate.console.api.users import UserAnswer, UserPath, flag_of, seen, user_answer
 from tollgate.console.numbers import NumbersError, Shares
 from tollgate.console.pages.rendering import render
@@ -18,6 +20,7 @@ from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem
 from tollgate.console.room import Entry, Room
 from tollgate.domain.windows import DAY_MS, day_start, month_start
+from tollgate.schemas.control import PlanRecord
 from tollgate.schemas.outputs import FlagState
 from tollgate.schemas.scopes import Dimension, scope_of
 
@@ -79,14 +82,32 @@ async def _page(request: Request, parts: Parts, caller: Caller, user: str, *, ow
     restriction = restriction_of(caller)
     found = await told(user_answer(parts, restriction, user))
     flag = found.value.flag if found.value is not None else flag_of(parts, restriction, user, now_ms())
-    return user_page(request, caller, user, flag, found, own=own)
+    plans = all_plans(parts.control)
+    return user_page(request, caller, user, flag, found, [plans[key] for key in sorted(plans)], own=own)
 
 
 def user_page(
-    request: Request, caller: Caller, user: str, flag: FlagNow, found: Told[UserAnswer], *, own: bool
+    request: Request,
+    caller: Caller,
+    user: str,
+    flag: FlagNow,
+    found: Told[UserAnswer],
+    plans: Iterable[PlanRecord],
+    *,
+    own: bool,
 ) -> HTMLResponse:
-    """The page of a user. The flag is known from Kafka, also while the answer is not."""
-    return render(request, caller, "user.html", user=user, flag=flag, u=found.value, away=found.why, own=own)
+    """The page of a user, who can be given one of the plans. The flag is known from Kafka, also without the answer."""
+    return render(
+        request,
+        caller,
+        "user.html",
+        user=user,
+        flag=flag,
+        u=found.value,
+        away=found.why,
+        own=own,
+        plans=[(plan.id, plan.name) for plan in plans],
+    )
 
 
 _ROLES: Final = frozenset({Role.VIEWER, Role.ANALYST, Role.ADMIN})

@@ -53,7 +53,9 @@ export function bodyOf(form) {
 
 // Members `0`, `1`, … are those of a list; one whose fields are empty is left out.
 function listed(value) {
-  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  if (value === null || typeof value !== "object") return value;
+  // What was removed from a list of the record leaves a hole.
+  if (Array.isArray(value)) return value.filter(() => true);
   const members = Object.entries(value).map(([name, one]) => [name, listed(one)]);
   if (!members.length || !members.every(([name]) => /^\d+$/.test(name))) return Object.fromEntries(members);
   return members.map(([, one]) => one).filter((one) => Object.keys(one).length);
