@@ -52,7 +52,17 @@ def test_a_month_is_counted_a_user_is_blocked_and_nothing_is_left_running(watche
     assert re.search(r"ClickHouse says {2}(12,160|11,900|11,860|11,600) events .* USD, equal", ran.out), ran.out
     assert re.search(r"u-4812 .* WARNING .* of \$5\b", ran.out), ran.out
     assert re.search(r"u-4812 {2}100\.00 % {2}BLOCKED {2}\$5 of \$5 {2}[0-9]+ ms after", ran.out), ran.out
-    assert "429 usage_limit_exceeded" in ran.out
+    assert "u-4812 calls again and gets 429 usage_limit_exceeded" in ran.out
+    assert "trial-1 makes 10 videos" in ran.out
+    assert "trial-1 asks for video 11 and gets 429 usage_limit_exceeded" in ran.out
+    assert "10 of 10 video events of the month are used, the limit of plan Free: change to a larger plan" in ran.out
+    # 300 bought and 10 free; ten videos of 25 credits each.
+    assert "trial-1 was granted 310 credits, has burned 250 and has 60 left" in ran.out
+    assert "trial-1 asks for 500 credits and gets 402 insufficient_credits" in ran.out
+    # $1.00 is ten times $0.10; each call then costs $0.05.
+    assert "makes 20 calls at once, each sets $0.10 aside: 10 granted, 10 denied" in ran.out
+    assert "user/agent-1 has 0 of 1 USD left (0 spent, 1 reserved; 0.1 asked for)" in ran.out
+    assert "agent-1 has spent $0.50" in ran.out
     assert "Slack     (preview;" in ran.out
     assert "CRITICAL · day budget at 100 % · user/u-4812" in ran.out
     assert f"why user/u-4812 --data-dir {watched.data_dir}" in ran.out

@@ -1,4 +1,4 @@
-"""The demo's story: a month of history, budgets, live services, a block, and what to try next."""
+"""The demo's story: a month of history, budgets, live services, a block, plan limits, and what to try next."""
 
 import asyncio
 import json
@@ -13,7 +13,8 @@ from tollgate.cli.budget_reading import read_budgets
 from tollgate.cli.budgets import write_budget
 from tollgate.cli.changes import system_actor
 from tollgate.cli.console_login import LOGIN_MINUTES, login_link
-from tollgate.cli.demo_stage import Stage
+from tollgate.cli.demo_limits import tell_limits
+from tollgate.cli.demo_stage import Stage, budget_of, spent_now
 from tollgate.cli.exits import UnreachableError
 from tollgate.demo import (
     DAYS,
@@ -35,10 +36,9 @@ from tollgate.demo import (
     until,
 )
 from tollgate.domain.pricing import Pricer, load_price_book
-from tollgate.domain.windows import window_start
 from tollgate.runtime.topic_writing import open_writer
-from tollgate.schemas.amounts import PICO, format_usd, parse_usd
-from tollgate.schemas.control import BudgetRecord, ThresholdsRecord, default_thresholds
+from tollgate.schemas.amounts import PICO, parse_usd
+from tollgate.schemas.control import default_thresholds
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, Flag, FlagState
 from tollgate.schemas.shown_text import safe, shell_word
@@ -78,7 +78,8 @@ async def play(stage: Stage, seconds: float | None, rate: float) -> None:
                 overspending = await _Overspending.prepare(stage, outputs, services, limit_picousd)
                 tasks.append(group.create_task(overspending.clips.go_on()))
                 await overspending.tell()
-                await _what_to_try(stage)
+                trial = await tell_limits(stage, outputs, services[-1].flags)
+                await _what_to_try(stage, trial)
                 tasks.append(group.create_task(_tell_changes(stage, services[0].flags)))
                 await _go_on(stage, outputs, services, overspending.clips, seconds)
                 for task in tasks:
@@ -138,24 +139,19 @@ async def _counted(stage: Stage, outputs: Outputs, events: int, days: tuple[str,
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _spent_now(outputs: Outputs, scope: str, window: WindowKind) -> int:
-    start = format_instant(window_start(window, time.time_ns() // 1_000_000))
-    return outputs.spent(scope, window.value, start).cost_picousd
-
-
 def _this_month(outputs: Outputs) -> str:
-    return dollars(_spent_now(outputs, "global", WindowKind.MONTH))
+    return dollars(spent_now(outputs, "global", WindowKind.MONTH))
 
 
 async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
     """Limit the overspender's day and, unless it has a limit, the company's month. Returns the former in 10⁻¹² USD."""
-    spent = _spent_now(outputs, _OVERSPENDER_SCOPE, WindowKind.DAY)
+    spent = spent_now(outputs, _OVERSPENDER_SCOPE, WindowKind.DAY)
     limit = _OVERSPENDER_LIMIT_PICOUSD
     if spent * 10 > limit * 6:
         # The demo was played today already: leave the user as much to spend as the first time.
         limit = -(-spent * 10 // (7 * PICO)) * PICO
-    user = _budget(_OVERSPENDER_SCOPE, limit, WindowKind.DAY, default_thresholds())
-    company = _budget("global", _COMPANY_LIMIT_PICOUSD, WindowKind.MONTH, default_thresholds(Action.ALERT))
+    user = budget_of(_OVERSPENDER_SCOPE, limit, WindowKind.DAY, default_thresholds())
+    company = budget_of("global", _COMPANY_LIMIT_PICOUSD, WindowKind.MONTH, default_thresholds(Action.ALERT))
     await write_budget(stage.settings, user, "demo", "so that one user crosses it")
     known = await read_budgets(stage.settings)
     if company.id in known:
@@ -163,32 +159,21 @@ async def _set_budgets(stage: Stage, outputs: Outputs) -> int:
     else:
         await write_budget(stage.settings, company, "demo", "the company's month")
     for scope, percent in _PERCENT_SPENT.items():
-        spent_usd = -(-_spent_now(outputs, scope, WindowKind.MONTH) * 100 // percent // PICO)
-        budget = _budget(scope, max(spent_usd, 1) * PICO, WindowKind.MONTH, default_thresholds(Action.ALERT))
+        spent_usd = -(-spent_now(outputs, scope, WindowKind.MONTH) * 100 // percent // PICO)
+        budget = budget_of(scope, max(spent_usd, 1) * PICO, WindowKind.MONTH, default_thresholds(Action.ALERT))
         if budget.id not in known:
             await write_budget(stage.settings, budget, "demo", "so that there is something to watch")
     stage.screen.line("budgets", f"{_OVERSPENDER_SCOPE} {dollars(limit)} a day, {dollars(spent)} spent")
-    month = _spent_now(outputs, "global", WindowKind.MONTH)
+    month = spent_now(outputs, "global", WindowKind.MONTH)
     company_limit = parse_usd(company.limit)
     stage.screen.line("", f"global {dollars(company_limit)} a month, {month * 1000 // company_limit / 10} % spent")
     return limit
 
 
-def _budget(scope: str, limit_picousd: int, window: WindowKind, thresholds: ThresholdsRecord) -> BudgetRecord:
-    return BudgetRecord(
-        scope=scope,
-        limit=format_usd(limit_picousd),
-        unit="usd",
-        window=window,
-        thresholds=thresholds,
-        updated_at=format_instant(time.time_ns() // 1_000_000),
-    )
-
-
 async def _open_service(stage: Stage, name: str, connections: AsyncExitStack) -> Service:
     servers, prefix = stage.settings.kafka_bootstrap_servers, stage.settings.topic_prefix
     usage = await connections.enter_async_context(UsagePublisher(servers, source=name, topic_prefix=prefix))
-    flags = await connections.enter_async_context(FlagReader(servers, topic_prefix=prefix))
+    flags = await connections.enter_async_context(FlagReader(servers, source=name, topic_prefix=prefix))
     return Service(name, usage, flags, str(time.time_ns()))
 
 
@@ -209,7 +194,7 @@ class _Overspending:
     ) -> "_Overspending":
         """Size the clips so that ten of them reach the limit, and wait until the user is free."""
         video = next(service for service in services if service.name == "video-agent")
-        spent = _spent_now(outputs, _OVERSPENDER_SCOPE, WindowKind.DAY)
+        spent = spent_now(outputs, _OVERSPENDER_SCOPE, WindowKind.DAY)
         second = _cost_of_a_second(stage)
         seconds = max(1, -(-(limit_picousd - spent) // (_CLIPS_TO_THE_LIMIT * second)))
         story = cls(stage, outputs, services, Clips(video, seconds))
@@ -280,7 +265,7 @@ def _flag_line(flag: Flag) -> str:
     return f"{safe(flag.scope.removeprefix('user/'))}  {flag.percent:>6} %  {state:<7}  {numbers}"
 
 
-async def _what_to_try(stage: Stage) -> None:
+async def _what_to_try(stage: Stage, trial: str) -> None:
     event = {
         "specversion": "1.0",
         "type": "tollgate.usage.v1",
@@ -306,6 +291,8 @@ async def _what_to_try(stage: Stage) -> None:
             stage.command("status"),
             stage.command("why", _OVERSPENDER_SCOPE),
             stage.command("budget", "set", _OVERSPENDER_SCOPE, "--limit", "50", "--window", "day"),
+            stage.command("credits", "show", trial),
+            stage.command("reserve", trial, "--credits", "25"),
             stage.command("spend", "global"),
             f"echo {shell_word(json.dumps(event, separators=(',', ':')))} | {stage.command('publish', '-')}",
             f"curl -s {address} --data {shell_word(query)}",
@@ -341,7 +328,7 @@ async def _go_on(stage: Stage, outputs: Outputs, services: list[Service], clips:
         while (left := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(_STATUS_SECONDS, left))
             made, others = sum(service.tally.made for service in services), refused_others(services, clips)
-            month = _spent_now(outputs, "global", WindowKind.MONTH)
+            month = spent_now(outputs, "global", WindowKind.MONTH)
             stage.screen.news(
                 f"{made:,} calls made, {clips.tally.refused + others:,} refused "
                 f"({clips.tally.refused:,} to {OVERSPENDER}); this month {dollars(month)}"
