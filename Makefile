@@ -1,4 +1,4 @@
-.PHONY: setup demo test check chaos bench bench-setup
+.PHONY: setup demo test test-long check chaos bench bench-setup
 
 PYTHON ?= python3
 VENV := .venv
@@ -49,6 +49,10 @@ bench-setup: setup .venv-bench/.ready
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -r tests/bench/requirements.txt -c tests/bench/constraints.txt
 	touch $@
+
+# What `make test` has shorter: ClickHouse is away for a minute while budgets are set.
+test-long: setup
+	TOLLGATE_TEST_AWAY_SECONDS=60 $(BIN)/python -m pytest tests/integration/clickhouse/test_new_budgets.py
 
 bench: bench-setup
 	$(BIN)/python -m tests.bench $(BENCH_OPTIONS)

@@ -15,14 +15,7 @@ import msgspec
 import structlog
 
 from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.budgets import (
-    BASE_CALENDARS,
-    Budget,
-    Position,
-    earliest,
-    next_change_ms,
-    positions,
-)
+from tollgate.domain.budgets import BASE_CALENDARS, Budget, Position, earliest, next_change_ms, positions
 from tollgate.domain.decisions import Standing, decide
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
 from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
@@ -186,19 +179,15 @@ class Scopes:
         self._compared = self.spend.counting_more()
 
     def look_again(self, scopes: Iterable[str]) -> None:
-        """Decide again about those with a flag or an alert that are, or match, one of these: sums may be whole now.
-
-        For a pattern every scope is looked at, once however many patterns there are.
-        """
+        """Decide again about these that have a flag or an alert, for a pattern about all that have one."""
         has_pattern = False
         for scope in scopes:
-            if is_pattern(scope):
-                has_pattern = True
-            elif scope in self._standings:
+            has_pattern = has_pattern or is_pattern(scope)
+            if scope in self._standings:
                 self._undecided[scope] = None
         if has_pattern:
-            waiting = (*self._swept, *self._standings)
-            self._swept = list(dict.fromkeys(reversed(waiting)))[::-1]
+            # Each once, however many patterns there are.
+            self._swept = list(dict.fromkeys((*reversed(self._standings), *reversed(self._swept))))[::-1]
 
     def touch(self, scope: str) -> None:
         """Decide about the scope again: something else is reserved of it."""
