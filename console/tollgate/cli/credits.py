@@ -79,9 +79,47 @@ async def grant(
         Granted once under this id, however often the command runs. Default: a new one.
     """
     settings, entry_id = find_settings(data_dir), id or new_id()
+    now = format_instant(time.time_ns() // 1_000_000)
     data: dict[str, Any] = {"credits": credits, "kind": kind.value, "expires_at": expires, "note": note}
     data = {name: given for name, given in data.items() if given is not None}
-    await grant_credits(settings, user, data, entry_id, _SOURCE, actor or system_actor())
+    value = _json(
+        {
+            "specversion": SPEC_VERSION,
+            "type": EntryType.CREDIT.value,
+            "source": _SOURCE,
+            "id": entry_id,
+            "subject": user,
+            "time": now,
+            "data": data,
+        }
+    )
+    refusal = decode_entries_topic(value)
+    if isinstance(refusal, Refusal):
+        raise UsageError(f"{refusal.error.removeprefix('data.')}.")
+    audit = AuditRecord(
+        id=new_id(),
+        time=now,
+        actor=actor or system_actor(),
+        action=AuditAction.SET,
+        key=f"credit/{user}/{entry_id}",
+        kind="credit",
+        after={"user": user, **data},
+        reason=(note or "")[:500],
+        version=1,
+    )
+    await partitions_of(settings, Topic.ENTRIES)
+    async with reaching_kafka(settings):
+        producer = AIOKafkaProducer(
+            **client_options(settings),
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=_SEND_SECONDS_MAX * 1000,
+        )
+        async with producer:
+            # First what somebody asked for: a grant that nobody is known to have made must not be.
+            key, audited = audit.key.encode(), audit.model_dump_json().encode()
+            await producer.send_and_wait(settings.topic(Topic.AUDIT), audited, key=key)
+            await producer.send_and_wait(settings.topic(Topic.ENTRIES), value, key=user.encode())
     if json:
         print_json({"user": user, "id": entry_id, "source": _SOURCE, **data})
         return
@@ -138,54 +176,6 @@ async def history(user: str, /, *, limit: Limit = LIMIT, json: AsJson = False, d
         for one in shown
     ]
     print_table(("TIME", "CREDITS", "KIND", "EXPIRES", "SOURCE", "ID", "NOTE"), rows, right=(1,))
-
-
-async def grant_credits(
-    settings: Settings, user: str, data: dict[str, Any], entry_id: str, source: str, actor: str
-) -> None:
-    """Publish a credit entry with these data, and who made it in the audit.
-
-    UsageError when the worker would refuse it; UnreachableError when Kafka does not take it.
-    """
-    now = format_instant(time.time_ns() // 1_000_000)
-    value = _json(
-        {
-            "specversion": SPEC_VERSION,
-            "type": EntryType.CREDIT.value,
-            "source": source,
-            "id": entry_id,
-            "subject": user,
-            "time": now,
-            "data": data,
-        }
-    )
-    refusal = decode_entries_topic(value)
-    if isinstance(refusal, Refusal):
-        raise UsageError(f"{refusal.error.removeprefix('data.')}.")
-    audit = AuditRecord(
-        id=new_id(),
-        time=now,
-        actor=actor,
-        action=AuditAction.SET,
-        key=f"credit/{user}/{entry_id}",
-        kind="credit",
-        after={"user": user, **data},
-        reason=data.get("note", "")[:500],
-        version=1,
-    )
-    await partitions_of(settings, Topic.ENTRIES)
-    async with reaching_kafka(settings):
-        producer = AIOKafkaProducer(
-            **client_options(settings),
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=_SEND_SECONDS_MAX * 1000,
-        )
-        async with producer:
-            # First what somebody asked for: a grant that nobody is known to have made must not be.
-            key, audited = audit.key.encode(), audit.model_dump_json().encode()
-            await producer.send_and_wait(settings.topic(Topic.AUDIT), audited, key=key)
-            await producer.send_and_wait(settings.topic(Topic.ENTRIES), value, key=user.encode())
 
 
 async def read_balance(settings: Settings, user: str) -> Balance | None:

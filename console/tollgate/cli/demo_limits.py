@@ -3,20 +3,25 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from tollgate.cli.budgets import write_budget
 from tollgate.cli.changes import open_control
-from tollgate.cli.credits import grant_credits, read_balance
+from tollgate.cli.credits import read_balance
 from tollgate.cli.demo_stage import Stage, budget_of, spent_now
 from tollgate.cli.exits import UnreachableError
 from tollgate.demo import CLIP, VIDEO, Outputs, Work, all_at_once, dollars, one_after_another, until, why_denied
+from tollgate.runtime.topic_writing import open_writer
 from tollgate.schemas.amounts import PICO
 from tollgate.schemas.control import ASSIGNMENT_KEY_PREFIX, default_thresholds
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Balance, CreditKind
 from tollgate.schemas.plans import shipped_plans
-from tollgate.schemas.vocabulary import WindowKind
+from tollgate.schemas.topics import Topic
+from tollgate.schemas.usage_limits import SPEC_VERSION
+from tollgate.schemas.vocabulary import EntryType, WindowKind
 from tollgate.sdk import BlockedError, FlagReader
 
 _PLAN: Final = shipped_plans()["free"]
@@ -65,14 +70,27 @@ async def _set_up(stage: Stage, trial: str, agent: str) -> None:
     assignment = {"plan": _PLAN.id, "since": format_instant(time.time_ns() // 1_000_000)}
     async with open_control(settings) as store:
         await store.change(f"{ASSIGNMENT_KEY_PREFIX}user/{trial}", assignment, actor="demo", reason="a new user")
-    bought = {"credits": _BOUGHT, "kind": CreditKind.PURCHASE.value}
-    await grant_credits(settings, trial, bought, f"purchase-{trial}", "demo", "demo")
+    async with open_writer(settings, Topic.ENTRIES) as writer:
+        await writer.write(trial.encode(), msgspec.json.encode(_purchase(trial)))
     stage.screen.gap()
     stage.screen.line(
         "plan",
         f"{trial} gets the plan {_PLAN.id}: {_VIDEOS} videos a month, {_PLAN.credits_per_day} free credits a day; "
         f"and buys {_BOUGHT} credits",
     )
+
+
+def _purchase(user: str) -> dict[str, Any]:
+    """The entry of the service that takes payments. Its id is that of the payment, so it counts once."""
+    return {
+        "specversion": SPEC_VERSION,
+        "type": EntryType.CREDIT,
+        "source": "shop",
+        "id": f"order-{user}",
+        "subject": user,
+        "time": format_instant(time.time_ns() // 1_000_000),
+        "data": {"credits": _BOUGHT, "kind": CreditKind.PURCHASE},
+    }
 
 
 async def _tell_plan(stage: Stage, flags: FlagReader, trial: str) -> None:
