@@ -98,7 +98,7 @@ def test_the_reservation_in_python_is_granted_and_then_denied(player: tuple[Play
         argv = [sys.executable, "-"]
         done = subprocess.run(argv, input=code, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return str(done.stdout)
 
     def spent() -> str:
         return str(tollgate.ok("spend", "user/dora", "--json").json()["spent_usd"])

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tollgate.domain.standings import BudgetStanding
+from tollgate.schemas.budgets import PLAN_BUDGETS
 from tollgate.schemas.outputs import Flag
+from tollgate.schemas.scopes import Dimension, parse_names
 from tollgate.schemas.shown_text import shell_command, shell_option
 from tollgate.schemas.vocabulary import WindowKind
 
@@ -36,11 +38,23 @@ class Why:
         flag = self.flag
         lifetime = flag.window is None or flag.window.kind is WindowKind.LIFETIME
         steps = [] if lifetime else [f"wait until {flag.until}: it ends then"]
-        if flag.note is not None:
+        if flag.budget is None and flag.note is not None:
             steps.append("let spending go on: tollgate resume --reason REASON")
+        if flag.budget is not None and flag.budget.startswith(PLAN_BUDGETS):
+            steps += _larger_plan(flag.scope)
         for standing in self.blocking:
             steps += _about(standing, flag.scope)
         return steps
+
+
+def _larger_plan(scope: str) -> list[str]:
+    try:
+        users = [name for dimension, name in parse_names(scope) if dimension is Dimension.USER]
+    except ValueError:
+        # The flag was written by somebody else.
+        return []
+    words = [("--", user) if user.startswith("-") else (user,) for user in users]
+    return [f"change to a larger plan: {shell_command('tollgate', 'plan', 'assign', *word, 'PLAN')}" for word in words]
 
 
 def _about(standing: BudgetStanding, scope: str) -> list[str]:

@@ -134,5 +134,25 @@ def test_why_tells_what_to_do_about_an_own_budget_and_about_a_pattern() -> None:
     ]
 
 
+def test_why_tells_what_to_do_about_a_limit_of_a_plan_and_nothing_about_a_stop() -> None:
+    blocked = flag("user/a'b+feature/video", "plan/free/video/events", note="10 of 10 video events are used")
+    assert Why("user/a'b+feature/video", blocked, []).next_steps == [
+        "wait until 2026-12-01T00:00:00Z: it ends then",
+        "change to a larger plan: tollgate plan assign 'a'\"'\"'b' PLAN",
+    ]
+
+
+@pytest.mark.parametrize(("scope", "steps"), [("global", 1), ("no scope", 1), ("user/-u+feature/video", 2)])
+def test_why_proposes_a_plan_to_users_alone(scope: str, steps: int) -> None:
+    found = Why(scope, flag(scope, "plan/free/video/events"), []).next_steps
+    assert len(found) == steps
+    assert found[-1] != "change to a larger plan: tollgate plan assign -u PLAN"
+
+
+def test_a_stop_by_hand_is_ended_by_resume() -> None:
+    stopped = flag("global", "", budget=None, window=None, until=None, reason="spending_stopped", note="ada: too dear")
+    assert Why("user/u1", stopped, []).next_steps == ["let spending go on: tollgate resume --reason REASON"]
+
+
 def test_a_stop_is_answered_with_503() -> None:
     assert Why("user/u1", flag("global", "all", reason="spending_stopped"), []).http_status == 503
