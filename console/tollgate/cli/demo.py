@@ -37,7 +37,9 @@ def demo(
     seconds: Annotated[float | None, Parameter(help="Seconds of live traffic. Default: until Ctrl-C.")] = None,
     rate: Annotated[float, Parameter(help="Live calls per second of all services together.")] = 10,
 ) -> Exit:
-    """Play a month of history over all shipped prices, then live traffic in which a user overspends and is blocked.
+    """Play a month of history over all shipped prices, then live traffic in which users reach their limits.
+
+    One overspends and is blocked, one has made all videos of their plan, and one has too little left for calls at once.
 
     Starts the embedded stack, and stops it at the end or on Ctrl-C. A stack that already runs in the data directory is
     used and left running. A second demo on the same day adds no history. With --trace it publishes that file instead,
