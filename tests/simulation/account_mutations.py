@@ -1,6 +1,6 @@
 """Defects of meters, reservations and credits that the simulation must find."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ def _take_past_again(self: OwnMeters, past: Past) -> list[tuple[str, WindowKey, 
     return _take_past(self, past)
 
 
-def _want_from_the_next(self: OwnMeters, meters: Iterable[tuple[str, str]], next_offset: int, clock_ms: int) -> None:
+def _want_from_the_next(self: OwnMeters, meters: frozenset[tuple[str, str]], next_offset: int, clock_ms: int) -> None:
     _want(self, meters, next_offset + 1 if next_offset else 0, clock_ms)
 
 

@@ -1,7 +1,6 @@
 """Records that Tollgate writes: a model of the value of every output topic, to read and check it.
 
-The worker encodes its outputs without these models, for speed; contract tests read what it wrote with them. Fields that
-a later release adds are ignored by this one.
+The worker encodes without these models, for speed; contract tests read with them. Fields of later releases are ignored.
 """
 
 from enum import StrEnum
@@ -294,7 +293,7 @@ class Decision(Output):
     until: Instant | None = None
     """When the limit's window ends."""
     message: str | None = None
-    """One or two sentences for people: what stands in the way, and what to do."""
+    """For people: what stands in the way, and what to do."""
     decided_at: Instant
 
 
@@ -310,7 +309,7 @@ class CreditKind(StrEnum):
 
 
 class CreditBucket(Output):
-    """What is left of one grant."""
+    """What is left of a grant."""
 
     kind: CreditKind
     left: Amount
@@ -319,21 +318,18 @@ class CreditBucket(Output):
 
 
 class Balance(Output):
-    """Value of `tollgate.balances`: the credits of a user. The key is the user id.
-
-    granted = burned + expired + available + reserved, always. Free credits not burned on their day are in none of them.
-    """
+    """Value of `tollgate.balances`, by user id: granted = burned + expired + available + reserved, always."""
 
     user: str
     available: Amount
-    """What can be reserved or burned now. Below zero when usage that was done took more than there was."""
+    """What can be reserved or burned now; below zero when usage took more than there was."""
     reserved: Amount
     granted: Amount
     """All that was ever granted, less what was taken back; with the free credits that were burned, and today's."""
     burned: Amount
     expired: Amount = "0"
     free_today: Amount = "0"
-    """What is left of the free credits of the user's own day."""
+    """What is left of the free credits of the user's own day. Those of earlier days are in none of these fields."""
     free_per_day: Amount = "0"
     free_until: Instant | None = None
     """The user's next midnight, at which the free credits are whole again; null when the plan gives none."""
