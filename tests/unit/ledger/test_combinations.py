@@ -93,6 +93,20 @@ def test_a_combination_without_a_user_goes_to_its_owner_with_its_calendars() -> 
     assert b'"org/acme+model/gpt-4o"' in (record[1] or b"")
 
 
+def test_what_becomes_of_a_meter_is_told_to_the_owner_of_its_scope_and_of_a_pattern_to_all() -> None:
+    exact = "org/acme+model/gpt-4o"
+    bench = bench_of(Metered({exact: ["month"], "service/*+model/*": ["month"]}))
+    told: dict[str, set[int]] = {}
+    for (topic, partition), records in bench.write().records.items():
+        for _, value, _ in records if topic is Topic.DELTAS else ():
+            for _, meter, _ in json.loads(value or b"")[4]:
+                told.setdefault(meter, set()).add(partition)
+    assert told == {
+        f"{exact}|month": {partition_of(exact.encode(), DELTA_PARTITIONS)},
+        "service/*+model/*|month": set(range(DELTA_PARTITIONS)),
+    }
+
+
 def test_an_event_without_one_of_the_names_adds_nothing() -> None:
     bench = bench_of(Metered({"user/*+org/*+feature/*": ["month"], ORG_MODEL: ["month"]}))
     bench.send(

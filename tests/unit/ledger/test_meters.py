@@ -140,6 +140,10 @@ def test_of_meters_that_began_together_the_widest_answers_for_the_past(name: str
     added += meters.take_past(past(1, 2, rows[1]))
     assert [spend.cost_picousd for _, _, spend in added] == [5, 7]
     assert meters.table.is_whole(narrow.scope, ("month", NOVEMBER))
+    # Its own past was told in one part, of which nothing was added.
+    kept = meters.table.get(narrow)
+    assert kept is not None
+    assert kept.is_filled
 
 
 @pytest.mark.parametrize(("older", "younger"), [(VIDEOS, ONE), (ONE, VIDEOS)])
