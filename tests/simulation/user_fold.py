@@ -20,6 +20,8 @@ from tollgate.ledger.policy import Policy
 # What the contract promises.
 EVENT_BYTES_MAX = 64 * 1024
 AHEAD_MS_MAX = 3_600_000
+# An event may be this much later than the broker's clock.
+EARLY_MS = 300_000
 
 USAGE, RESERVATION, RELEASE, CREDIT, PAST = (
     "tollgate.usage.v1", "tollgate.reservation.v1", "tollgate.release.v1", "tollgate.credit.v1",
@@ -40,6 +42,13 @@ class Meter:
     is_filled: bool
     parts: int
     ends_ms: int
+    # Another meter counted windows before this one, and has gone.
+    past_from_ms: int = 0
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """Of the meters that count a window of a scope, the first one's past is added."""
+        return self.first, -self.scope.count("*"), self.scope
 
     def counts(self, start_ms: int) -> bool:
         """Whether the window that starts then is one of its windows."""
@@ -266,17 +275,23 @@ class UserFold:
 
     # Meters.
 
-    def first_of(self, scope: str, calendar: str, *, lasting: bool = False) -> Meter | None:
-        """Of the meters that count a scope in a calendar, the one whose past is added. `lasting`: none that ends."""
+    def first_of(
+        self, scope: str, calendar: str, start_ms: int | None = None, *, lasting: bool = False
+    ) -> Meter | None:
+        """Of the meters that count a scope in a calendar, in this window if given, the one whose past is added.
+
+        `lasting`: none that ends.
+        """
         found = [m for m in self.meters.values() if m.calendar == calendar and covers(m.scope, scope)]
         found = [meter for meter in found if meter.ends_ms == NEVER_MS or not lasting]
-        return min(found, key=lambda meter: (meter.first, meter.scope), default=None)
+        found = [meter for meter in found if start_ms is None or meter.counts(start_ms)]
+        return min(found, key=lambda meter: meter.place, default=None)
 
     def _begin(self, rows: dict[str, list[Any] | None]) -> None:
         """Begin the meters that this policy needs, at the next offset or as a wider one; the others end."""
         wanted = self.rules.meters()
         for name, meter in self.meters.items():
-            if name in wanted:
+            if name in wanted and self.clock_ms + EARLY_MS < meter.ends_ms:
                 meter.ends_ms = NEVER_MS
         for name, row in rows.items():
             if row is None or name in self.meters or name not in wanted:
@@ -284,7 +299,9 @@ class UserFold:
             scope, calendar = name.rsplit("|", 1)
             wider = self.first_of(scope, calendar, lasting=True)
             if wider is not None and row[0] == wider.first:
-                new = Meter(scope, calendar, wider.first, wider.start_ms, wider.is_filled, wider.parts, NEVER_MS)
+                new = Meter(
+                    scope, calendar, wider.first, wider.start_ms, wider.is_filled, 0, NEVER_MS, wider.past_from_ms
+                )
             elif row[0] in (self._applied, 0):
                 # Nothing is missing when there was nothing before.
                 new = Meter(scope, calendar, row[0], row[1], row[0] == 0, 0, NEVER_MS)
@@ -293,7 +310,7 @@ class UserFold:
             self.meters[name] = new
         for name, meter in self.meters.items():
             if name not in wanted and meter.ends_ms == NEVER_MS:
-                meter.ends_ms = window(meter.calendar, self.clock_ms)[1]
+                meter.ends_ms = window(meter.calendar, self.clock_ms + EARLY_MS)[1]
 
     def _past(self, past: dict[str, Any]) -> None:
         meter = self.meters.get(past["meter"])
@@ -302,7 +319,7 @@ class UserFold:
         meter.parts += 1
         meter.is_filled = meter.parts == past["parts"]
         for scope, start, cost, retail, events, usage in past["rows"]:
-            if self.first_of(scope, meter.calendar) is meter and start >= meter.start_ms:
+            if self.first_of(scope, meter.calendar, start) is meter and start >= meter.past_from_ms:
                 tokens = {name: nano // 10**9 for name, nano in usage.items()}
                 self.sums[scope, meter.calendar, start].add(Decimal(cost), retail, events, tokens)
         if meter.is_filled:
@@ -314,13 +331,29 @@ class UserFold:
         for event in self.counted:
             scope = scope_in(meter.scope, event.names)
             start = window(meter.calendar, event.time_ms)[0]
-            if scope is not None and meter.counts(start) and self.first_of(scope, meter.calendar) is meter:
+            is_ours = scope is not None and self.first_of(scope, meter.calendar, start) is meter
+            if scope is not None and is_ours and start >= meter.past_from_ms:
                 whole[scope, meter.calendar, start].add(event.cost, event.retail, 1, event.tokens)
         for key, right in whole.items():
             expect(self.sums[key] == right, "a past was added wrongly", self.partition, key, self.sums[key], right)
 
+    def _go(self, name: str, meter: Meter, row: list[Any] | None) -> None:
+        """A meter has ended. One that is wanted again begins again at once, with the window of now."""
+        del self.meters[name]
+        for other in self.meters.values():
+            overlap = covers(meter.scope, other.scope) or covers(other.scope, meter.scope)
+            is_younger = meter.place < other.place and meter.ends_ms > other.start_ms
+            if overlap and other.calendar == meter.calendar and is_younger and not other.is_filled:
+                other.past_from_ms = max(other.past_from_ms, meter.ends_ms)
+        if row is not None and row[0] in (self._applied, self.next):
+            start_ms = window(meter.calendar, self.clock_ms)[0]
+            self.meters[name] = Meter(meter.scope, meter.calendar, row[0], start_ms, False, 0, NEVER_MS)
+
     def _compare_meters(self, rows: dict[str, list[Any] | None]) -> None:
         for name, row in rows.items():
+            meter = self.meters.get(name)
+            if meter is not None and meter.ends_ms <= self.clock_ms:
+                self._go(name, meter, row)
             if row is None:
                 self.meters.pop(name, None)
                 continue

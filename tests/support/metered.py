@@ -31,13 +31,13 @@ class Metered(BudgetBook):
     def __init__(self, calendars: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         self._wanted = {parse_names(scope): tuple(texts) for scope, texts in calendars.items()}
-        self._given = frozenset((scope, calendar) for scope, texts in calendars.items() for calendar in texts)
+        self._sums = frozenset((scope, calendar) for scope, texts in calendars.items() for calendar in texts)
         combined = [names for names in self._wanted if len(names) > 1]
         self.shapes = tuple(dict.fromkeys(Shape(tuple(d for d, _ in names)) for names in combined))
         self._known: dict[str, tuple[str, ...]] = {}
 
     def meters(self) -> frozenset[tuple[str, str]]:
-        return self._given
+        return self._sums
 
     def calendars(self, scope: str) -> tuple[str, ...]:
         known = self._known.get(scope)

@@ -393,6 +393,4 @@ class DeadLetterHeaders(Output):
     value_sha256: str | None = None
     """The hash of the whole value, in hexadecimal, when it was cut."""
     source_offset_first: int | None = Field(None, ge=0)
-    """For a compressed batch of over 128 MiB when unpacked, which has one dead letter: its first offset. The batch's
-    last offset is `source_offset`, and the value is the batch as it was compressed.
-    """
+    """First offset of a compressed batch of over 128 MiB, unpacked. The last is `source_offset`, the bytes the value."""
