@@ -107,7 +107,7 @@ def _flags(checker: "Checker", right: dict[SumKey, Sum], rules: Rules, stopped: 
             continue
         key = keys[0][1]
         if "incomplete" in flag:
-            meters = [fold.first_of(scope, key[1]) for fold in checker.folds]
+            meters = [fold.first_of(*key) for fold in checker.folds]
             expect(
                 any(meter is None or not meter.is_filled for meter in meters), "whole and said to be incomplete", flag
             )

@@ -20,8 +20,8 @@ from tollgate.ledger.policy import Policy
 # What the contract promises.
 EVENT_BYTES_MAX = 64 * 1024
 AHEAD_MS_MAX = 3_600_000
-# An event may be this much later than the broker's clock.
-EARLY_MS = 300_000
+# Times of events may be so much ahead of the broker's clock.
+AHEAD_OF_BROKER_MS = 300_000
 
 USAGE, RESERVATION, RELEASE, CREDIT, PAST = (
     "tollgate.usage.v1", "tollgate.reservation.v1", "tollgate.release.v1", "tollgate.credit.v1",
@@ -42,13 +42,8 @@ class Meter:
     is_filled: bool
     parts: int
     ends_ms: int
-    # Another meter counted windows before this one, and has gone.
+    # Windows that start earlier have been counted by an older meter, which has gone.
     past_from_ms: int = 0
-
-    @property
-    def place(self) -> tuple[int, int, str]:
-        """Of the meters that count a window of a scope, the first one's past is added."""
-        return self.first, -self.scope.count("*"), self.scope
 
     def counts(self, start_ms: int) -> bool:
         """Whether the window that starts then is one of its windows."""
@@ -275,42 +270,43 @@ class UserFold:
 
     # Meters.
 
-    def first_of(
-        self, scope: str, calendar: str, start_ms: int | None = None, *, lasting: bool = False
-    ) -> Meter | None:
-        """Of the meters that count a scope in a calendar, in this window if given, the one whose past is added.
+    def first_of(self, scope: str, calendar: str, start_ms: int | None = None) -> Meter | None:
+        """Of the meters that count a scope in a window, the one whose past is added: the oldest, then the widest.
 
-        `lasting`: none that ends.
+        Without a window of those that are needed.
         """
-        found = [m for m in self.meters.values() if m.calendar == calendar and covers(m.scope, scope)]
-        found = [meter for meter in found if meter.ends_ms == NEVER_MS or not lasting]
-        found = [meter for meter in found if start_ms is None or meter.counts(start_ms)]
-        return min(found, key=lambda meter: meter.place, default=None)
+        found = [
+            meter
+            for meter in self.meters.values()
+            if meter.calendar == calendar
+            and covers(meter.scope, scope)
+            and (meter.ends_ms == NEVER_MS if start_ms is None else meter.counts(start_ms))
+        ]
+        return min(found, key=lambda meter: (meter.first, -meter.scope.count("*"), meter.scope), default=None)
 
     def _begin(self, rows: dict[str, list[Any] | None]) -> None:
         """Begin the meters that this policy needs, at the next offset or as a wider one; the others end."""
         wanted = self.rules.meters()
+        soon_ms = self.clock_ms + AHEAD_OF_BROKER_MS
         for name, meter in self.meters.items():
-            if name in wanted and self.clock_ms + EARLY_MS < meter.ends_ms:
+            # So near its end it has missed events already, and begins again after it.
+            if name in wanted and soon_ms < meter.ends_ms:
                 meter.ends_ms = NEVER_MS
         for name, row in rows.items():
-            if row is None or name in self.meters or name not in wanted:
-                continue
-            scope, calendar = name.rsplit("|", 1)
-            wider = self.first_of(scope, calendar, lasting=True)
-            if wider is not None and row[0] == wider.first:
-                new = Meter(
-                    scope, calendar, wider.first, wider.start_ms, wider.is_filled, 0, NEVER_MS, wider.past_from_ms
-                )
-            elif row[0] in (self._applied, 0):
-                # Nothing is missing when there was nothing before.
-                new = Meter(scope, calendar, row[0], row[1], row[0] == 0, 0, NEVER_MS)
-            else:
-                continue
-            self.meters[name] = new
+            if row is not None and name not in self.meters and name in wanted:
+                self._add_meter(name, row)
         for name, meter in self.meters.items():
             if name not in wanted and meter.ends_ms == NEVER_MS:
-                meter.ends_ms = window(meter.calendar, self.clock_ms + EARLY_MS)[1]
+                meter.ends_ms = window(meter.calendar, soon_ms)[1]
+
+    def _add_meter(self, name: str, row: list[Any]) -> None:
+        scope, calendar = name.rsplit("|", 1)
+        wider = self.first_of(scope, calendar)
+        if wider is not None and row[0] == wider.first:
+            self.meters[name] = Meter(scope, calendar, wider.first, wider.start_ms, wider.is_filled, 0, NEVER_MS)
+        elif row[0] in (self._applied, 0):
+            # Nothing is missing when there was nothing before.
+            self.meters[name] = Meter(scope, calendar, row[0], row[1], row[0] == 0, 0, NEVER_MS)
 
     def _past(self, past: dict[str, Any]) -> None:
         meter = self.meters.get(past["meter"])
@@ -331,38 +327,30 @@ class UserFold:
         for event in self.counted:
             scope = scope_in(meter.scope, event.names)
             start = window(meter.calendar, event.time_ms)[0]
-            is_ours = scope is not None and self.first_of(scope, meter.calendar, start) is meter
-            if scope is not None and is_ours and start >= meter.past_from_ms:
+            if scope is None or start < meter.past_from_ms:
+                continue
+            if self.first_of(scope, meter.calendar, start) is meter:
                 whole[scope, meter.calendar, start].add(event.cost, event.retail, 1, event.tokens)
         for key, right in whole.items():
             expect(self.sums[key] == right, "a past was added wrongly", self.partition, key, self.sums[key], right)
 
-    def _go(self, name: str, meter: Meter, row: list[Any] | None) -> None:
-        """A meter has ended. One that is wanted again begins again at once, with the window of now."""
-        del self.meters[name]
-        for other in self.meters.values():
-            overlap = covers(meter.scope, other.scope) or covers(other.scope, meter.scope)
-            is_younger = meter.place < other.place and meter.ends_ms > other.start_ms
-            if overlap and other.calendar == meter.calendar and is_younger and not other.is_filled:
-                other.past_from_ms = max(other.past_from_ms, meter.ends_ms)
-        if row is not None and row[0] in (self._applied, self.next):
-            start_ms = window(meter.calendar, self.clock_ms)[0]
-            self.meters[name] = Meter(meter.scope, meter.calendar, row[0], start_ms, False, 0, NEVER_MS)
-
     def _compare_meters(self, rows: dict[str, list[Any] | None]) -> None:
         for name, row in rows.items():
             meter = self.meters.get(name)
-            if meter is not None and meter.ends_ms <= self.clock_ms:
-                self._go(name, meter, row)
+            if meter is not None and (row is None or row[0] != meter.first) and meter.ends_ms <= self.clock_ms:
+                del self.meters[name]
             if row is None:
-                self.meters.pop(name, None)
+                expect(name not in self.meters, "a meter has gone that is needed", self.partition, name)
                 continue
+            if name not in self.meters:
+                self._add_meter(name, row)
             meter = self.meters.get(name)
             expect(meter is not None, "a meter began at no offset at which people set anything", name, row, self.next)
             assert meter is not None
             found = (row[0], row[1], row[4], row[5], NEVER_MS if row[6] is None else row[6])
             right = (meter.first, meter.start_ms, meter.is_filled, meter.parts, meter.ends_ms)
             expect(found == right, "meter", self.partition, name, found, right)
+            meter.past_from_ms = row[7]
 
 
 def _said(data: dict[str, Any]) -> dict[str, Any]:
