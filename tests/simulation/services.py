@@ -37,8 +37,7 @@ class Services:
         self._rare: dict[str, int] = {}
         self._published: deque[dict[str, Any]] = deque(maxlen=40)
         self.identities: set[tuple[str, str]] = set()
-        # What each event burns, and the latest entries of each type.
-        self.credits: dict[str, int] = {}
+        # The latest entries of each type.
         self._sent: dict[str, deque[dict[str, Any]]] = {name: deque(maxlen=20) for name in _ENTRIES}
         self._entries = 0
         # Reservations whose call is there before them.
@@ -73,7 +72,6 @@ class Services:
             names = (f"k{first + n}_".ljust(length, "x") for n in range(64))
             event["data"] |= {"usage": dict.fromkeys(names, 1), "cost_usd": "0.001"}
         self._published.append(event)
-        self.credits[event["id"]] = event["data"].get("retail_tokens", 0) or self.credits.get(event["id"], 0)
         self.identities.add((event["source"], event["id"]))
         user = str(event["subject"])
         home = partition_of(user.encode(), partitions) if random.randrange(12) else partition

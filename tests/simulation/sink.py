@@ -16,11 +16,10 @@ from tollgate.ledger.outbox import OutRecord
 
 
 class Sink:
-    """`credits_of` tells what an event burned: a priced record does not. Where it is `silent` it never answers."""
+    """Where it is `silent` it never answers. `did` hears of each answer."""
 
-    def __init__(self, broker: Broker, credits_of: Callable[[str], int], did: Callable[[str], None]) -> None:
+    def __init__(self, broker: Broker, did: Callable[[str], None]) -> None:
         self._broker = broker
-        self._credits_of = credits_of
         self._did = did
         self.is_silent = False
         self._answered: set[tuple[str, int]] = set()
@@ -80,7 +79,7 @@ class Sink:
             scope = scope_in(question["scope"], names)
             if scope is None or row["source_offset"] >= question["from_offset"] or at_ms < start:
                 continue
-            burned = self._credits_of(row["event_id"])
+            burned = int(row.get("credits", "0"))
             tokens = row["usage"] | ({"credits": burned} if burned else {})
             sums[scope, start if at_ms < whole else whole].add(
                 Decimal(row["cost_usd"]) * 10**12, burned * RETAIL_PICOUSD, 1, tokens

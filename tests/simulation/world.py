@@ -87,7 +87,7 @@ class World:
         # How many operations in a row had to wait.
         self._refused = 0
         self._services = Services(self.broker, self._did)
-        self._sink = Sink(self.broker, lambda event: self._services.credits.get(event, 0), self._did)
+        self._sink = Sink(self.broker, self._did)
         # In some runs ClickHouse is never there.
         self._sink.is_silent = seed % 7 == 3
         self._names = [name for name, _ in FAULTS]
