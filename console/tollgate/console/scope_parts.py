@@ -42,9 +42,12 @@ def expression_of(pattern: str) -> tuple[str, int]:
 
 
 def name_in(scope: str) -> str:
-    """The name of a single scope as events have it; the text itself where it is none."""
+    """The name of a single scope as events have it; the text itself where it is none.
+
+    A name that no event may have any more, such as one with a NUL, is taken as it is written.
+    """
     try:
         names = parse_names(scope)
     except ValueError:
-        return scope
+        return scope.partition("/")[2] or scope
     return names[0][1] if len(names) == 1 else scope

@@ -41,7 +41,10 @@ ASKED: dict[str, Callable[[Numbers, Restriction], Awaitable[Any]]] = {
     "report_start": lambda n, r: n.report_start(r, report_keys(["user", "org", "model"]), *YEAR, 100),
     "export": lambda n, r: _text(n.export(r, report_keys(["user", "org", "model"]), *YEAR, ReportFormat.JSON)),
 }  # fmt: skip
-NOT_NARROWED = {"flags_history", "alerts_history", "audit", "dead_letters", "written_to", "spends_of", "near"}
+NOT_NARROWED = {
+    *("flags_history", "alerts_history", "audit", "dead_letters", "written_to", "spends_of", "near"),
+    *("sum_of", "credit_entries", "decisions"),
+}
 NOT_ASKING = {"start", "stop"}
 
 # What would show of eve: their org, what they spent, their events.

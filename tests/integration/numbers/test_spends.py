@@ -8,10 +8,11 @@ from tests.integration.numbers.ledger import Event, write
 from tests.integration.numbers.story import NOW
 from tests.support.hostile_names import HOSTILE_NAMES
 
-from tollgate.console.numbers import Numbers, SpendKey
+from tollgate.console.numbers import EVERYTHING, Numbers, Restriction, SpendKey
 from tollgate.console.numbers import spends as spends_module
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.scopes import Dimension, scope_of
 from tollgate.schemas.vocabulary import WindowKind
 from tollgate.sinks.clickhouse import connect, migrate
 
@@ -20,6 +21,15 @@ pytestmark = pytest.mark.integration
 PICO, NANO = 10**12, 10**9
 MONTH = parse_instant("2026-11-01T00:00:00Z")
 DAY = parse_instant("2026-11-29T00:00:00Z")
+# Sums of combinations: an empty calendar is that of the month in UTC.
+COMBINED = [
+    ("user/ann+feature/video", "7000", ""),
+    ("user/ann+feature/video", "8000", "month@Asia/Tokyo"),
+    ("user/bob+feature/video", "9", ""),
+    ("user/bob+feature/chat", "7000", ""),
+    ("user/bob+feature/video+product/web", "7000", ""),
+    ("user/bob+service/x+feature/video", "7000", ""),
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +43,13 @@ def filled_by_names(clickhouse: str) -> Iterator[Settings]:
         for at, name in enumerate(HOSTILE_NAMES)
     ]
     write(client, [*events, Event("again", "2026-11-29T10:00:00Z", HOSTILE_NAMES[1], "0.5")], NOW)
+    for scope, spent, calendar in COMBINED:
+        client.command(
+            "INSERT INTO spend_records (scope, window, window_start, window_end, timezone, calendar, spent_usd, events)"
+            " VALUES ({scope:String}, 'month', '2026-11-01', '2026-12-01', {zone:String}, {calendar:String},"
+            " {spent:Decimal(38, 12)}, 1)",
+            {"scope": scope, "spent": spent, "calendar": calendar, "zone": "Asia/Tokyo" if calendar else "UTC"},
+        )
     yield made
     client.command(f"DROP DATABASE `{made.clickhouse_database}`")
     client.close()
@@ -72,7 +89,7 @@ async def test_more_than_20_000_scopes_are_refused(found: Numbers) -> None:
 
 async def near(found: Numbers, unit: str, *spans: tuple[int, int | None], limit: int = 100) -> list[int]:
     """The places of the names that are near, the highest first."""
-    answer = await found.near("user/", WindowKind.MONTH, MONTH, unit, spans, limit)
+    answer = await found.near("user/*", WindowKind.MONTH, MONTH, unit, spans, limit)
     places = [HOSTILE_NAMES.index(scope.removeprefix("user/")) for scope in answer.scopes]
     assert answer.total >= len(places)
     return places
@@ -99,5 +116,46 @@ async def test_spans_beyond_every_amount_hold_nobody(found: Numbers) -> None:
 
 
 async def test_of_many_those_with_the_highest_sums_are_told(found: Numbers) -> None:
-    answer = await found.near("user/", WindowKind.MONTH, MONTH, "usd", [(0, None)], 3)
+    answer = await found.near("user/*", WindowKind.MONTH, MONTH, "usd", [(0, None)], 3)
     assert (len(answer.scopes), answer.total) == (3, len(HOSTILE_NAMES))
+
+
+async def test_combinations_are_near_their_own_pattern_alone(found: Numbers) -> None:
+    everything = [(0, None)]
+    pairs = await found.near("user/*+feature/video", WindowKind.MONTH, MONTH, "usd", everything, 9)
+    assert (pairs.scopes, pairs.total) == (["user/ann+feature/video", "user/bob+feature/video"], 2)
+    of_bob = await found.near("user/bob+feature/*", WindowKind.MONTH, MONTH, "usd", everything, 9)
+    assert of_bob.scopes == ["user/bob+feature/chat", "user/bob+feature/video"]
+    tokyo = await found.near("user/*+feature/video", "month@Asia/Tokyo", MONTH, "usd", everything, 9)
+    assert tokyo.scopes == ["user/ann+feature/video"]
+    assert not [
+        one
+        for one in (await found.near("user/*", WindowKind.MONTH, MONTH, "usd", everything, 99)).scopes
+        if "+feature/" in one
+    ]
+
+
+async def test_a_sum_is_told_of_its_calendar(found: Numbers) -> None:
+    keys = [SpendKey("user/ann+feature/video", calendar, MONTH) for calendar in ("month", "month@Asia/Tokyo")]
+    sums = await found.spends_of(keys)
+    assert [sums[key].cost_picousd // PICO for key in keys] == [7000, 8000]
+    one = await found.spend_of("user/ann+feature/video", "month@Asia/Tokyo", MONTH)
+    assert one is not None
+    assert (one.spent_usd, one.window.start, one.window.timezone) == ("8000", "2026-11-01T00:00:00Z", "Asia/Tokyo")
+    of_eve = Restriction(user="eve")
+    assert await found.spend_of("user/ann+feature/video", "month@Asia/Tokyo", MONTH, of_eve) is None
+
+
+async def test_what_no_worker_counts_is_added_up_from_events(found: Numbers) -> None:
+    name = HOSTILE_NAMES[1]
+    # 20 November 10:00 and 29 November 10:00 UTC; a week from Sunday the 29th has the second alone.
+    week = await found.sum_of(scope_of(Dimension.USER, name), "week@UTC~sunday", DAY)
+    assert week is not None
+    assert (week.spent_usd, week.events, week.window.end) == ("0.5", 1, "2026-12-06T00:00:00Z")
+    assert await found.sum_of("user/nobody+feature/video", "month", MONTH) is None
+
+
+async def test_combinations_are_no_users(found: Numbers) -> None:
+    top = await found.top(EVERYTHING, Dimension.USER, MONTH, parse_instant("2026-12-01T00:00:00Z"), 100)
+    assert [share.name for share in top.items if "feature" in share.name] == []
+    assert top.items[0].name == HOSTILE_NAMES[-1]

@@ -21,7 +21,7 @@ from tollgate.domain.spend import Spend
 from tollgate.domain.windows import month_start
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import SpendRecord
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
 from tollgate.schemas.vocabulary import WindowKind
 
 # A first page; larger ones would take memory for what nobody asks twice.
@@ -53,7 +53,8 @@ class Numbers:
         self, scope: str, calendar: str, start_ms: int, r: Restriction = EVERYTHING
     ) -> SpendRecord | None:
         """The worker's own sum of a scope in a window; None when nothing was spent, or none of it is to be seen."""
-        if _names(r, scope).scope != scope:
+        names = _names(r, scope)
+        if names.impossible or names.by != dict(parse_names(scope)):
             return None
         key = ("spend_of", scope, calendar, start_ms)
         return await self._share(key, lambda: sums.spend_of(self._questions, scope, calendar, start_ms))
