@@ -393,4 +393,4 @@ class DeadLetterHeaders(Output):
     value_sha256: str | None = None
     """The hash of the whole value, in hexadecimal, when it was cut."""
     source_offset_first: int | None = Field(None, ge=0)
-    """First offset of a compressed batch of over 128 MiB, unpacked. The last is `source_offset`, the bytes the value."""
+    """First offset of a compressed batch of over 128 MiB unpacked. The last is `source_offset`, the bytes the value."""
