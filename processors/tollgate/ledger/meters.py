@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from tollgate.domain.windows import WindowKey, window_end, window_start
-from tollgate.schemas.scopes import is_combination, parse_names, scope_of_all, split_names
+from tollgate.schemas.scopes import is_combination, joint_of, parse_names, scope_of_all, split_names
 
 # An event may be this much later than the broker's clock: so the window that begins this soon may have events already.
 AHEAD_MS: Final = 5 * 60 * 1000
@@ -101,8 +101,11 @@ class MeterTable:
     def __init__(self) -> None:
         self._kept: dict[Meter, Kept] = {}
         self._by_scope: dict[str, dict[str, Kept]] = {}
+        # How many scopes with meters have this first name.
+        self._firsts: Counter[str] = Counter()
+        # By scopes that are counted alike.
         self._calendars: dict[str, tuple[str, ...]] = {}
-        self._covering: dict[Meter, list[tuple[Meter, Kept]]] = {}
+        self._covering: dict[tuple[str, str], list[tuple[Meter, Kept]]] = {}
         self._combined: Counter[Form] = Counter()
         # How many of the scopes have stars.
         self._patterns = 0
@@ -168,6 +171,7 @@ class MeterTable:
         return [meter for meter, ends_ms in self._ending.items() if ends_ms <= clock_ms]
 
     def _changed(self, scope: str, more: int) -> None:
+        self._firsts[_first_of(scope)] += more
         self._patterns += more if is_pattern(scope) else 0
         form = form_of(scope)
         if len(form[0]) > 1:
@@ -176,31 +180,55 @@ class MeterTable:
                 del self._combined[form]
             self.version += 1
 
+    def _alike(self, scope: str) -> str:
+        """The same for scopes that are counted alike. Few meters are of one user: without the first name of a scope, a
+        million users have the same few of them.
+        """
+        first = _first_of(scope)
+        if self._firsts.get(first):
+            return scope
+        dimension, slash, _ = first.partition("/")
+        return f"{dimension}/*{scope[len(first) :]}" if slash else scope
+
     def calendars(self, scope: str) -> tuple[str, ...]:
         """The calendars in which the scope is metered, in a fixed order."""
+        return self._calendars_of(self._alike(scope)) if self._by_scope else ()
+
+    def calendars_at(self, scope: str, slot_ms: int) -> tuple[str, ...]:
+        """Those of them whose window counts what is spent in this slot."""
         if not self._by_scope:
             return ()
-        found = self._calendars.get(scope)
+        alike = self._alike(scope)
+        return tuple(
+            calendar
+            for calendar in self._calendars_of(alike)
+            if _counts(self._covering_of(alike, calendar), window_start(calendar, slot_ms))
+        )
+
+    def _calendars_of(self, alike: str) -> tuple[str, ...]:
+        found = self._calendars.get(alike)
         if found is None:
             if len(self._calendars) >= _SCOPES_MAX:
                 self._calendars.clear()
-            names = {calendar for pattern in patterns_of(scope) for calendar in self._by_scope.get(pattern, ())}
-            found = self._calendars[scope] = tuple(sorted(names))
+            names = {calendar for pattern in patterns_of(alike) for calendar in self._by_scope.get(pattern, ())}
+            found = self._calendars[alike] = tuple(sorted(names))
         return found
 
     def covering(self, scope: str, calendar: str) -> list[tuple[Meter, Kept]]:
         """The meters that count the scope in the calendar, the oldest first, and of those that began together the
         widest.
         """
-        key = Meter(scope, calendar)
-        found = self._covering.get(key)
+        return self._covering_of(self._alike(scope), calendar)
+
+    def _covering_of(self, alike: str, calendar: str) -> list[tuple[Meter, Kept]]:
+        found = self._covering.get((alike, calendar))
         if found is None:
             if len(self._covering) >= _SCOPES_MAX:
                 self._covering.clear()
-            meters = (Meter(pattern, calendar) for pattern in patterns_of(scope))
+            meters = (Meter(pattern, calendar) for pattern in dict.fromkeys(patterns_of(alike)))
             found = [(meter, kept) for meter in meters if (kept := self._kept.get(meter)) is not None]
             found.sort(key=lambda entry: _place(*entry))
-            self._covering[key] = found
+            self._covering[alike, calendar] = found
         return found
 
     def wider(self, meter: Meter) -> Kept | None:
@@ -230,12 +258,22 @@ class MeterTable:
     def counts(self, scope: str, window: WindowKey) -> bool:
         """Whether the window is one of the scope's."""
         calendar, start_ms = window
-        return any(kept.counts(start_ms) for _, kept in self.covering(scope, calendar))
+        return _counts(self.covering(scope, calendar), start_ms)
 
     def is_whole(self, scope: str, window: WindowKey) -> bool:
         """Whether the sum of the window has all that this partition has counted of the scope."""
         found = self.counting(scope, window)
         return bool(found) and (found[0][1].is_filled or any(window[1] >= kept.exact_from_ms for _, kept in found))
+
+
+def _counts(covering: Iterable[tuple[Meter, Kept]], start_ms: int) -> bool:
+    return any(kept.counts(start_ms) for _, kept in covering)
+
+
+def _first_of(scope: str) -> str:
+    """`user/u1+model/x` → `user/u1`; of another scope itself."""
+    joint = joint_of(scope)
+    return scope if joint < 0 else scope[:joint]
 
 
 @lru_cache(maxsize=_SCOPES_MAX)

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from tollgate.domain.spend import Spend
-from tollgate.domain.windows import WindowKey, window_start
+from tollgate.domain.windows import WindowKey
 from tollgate.ledger.meters import Kept, Meter, MeterTable, begin, end, remove_ended
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.shared_meters import Mark
@@ -84,8 +84,7 @@ class OwnMeters:
 
     def calendars_at(self, scope: str, slot_ms: int) -> tuple[str, ...]:
         """Those of them whose window counts what is spent in this slot."""
-        table = self.table
-        return tuple(c for c in table.calendars(scope) if table.counts(scope, (c, window_start(c, slot_ms))))
+        return self.table.calendars_at(scope, slot_ms)
 
     def is_whole(self, scope: str, window: WindowKey) -> bool:
         """See `MeterTable.is_whole`."""
