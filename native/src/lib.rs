@@ -16,6 +16,7 @@ mod json;
 mod partitions;
 mod priced;
 mod prices;
+mod reached;
 mod record_batch;
 mod shard;
 mod sums;
@@ -27,6 +28,8 @@ mod _native {
     use crate::fetched::Fetched;
     #[pymodule_export]
     use crate::identities::Identities;
+    #[pymodule_export]
+    use crate::reached::ReachedLimits;
     #[pymodule_export]
     use crate::record_batch::{PricedRecords, RecordBatch, pack_records};
     #[pymodule_export]

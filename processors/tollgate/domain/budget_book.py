@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
+from weakref import ref
 
 from tollgate.domain.budgets import BASE_CALENDARS, Budget
 from tollgate.domain.plans import Plans
@@ -38,6 +39,8 @@ class BudgetBook:
         self._metered: Counter[tuple[str, str]] = Counter()
         self._combined: Counter[Names] = Counter()
         self._meters: frozenset[tuple[str, str]] | None = None
+        # The book before this one, and the scopes and patterns of what differs.
+        self._before: tuple[ref[BudgetBook], frozenset[str]] | None = None
         for budget in budgets:
             self._add(budget)
         self._settle()
@@ -52,7 +55,33 @@ class BudgetBook:
             if budget is not None:
                 book._add(budget)
         book._settle()
+        scopes = (held.get(budget_id) for held in (self._scopes, book._scopes) for budget_id in budgets)
+        book._before = (ref(self), frozenset(scope for scope in scopes if scope is not None))
         return book
+
+    def scopes_since(self, before: "BudgetBook") -> frozenset[str] | None:
+        """The only scopes that the changes since that book concern, known or not; None when they may concern all."""
+        if self is before:
+            return frozenset()
+        if self._before is None or self._before[0]() is not before:
+            return None
+        scopes, users = self._before[1], self.plans.users_since(before.plans)
+        if users is None or any(map(_is_pattern, scopes)):
+            return None
+        return scopes.union(*(plans.scopes_of(user) for user in users for plans in (before.plans, self.plans)))
+
+    def on_patterns(self) -> Iterator[Budget]:
+        """The budgets of patterns, and the limits of plans for users without a calendar of their own."""
+        for budgets in self._patterns.values():
+            yield from budgets
+        yield from self.plans.usual_limits()
+
+    def has_own_calendar(self, scope: str) -> bool:
+        """Whether limits of plans on the scope may be in other calendars than those of `on_patterns`."""
+        if not scope.startswith(_USER):
+            return False
+        joint = joint_of(scope)
+        return self.plans.has_own_calendar(scope[len(_USER) : joint if joint >= 0 else None])
 
     def replacing(self, budget_id: str, budget: Budget | None) -> "BudgetBook":
         """This book with another budget in place of the one of that id; with None without it."""

@@ -7,11 +7,12 @@ The default plan itself does not end: nobody's limit is lifted because a date ha
 
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
+from weakref import ref
 from zoneinfo import ZoneInfo
 
 from tollgate.domain.budgets import BASE_CALENDARS, NO_END_MS, Budget, Threshold
@@ -119,6 +120,8 @@ class Plans:
         self._users = Counter(own.plan for own in self._assignments.values())
         # Users whose windows are cut in a calendar of their own.
         self._odd = {user for user, own in self._assignments.items() if not own.has_calendar_of(self._usual)}
+        # The plans before these, and who was assigned anew, when that is all that differs.
+        self._assigned: tuple[ref[Plans], frozenset[str]] | None = None
         self._settle()
 
     @classmethod
@@ -145,7 +148,17 @@ class Plans:
         for user, own in (assignments or {}).items():
             made._assign(user, own)
         made._settle()
+        if not plans:
+            made._assigned = (ref(self), frozenset(assignments or ()))
         return made
+
+    def users_since(self, before: "Plans") -> frozenset[str] | None:
+        """The users that were assigned anew; None when these plans differ otherwise, or are not the next ones."""
+        if self is before:
+            return frozenset()
+        if self._assigned is not None and self._assigned[0]() is before:
+            return self._assigned[1]
+        return None
 
     def with_default(self, default: Assignment | None) -> "Plans":
         """These with another plan for everybody without one of their own."""
@@ -165,11 +178,13 @@ class Plans:
     def _settle(self) -> None:
         """What follows from plans and assignments."""
         self._plans = {**_shipped(), **self._records}
-        self._made: dict[tuple[str, str, Assignment, int, int], tuple[Budget, ...]] = {}
+        self._made: dict[tuple[str, str, str, int, int, int], tuple[Budget, ...]] = {}
         ids = {plan_id for plan_id, users in self._users.items() if users}
         if self._default is not None:
             ids.add(self._default.plan)
         in_use = [self._plans[plan_id] for plan_id in sorted(ids) if plan_id in self._plans]
+        self._in_use = in_use
+        self.has_own_calendars = bool(self._odd)
         self.is_in_use = bool(in_use)
         # Every user is counted in the calendar of the default for every plan in use, so that an upgrade in mid window
         # finds what was spent before it.
@@ -193,6 +208,16 @@ class Plans:
         if own is not None and plan is not None and at_ms < own.end_ms(plan):
             return plan
         return self._default_plan()
+
+    def usual_limits(self) -> Iterator[Budget]:
+        """The limits of every plan in use, in the calendar of everybody: see `has_own_calendar`."""
+        for plan in self._in_use:
+            for feature in plan.limits:
+                yield from self._limits(plan, feature, self._usual, 0, NO_END_MS)
+
+    def scopes_of(self, user: str) -> list[str]:
+        """The scopes by which plans can limit the user."""
+        return [scope_for(user, feature) for feature in self._metered]
 
     def has_own_calendar(self, user: str) -> bool:
         """Whether the user's windows are cut otherwise than everybody's."""
@@ -238,7 +263,7 @@ class Plans:
     def _limits(self, plan: Plan | None, feature: str, own: Assignment, from_ms: int, to_ms: int) -> tuple[Budget, ...]:
         if plan is None or feature not in plan.limits:
             return ()
-        key = (plan.id, feature, replace(own, since_ms=0), from_ms, to_ms)
+        key = (plan.id, feature, own.timezone, own.month_starts_on, from_ms, to_ms)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= _MADE_MAX:

@@ -93,3 +93,11 @@ def pack_records(
     records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]], bytes_max: int, timestamp_ms: int
 ) -> list[RecordBatch]:
     """Records as batches of at most `bytes_max` bytes; a larger record is a batch by itself."""
+
+class ReachedLimits:
+    """See `reached.py`."""
+
+    def __init__(
+        self, patterns: list[tuple[list[str], bool, list[tuple[int | None, str, int, str, int, bool]]]]
+    ) -> None: ...
+    def find(self, rows: dict[str, bytes], names: list[str]) -> tuple[list[str], list[str]]: ...

@@ -5,7 +5,7 @@ Also here is what usage took from reservations that are not read yet. Memory is 
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -55,6 +55,10 @@ class OpenReservations:
     def reserved(self, scope: str) -> Reserved:
         """What is held of a scope that contains a user; to be read only."""
         return self._reserved.get(scope, NOTHING_RESERVED)
+
+    def reserved_scopes(self) -> Iterable[str]:
+        """The scopes of which something is reserved."""
+        return self._reserved
 
     def open(self, key: Key, held: Open) -> None:
         """Hold a reservation that was granted."""

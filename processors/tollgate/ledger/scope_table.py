@@ -12,6 +12,7 @@ import msgspec
 
 from tollgate.domain.spend import ScopeSpend, counts_more, unpack_open_row
 from tollgate.domain.windows import WindowKey
+from tollgate.ledger.reached import Reached
 
 # Busy scopes per partition: with 8 partitions 160,000 of them, half a gigabyte at most.
 BUSY_MAX: Final = 20_000
@@ -39,6 +40,18 @@ class ScopeTable:
     def names(self) -> list[str]:
         """All scopes, in no order."""
         return [*self._idle, *self._busy]
+
+    def idle_names(self) -> list[str]:
+        """The scopes that are held as bytes, in no order."""
+        return list(self._idle)
+
+    def busy_names(self) -> list[str]:
+        """The scopes that are held as objects, in no order."""
+        return list(self._busy)
+
+    def reached(self, limits: Reached, names: list[str]) -> list[str]:
+        """Of these scopes, those that have reached a limit, and those that are not held as bytes."""
+        return limits.in_rows(self._idle, names)
 
     @property
     def busy(self) -> int:

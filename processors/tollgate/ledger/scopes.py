@@ -5,28 +5,29 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from operator import itemgetter
 from typing import Final
 
 import msgspec
-import structlog
 
 from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.budgets import BASE_CALENDARS, Budget, Position, earliest, next_change_ms, positions
-from tollgate.domain.decisions import Standing, decide
+from tollgate.domain.budgets import BASE_CALENDARS, Position, earliest, next_change_ms, positions
+from tollgate.domain.decisions import Decision, Standing, decide
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
-from tollgate.domain.spend import DIMENSIONS_MAX, OTHER, ScopeSpend, Spend
+from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
+from tollgate.ledger.folding import Folding
 from tollgate.ledger.meters import Metering, MeterTable, is_pattern
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.ledger.spend_records import sequence_of, spend_key, spend_value, with_sequence, without_sequence
+from tollgate.ledger.sweep import Sweep
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.topics import Topic
@@ -39,21 +40,20 @@ SPEND_RECORDS_SHARE: Final = 8
 # Scopes that were spent in, or whose window ended, are decided at once: this many per transaction.
 DECISIONS_MAX: Final = 5_000
 
-# A changed pattern budget, or a restart, concerns every scope of a partition. They are looked through after the scopes
-# above, this many per transaction: about 10 ms in which nothing else is counted.
+# A changed pattern budget, or a restart, concerns every scope with a flag, and those that a sweep finds. They are
+# decided after the scopes above, this many per transaction: about 10 ms in which nothing else is counted.
 SWEPT_MAX: Final = 1_000
 
 # A calendar may be counted that no budget here asks for: the partition that sent the amount knew another policy. After
 # this time, or twice as much, it is looked at again.
 _UNNEEDED_MS: Final = 60_000
 
-# A warning for each scope of which somebody invents dimensions would be a flood of its own.
-_FOLDING_MAX: Final = 100
-
-log = structlog.get_logger("tollgate.ledger")
-
 _encode = msgspec.json.Encoder().encode
 _decode_standing = msgspec.json.Decoder(Standing).decode
+
+
+# Of a scope without flag and alerts that has reached nothing and of which nothing is reserved.
+_NOTHING: Final = Decision(Standing())
 
 
 def _nothing_reserved(_scope: str) -> Reserved:
@@ -80,9 +80,7 @@ class Scopes:
     ) -> None:
         self._partition = partition
         self._reserved = reserved
-        self._counters = counters or Counters()
-        # Scopes of which the log has said that they have too many usage dimensions.
-        self._folding: set[str] = set()
+        self._folding = Folding(counters or Counters())
         self._state = state
         self._budgets = budgets
         self._stop = stop
@@ -111,6 +109,7 @@ class Scopes:
         self._unsaid: dict[str, int] = {}
         self._unsaid_closed: dict[tuple[str, WindowKey], int] = {}
         self._sequence = 0
+        self._sweep = Sweep(self.spend)
         # The stop needs no spend to be decided.
         self.set_budgets(budgets, stop)
 
@@ -124,8 +123,7 @@ class Scopes:
             spend = ScopeSpend(windows, is_base=not is_combination(scope))
             self.spend.add(scope, spend)
             self._note_unneeded(scope, spend)
-        if len(amount.usage_nano) + len(spend.names) > DIMENSIONS_MAX:
-            amount = self._folded(scope, spend, amount)
+        amount = self._folding.folded(scope, spend, amount)
         self._dirty[scope] = None
         if not self._budgets.is_empty and self._budgets.covers(scope):
             self._undecided[scope] = None
@@ -149,30 +147,27 @@ class Scopes:
         if more and not set(more) <= set(self._meters.calendars(scope)):
             self._later[1][scope] = None
 
-    def _folded(self, scope: str, spend: ScopeSpend, amount: Spend) -> Spend:
-        """See `ScopeSpend.folded`. The first time for a scope since the process started, it is said in the log."""
-        folded = spend.folded(amount)
-        more = sum(dimension not in folded.usage_nano for dimension in amount.usage_nano)
-        if more:
-            self._counters.folded_dimensions += more
-            if scope not in self._folding and len(self._folding) < _FOLDING_MAX:
-                self._folding.add(scope)
-                log.warning(
-                    f"a scope has more than {DIMENSIONS_MAX} usage dimensions: further ones are added up as {OTHER}",
-                    scope=scope,
-                    dimensions=more,
-                )
-        return folded
-
     def set_budgets(self, budgets: BudgetBook, stop: Stop | None = None) -> None:
-        """Replace budgets and stop; flag and alerts of every scope that has or had a budget are decided again."""
+        """Replace budgets and stop; flag and alerts of every scope that this concerns are decided again."""
+        concerned = budgets.scopes_since(self._budgets)
         if stop is not None or self._stop is not None:
             # Before all others, however many wait.
             self._undecided = {GLOBAL_SCOPE: None} | self._undecided
         self._budgets, self._stop = budgets, stop
-        self._undecided.update(dict.fromkeys(scope for scope in budgets.exact_scopes() if scope in self.spend))
-        # Scopes with a flag or an alert come first: their budget may have been raised or removed.
-        self._swept = [*(self.spend.names() if budgets.has_patterns else ()), *self._standings]
+        if concerned is None:
+            self._decide_anew()
+        else:
+            known = (scope for scope in concerned if scope in self.spend or scope in self._standings)
+            self._undecided.update(dict.fromkeys(known))
+
+    def _decide_anew(self) -> None:
+        """Decide about every scope of which a budget is its own, and those of patterns that have reached a limit.
+
+        Scopes with a flag or an alert come first: their budget may have been raised or removed.
+        """
+        self._undecided.update(dict.fromkeys(scope for scope in self._budgets.exact_scopes() if scope in self.spend))
+        self._sweep.begin(self._budgets)
+        self._swept = list(self._standings)
 
     def compare(self) -> None:
         """Forget, little by little, the sums of meters that are not kept any more."""
@@ -202,6 +197,7 @@ class Scopes:
                 del self._due_at[scope]
                 self._undecided[scope] = None
         self._resolved.tick(now_ms)
+        self._sweep.tick(now_ms)
         if now_ms >= self._later_ms + _UNNEEDED_MS:
             self._later_ms = now_ms
             older, newer = self._later
@@ -211,7 +207,8 @@ class Scopes:
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
         late = self._unsaid or self._unsaid_closed or self._expired or self._resolved.has_pending()
-        return bool(self._dirty or self._undecided or self._swept or self._compared or late)
+        sweeps = self._swept or self._compared or self._sweep.has_pending()
+        return bool(self._dirty or self._undecided or sweeps or late)
 
     def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
         """Move everything pending into the outbox; returns what the offset row must remember for recovery."""
@@ -229,6 +226,8 @@ class Scopes:
             del self._undecided[scope]
             self._decide(scope, outbox, now_ms)
         left = SWEPT_MAX
+        if len(self._swept) < SWEPT_MAX:
+            self._swept += self._sweep.take(now_ms)
         while self._swept and left:
             scope = self._swept.pop()
             if scope in self._standings or self._budgets.covers(scope):
@@ -239,11 +238,14 @@ class Scopes:
         row = self._standings.get(scope)
         budgets = self._budgets.for_scope(scope)
         spend = self.spend.find(scope)
-        standing = _decode_standing(row) if row is not None else None
+        found = positions(budgets, spend, now_ms)
         stop = self._stop if scope == GLOBAL_SCOPE else None
-        decision = decide(
-            scope, self._positions(scope, budgets, spend, now_ms), spend, standing, now_ms, stop, self._reserved(scope)
-        )
+        reserved = self._reserved(scope)
+        decision = _NOTHING
+        if row is not None or stop is not None or reserved.count or any(p.threshold for p in found):
+            standing = _decode_standing(row) if row is not None else None
+            found = [p if self._is_whole(scope, p) else replace(p, is_whole=False) for p in found]
+            decision = decide(scope, found, spend, standing, now_ms, stop, reserved)
         due_ms = earliest(decision.due_ms, next_change_ms(budgets, now_ms))
         if due_ms is not None and self._due_at.get(scope) != due_ms:
             self._due_at[scope] = due_ms
@@ -258,18 +260,10 @@ class Scopes:
             outbox.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
             self._resolved.note(alert, outbox, now_ms)
 
-    def _positions(
-        self, scope: str, budgets: Sequence[Budget], spend: ScopeSpend | None, now_ms: int
-    ) -> list[Position]:
-        """How much of each budget is spent, and whether that is all: of a base sum it always is."""
-        found = positions(budgets, spend, now_ms)
-        is_base = not is_combination(scope)
-        return [
-            p
-            if is_base and p.budget.calendar in BASE_CALENDARS
-            else replace(p, is_whole=self._meters.is_whole(scope, (p.budget.calendar, p.window_start_ms)))
-            for p in found
-        ]
+    def _is_whole(self, scope: str, p: Position) -> bool:
+        """Whether the sum is all that was spent: a base sum always is."""
+        is_base = p.budget.calendar in BASE_CALENDARS and not is_combination(scope)
+        return is_base or self._meters.is_whole(scope, (p.budget.calendar, p.window_start_ms))
 
     def _drop_unneeded(self, outbox: Outbox) -> None:
         """Forget calendars that no budget needs any more, with their rows and spend records."""
@@ -390,5 +384,6 @@ class Scopes:
         # The first one tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
-        # Windows may have ended and budgets may have changed while no worker ran: decide about every scope again.
+        # Windows may have ended and budgets may have changed while no worker ran.
         self.set_budgets(self._budgets, self._stop)
+        self._decide_anew()

@@ -134,6 +134,12 @@ class UserStage:
         self._next_offset = offsets.get("next", 0)
         self._credits_from = offsets.get("credits_from", self._next_offset)
         self._want_meters()
+        self._touch_reserved()
+
+    def _touch_reserved(self) -> None:
+        """Decide about every scope of which something is reserved: its flag says so, however little was spent."""
+        for scope in self.accounts.reservations.reserved_scopes():
+            self.scopes.touch(scope)
 
     def remember(self, value: bytes) -> None:
         self._identities.restore(value, self.horizon.clock_ms // 1000)
@@ -146,6 +152,8 @@ class UserStage:
             self._policy = policy
             self._want_meters()
             self.scopes.set_budgets(policy.budgets)
+            if policy.budgets.scopes_since(before.budgets) is None:
+                self._touch_reserved()
         self._policy = policy
         are_other_shapes = policy.budgets.shapes != self._limits.shapes
         self._limits.set_policy(policy)
