@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tests.bench import quota
@@ -23,10 +24,16 @@ PROCESSORS_EACH = 0.3
 IDENTITY_BYTES = 32.5
 
 
-async def worked_off(scene: Scene, name: str, block: Workload, events: int, layout: Layout) -> Drained:
-    """Publish the block until there are `events` events, let workers count them, and check everyone's spend."""
+async def worked_off(
+    scene: Scene, name: str, block: Workload, events: int, layout: Layout, control: Iterable[tuple[bytes, bytes]] = ()
+) -> Drained:
+    """Publish the block until there are `events` events, let workers count them, and check everyone's spend.
+
+    `control` are records of the control topic, which are there before.
+    """
     prefix = f"{name}."
     await create_topics(scene.servers, prefix, layout.partitions)
+    await load(scene.servers, f"{prefix}control", control)
     repeated = Repeated(block, events // block.events)
     count, seconds = await load(scene.servers, f"{prefix}usage", repeated.records())
     say(f"  {count} records loaded in {seconds:.1f} s ({count / seconds:,.0f}/s)")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.bench.backlogs import large, skew, two_workers
+from tests.bench.budgets import budgets
 from tests.bench.clickhouse_sink import clickhouse_outage, clickhouse_sink
 from tests.bench.decisions import decisions
 from tests.bench.latency import latency, many_partitions
@@ -62,6 +63,7 @@ FIGURES: dict[str, Figure] = {
     "partitions": Figure("the same with 64 partitions: one worker, eight workers", 200, many_partitions),
     "backlog": Figure("five million events, and the memory meanwhile", 110, large),
     "skew": Figure("one user sends half, one campaign takes all: beside the even case", 75, skew),
+    "budgets": Figure("100,000 budgets and a plan for a million users, beside none, in turn", 120, budgets),
     "workers": Figure("two workers beside one: with all there is, and with 0.3 of a processor each", 200, two_workers),
     "rebalance": Figure("the pause of what stays when a second worker joins", 50, rebalance, usual=True),
     "cores": Figure(
@@ -71,6 +73,23 @@ FIGURES: dict[str, Figure] = {
         usual=True,
     ),
     "recovery": Figure("a worker's start with a million users", 400, alone("tests.bench.recovery", "--seed", "{seed}")),
+    "plans": Figure(
+        "a worker's start with a million users on a plan, in four features each",
+        400,
+        alone(
+            "tests.bench.recovery",
+            "--seed",
+            "{seed}",
+            "--rows",
+            "0",
+            "--identities",
+            "0",
+            "--plan",
+            "free",
+            "--features",
+            "4",
+        ),
+    ),
     "identities": Figure("fifty million remembered identities", 60, alone("tests.bench.identities")),
     "verification": Figure(
         "`tollgate verify` on 250,000 and 1,000,000 events",

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,14 @@ from tests.bench.kafka import broker, create_topics, load
 from tests.bench.scene import Result, Scene, Sizes
 
 from tollgate.embedded.ports import free_ports
+from tollgate.schemas.plans import DEFAULT_ASSIGNMENT_KEY
 from tollgate.schemas.topics import USAGE_PARTITIONS
 
 PREFIX = "recovery."
 READY_SECONDS_MAX = 300
 IDENTITIES_PER_RECORD = 10_000
+# Those that the shipped plans limit.
+FEATURES = ("content", "image", "video", "chat")
 
 Row = tuple[bytes, bytes]
 
@@ -43,15 +47,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def one_event_each(users: int) -> Iterator[Row]:
-    """Key and value of one usage event per user."""
+def one_event_each(users: int, features: int) -> Iterator[Row]:
+    """Key and value of one usage event per user and feature; with one feature the users take turns in the four."""
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    for number in range(users):
+    for turn, number in product(range(features), range(users)):
+        feature = FEATURES[(number + turn) % len(FEATURES)]
         user = f"u-{number:07d}"
         value = (
-            f'{{"specversion":"1.0","type":"tollgate.usage.v1","source":"chat-api","id":"{user}-first","subject":"{user}",'
-            f'"time":"{at}","data":{{"provider":"openai","model":"gpt-4o","org":"acme","usage":'
-            f'{{"input_tokens":{1000 + number % 5000},"cached_input_tokens":100,"output_tokens":{number % 900}}}}}}}'
+            f'{{"specversion":"1.0","type":"tollgate.usage.v1","source":"chat-api","id":"{user}-{feature}","subject":'
+            f'"{user}","time":"{at}","data":{{"provider":"openai","model":"gpt-4o","org":"acme","feature":"{feature}",'
+            f'"usage":{{"input_tokens":{1000 + number % 5000},"cached_input_tokens":100,'
+            f'"output_tokens":{number % 900}}}}}}}'
         )
         yield user.encode(), value.encode()
 
@@ -165,14 +171,23 @@ def log_mb(directory: Path, topic: str) -> float:
     return sum(file.stat().st_size for file in directory.glob(f"kafka/log/{PREFIX}{topic}-*/*.log")) / 1e6
 
 
-async def recovery(scene: Scene, users: int, rows: int, identities: int) -> list[Result]:
-    """Seconds until a worker is ready: with that many users, and with that much written on top of their state."""
+async def recovery(
+    scene: Scene, users: int, rows: int, identities: int, plan: str | None = None, features: int = 1
+) -> list[Result]:
+    """Seconds until a worker is ready: with that many users, and with that much written on top of their state.
+
+    Everybody has the `plan`, if given, and one event in each of so many `features`.
+    """
     await create_topics(scene.servers, PREFIX)
-    await load(scene.servers, f"{PREFIX}usage", one_event_each(users))
-    await count_all(scene, users)
+    if plan is not None:
+        assignment = json.dumps({"plan": plan, "updated_at": "2026-11-01T00:00:00Z"})
+        await load(scene.servers, f"{PREFIX}control", [(DEFAULT_ASSIGNMENT_KEY.encode(), assignment.encode())])
+    await load(scene.servers, f"{PREFIX}usage", one_event_each(users, features))
+    await count_all(scene, users * features)
     say(f"  {users} users counted; user state {log_mb(scene.directory, 'internal.user-state'):,.0f} MB on disk")
     results = []
-    for label, on_top in (("", False), (" after more traffic", True)):
+    on_plan = f" on plan {plan} in {features} of 4 features" if plan is not None else ""
+    for label, on_top in ((on_plan, False), (f"{on_plan} after more traffic", True))[: 1 + bool(rows)]:
         detail: dict[str, float] = {"users": users}
         if on_top:
             started = time.perf_counter()
@@ -191,7 +206,9 @@ def main() -> None:
     """This figure alone, with sizes of its own."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.recovery", description=__doc__)
     parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--rows", type=int, default=20_000_000, help="state rows written on top")
+    parser.add_argument("--rows", type=int, default=20_000_000, help="state rows written on top; 0: no more traffic")
+    parser.add_argument("--plan", help="the plan of everybody, such as free")
+    parser.add_argument("--features", type=int, default=1, choices=range(1, len(FEATURES) + 1), metavar="1 to 4")
     parser.add_argument("--identities", type=int, default=50_000_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     given = parser.parse_args()
@@ -201,7 +218,8 @@ def main() -> None:
     try:
         with broker(directory) as (servers, pid):
             scene = Scene(servers, pid, directory, Sizes(given.seed))
-            results = uvloop.run(recovery(scene, given.users, given.rows, given.identities))
+            sizes = (given.users, given.rows, given.identities)
+            results = uvloop.run(recovery(scene, *sizes, given.plan, given.features))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     for result in results:
