@@ -207,7 +207,8 @@ class Process:
 
         def tick() -> None:
             self.engine.tick()
-            self.engine.checkpoint()
+            for lane in self.engine.recovered_lanes:
+                lane.checkpoint()
 
         self._inside(tick)
 

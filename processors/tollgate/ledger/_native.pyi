@@ -94,10 +94,10 @@ def pack_records(
 ) -> list[RecordBatch]:
     """Records as batches of at most `bytes_max` bytes; a larger record is a batch by itself."""
 
+GivenLimit = tuple[int | None, str, int, str, int, bool]
+
 class ReachedLimits:
     """See `reached.py`."""
 
-    def __init__(
-        self, patterns: list[tuple[list[str], bool, list[tuple[int | None, str, int, str, int, bool]]]]
-    ) -> None: ...
+    def __init__(self, patterns: list[tuple[list[str], bool, list[GivenLimit]]]) -> None: ...
     def find(self, rows: dict[str, bytes], names: list[str]) -> tuple[list[str], list[str]]: ...

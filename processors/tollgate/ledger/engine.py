@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -53,7 +53,12 @@ class Engine:
     @property
     def partitions(self) -> list[Partition]:
         """The partitions whose state is recovered."""
-        return [partition for lane in self._recovered_lanes() for partition in lane.partitions]
+        return [partition for lane in self.recovered_lanes for partition in lane.partitions]
+
+    @property
+    def recovered_lanes(self) -> list[Lane]:
+        """The lanes of these."""
+        return [lane for lane in self._lanes.values() if lane.recovered]
 
     @property
     def assigned(self) -> bool:
@@ -174,20 +179,12 @@ class Engine:
     def set_policy(self, policy: Policy) -> None:
         """Replace budgets and prices for every lane. Changed flags and alerts are written with the next checkpoint."""
         self._policy = policy
-        for lane in self._recovered_lanes():
+        for lane in self.recovered_lanes:
             self._set_policy(lane)
 
     def _set_policy(self, lane: Lane) -> None:
         for partition in lane.partitions:
             partition.stage.set_policy(self._policy)
-
-    def _recovered_lanes(self) -> Iterator[Lane]:
-        return (lane for lane in self._lanes.values() if lane.recovered)
-
-    def checkpoint(self) -> None:
-        """Start a transaction for each lane that has something to write and none under way."""
-        for lane in self._recovered_lanes():
-            lane.checkpoint()
 
     def tick(self) -> None:
         """Let each stage notice the time."""
@@ -197,7 +194,7 @@ class Engine:
 
     async def keep_pace(self) -> None:
         """Wait for the transactions of lanes that have run too far ahead of them."""
-        for lane in list(self._recovered_lanes()):
+        for lane in self.recovered_lanes:
             if lane.backlog() > AHEAD_MAX:
                 await lane.settle()
 

@@ -1,5 +1,6 @@
 """What the worker does besides counting: acquire partitions, run timers, report its lag, and end after a failure."""
 
+import asyncio
 import math
 import time
 from typing import Any, Final
@@ -98,7 +99,10 @@ class Life:
         now = time.monotonic()
         if engine is not None:
             engine.tick()
-            engine.checkpoint()
+            for lane in engine.recovered_lanes:
+                lane.checkpoint()
+                # What a lane has to write may take long. Heartbeats and probes do not wait for all of them.
+                await asyncio.sleep(0)
         waited = now - self._assigned_at
         if engine is not None and engine.ready:
             self._assigned_at = now

@@ -67,7 +67,8 @@ class Installation:
         lane.count(source, records)
 
     async def commit(self, engine: Engine) -> None:
-        engine.checkpoint()
+        for lane in engine.recovered_lanes:
+            lane.checkpoint()
         for _, lane in list(engine.sources.values()):
             await lane.settle()
 
