@@ -15,7 +15,7 @@ _USER: Final = f"{Dimension.USER.value}/"
 _USER_AND_FEATURE: Final = (Dimension.USER, Dimension.FEATURE)
 _ORDER: Final = {dimension: place for place, dimension in enumerate(Dimension)}
 
-# Scopes whose calendars are remembered.
+# Scopes whose calendars are remembered, and whose budgets.
 _CALENDARS_MAX: Final = 65_536
 
 K = TypeVar("K")
@@ -101,6 +101,15 @@ class BudgetBook:
 
         A budget that another one replaces for a time is there with the rest of its own time, in two parts if need be.
         """
+        key = self._limited_alike(scope)
+        known = self._applying.get(key)
+        if known is None:
+            if len(self._applying) >= _CALENDARS_MAX:
+                self._applying.clear()
+            known = self._applying[key] = self._found_budgets(scope)
+        return list(known)
+
+    def _found_budgets(self, scope: str) -> list[Budget]:
         levels = self._levels(scope)
         if len(levels) == 1:
             return list(levels[0])
@@ -160,6 +169,19 @@ class BudgetBook:
         if dimension in self._pinned or (dimension == Dimension.USER.value and self.plans.has_own_calendar(name)):
             return scope
         return f"{dimension}/*{scope[joint:]}"
+
+    def _limited_alike(self, scope: str) -> str:
+        """The same for scopes that are limited alike: see `_alike`. An assigned user may have limits of their own."""
+        if scope in self._exact:
+            return scope
+        joint = joint_of(scope)
+        first = scope if joint < 0 else scope[:joint]
+        dimension, slash, name = first.partition("/")
+        if not slash or (joint >= 0 and dimension in self._pinned):
+            return scope
+        if dimension == Dimension.USER.value and self.plans.is_assigned(name):
+            return scope
+        return f"{dimension}/*{scope[len(first) :]}"
 
     def _found_calendars(self, scope: str, is_combined: bool) -> tuple[str, ...]:
         found = {budget.calendar for budgets in self._levels(scope) for budget in budgets}
@@ -258,6 +280,7 @@ class BudgetBook:
             not is_combination(scope) for scope, _ in self._metered
         )
         self._calendars: dict[str, tuple[str, ...]] = {}
+        self._applying: dict[str, list[Budget]] = {}
         self._meters = None
         # The combinations whose sums somebody needs, in a fixed order.
         self.shapes: tuple[Shape, ...] = tuple(

@@ -219,6 +219,10 @@ class Plans:
         """The scopes by which plans can limit the user."""
         return [scope_for(user, feature) for feature in self._metered]
 
+    def is_assigned(self, user: str) -> bool:
+        """Whether the user has a plan of their own, and not that of everybody."""
+        return user in self._assignments
+
     def has_own_calendar(self, user: str) -> bool:
         """Whether the user's windows are cut otherwise than everybody's."""
         return user in self._odd
