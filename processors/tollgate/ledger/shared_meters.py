@@ -23,6 +23,11 @@ class Mark(msgspec.Struct, array_like=True):
     meter: str
     kept: Kept | None
 
+    @property
+    def begins(self) -> bool:
+        """Whether it may be the first that is told of the meter: nothing of its past was added yet."""
+        return self.kept is not None and self.kept.parts == 0
+
 
 class Changes(NamedTuple):
     """Scopes and patterns whose sums may have become whole, and whether a meter has gone."""

@@ -84,7 +84,7 @@ class Spread:
     def write(self, outbox: Outbox, next_offset: int, marks: list[Mark]) -> None:
         """Move the deltas into the outbox. They have counted all records before `next_offset` that were not before.
 
-        What marks say of the sums is true once the deltas are added: they come last.
+        What marks say of the sums is true once the deltas are added, so they come last; but see below.
         """
         clocks, clock_ms = self._clocks, self._horizon.clock_ms
         told: dict[int, list[Mark]] = {}
@@ -96,8 +96,12 @@ class Spread:
         for partition in sorted({*self._deltas, *self._past, *told}):
             records = outbox.to(Topic.DELTAS, partition)
             by_clock = self._deltas.get(partition, {})
-            values = [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms], ds)]
-            values += metered_in_records(clock_ms, self._past.get(partition, []), told.get(partition, []))
+            # A sum is forgotten that no mark asks for: those of meters that begin come before their deltas.
+            begun = [mark for mark in told.get(partition, []) if mark.begins]
+            others = [mark for mark in told.get(partition, []) if not mark.begins]
+            values = [*metered_in_records(clock_ms, [], begun)]
+            values += [v for since_ms, ds in sorted(by_clock.items()) for v in in_records(clocks[since_ms], ds)]
+            values += metered_in_records(clock_ms, self._past.get(partition, []), others)
             for number, value in enumerate(values, 1):
                 counted = f"{self._partition}:{next_offset}:{len(values) - number}".encode()
                 records.append((None, value, [(COUNTED_HEADER, counted)]))

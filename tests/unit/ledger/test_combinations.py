@@ -89,8 +89,10 @@ def test_a_combination_without_a_user_goes_to_its_owner_with_its_calendars() -> 
     }
     assert found["org/acme"] == [(3 * 10**12, 2, [])]
     owner = partition_of(b"org/acme+model/gpt-4o", DELTA_PARTITIONS)
-    record, *_ = outbox.records[Topic.DELTAS, owner]
-    assert b'"org/acme+model/gpt-4o"' in (record[1] or b"")
+    # The mark that the meter begins comes before what is counted in it: else a restart between them forgot the sum.
+    told, counted, *_ = [value or b"" for _, value, _ in outbox.records[Topic.DELTAS, owner]]
+    assert b'"org/*+model/*|day"' in told
+    assert b'"org/acme+model/gpt-4o"' in counted
 
 
 def test_what_becomes_of_a_meter_is_told_to_the_owner_of_its_scope_and_of_a_pattern_to_all() -> None:
