@@ -74,6 +74,7 @@ class Lane:
 
     def count(self, source: Source, records: Sequence[ConsumerRecord]) -> None:
         """Count what was fetched of one of the lane's sources, in memory. An error ends the process."""
+        self._link.awake()
         try:
             source.apply(records)
         except BaseException as error:
@@ -140,6 +141,7 @@ class Lane:
             if not self._commit.done():
                 return
             self._commit = None
+        self._link.awake()
         outbox = Outbox()
         held = {s: (s.pending_from, s.next_offset) for s in self.sources if s.pending_from is not None}
         try:

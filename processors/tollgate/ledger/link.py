@@ -39,12 +39,17 @@ def later(nanoseconds: int, call: Callable[[], None]) -> None:
         call()
 
 
+def nobody_watches() -> None:
+    """What `awake` does where no process can sleep."""
+
+
 @dataclass(frozen=True)
 class Link:
     """The log, topic names, the application's name, the time, and how partitions are laid out.
 
     `core` counts the usage events; None takes the compiled one if it is there. `lanes` is how many lanes the partitions
-    of a topic are dealt to; a topic with fewer partitions has one for each. `endings` outlive the process.
+    of a topic are dealt to; a topic with fewer partitions has one for each. `endings` outlive the process. `awake` is
+    called before each step that may take long: a process that only works must not be taken for one that slept.
     """
 
     log: Log
@@ -57,6 +62,7 @@ class Link:
     core: Core | None = None
     endings: Endings = field(default_factory=MemoryEndings)
     reached: Reached = nothing_happens
+    awake: Callable[[], None] = nobody_watches
     later: Later = later
     fatal: Fatal = fatal
 

@@ -85,6 +85,9 @@ class Life:
             core=core,
             endings=FileEndings(settings.data_dir / "faust" / settings.worker_id / "endings.json"),
             reached=fault_points(settings.fault_points),
+            # Writing what thousands of new users have spent takes a lane a second or more on a busy machine, and the
+            # lanes may all be due in one turn of the loop.
+            awake=self._app.wake,
         )
         engine = self._app.engine = Engine(link, policy)
         self._app.add_future(self._control.follow(engine.set_policy))
