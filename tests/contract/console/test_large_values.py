@@ -38,7 +38,25 @@ BODIES: Final[dict[str, Any]] = {
     "PUT /api/v1/settings/{name}": {"value": {"stopped": False}, "reason": "a test"},
     "POST /api/v1/tokens": {"role": "viewer", "name": "n", "expires_in_days": 1},
     "POST /api/v1/dead-letters/replay": {"place": "0:17"},
-}
+    "POST /api/v1/reservations": {
+        "source": "chat-api", "user": "u-7", "id": "call-1", "amount_usd": "0.10", "credits": "5", "ttl_seconds": 60,
+        "model": "gpt-4o",
+    },
+    "POST /api/v1/reservations/{id}/settle": {
+        "source": "chat-api", "user": "u-7", "id": "call-1", "time": "2026-11-21T10:00:00Z", "provider": "openai",
+        "model": "gpt-4o", "usage": {"input_tokens": 1},
+    },
+    "POST /api/v1/reservations/{id}/release": {"source": "chat-api", "user": "u-7"},
+    "POST /api/v1/users/{id}/credits": {
+        "credits": "5", "kind": "bonus", "expires_at": "2027-01-01T00:00:00Z", "note": "n", "id": "g-1",
+    },
+    "PUT /api/v1/plans/{id}": {
+        "name": "n", "price_usd": "9", 
+        "limits": [{"feature": "video", "unit": "events", "limit": "10", "window": "month"}],
+        "credits_per_day": "10",
+    },
+    "PUT /api/v1/users/{id}/plan": {"plan": "free", "timezone": "UTC", "month_starts_on": 1},
+}  # fmt: skip
 
 
 def operations() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -39,7 +39,7 @@ async def test_a_fresh_installation_is_not_behind(settings: Settings) -> None:
     assert sorted(lag) == [app, f"{app}-sink-alerts", f"{app}-sink-clickhouse"]
     assert lag[app] == {settings.topic(topic): 0 for topic in (Topic.USAGE, Topic.ENTRIES, Topic.DELTAS)}
     assert lag[f"{app}-sink-alerts"] == {settings.topic(Topic.ALERTS): 0}
-    assert len(lag[f"{app}-sink-clickhouse"]) == 7
+    assert len(lag[f"{app}-sink-clickhouse"]) == 10
 
 
 async def test_a_marker_behind_the_last_record_is_no_lag(settings: Settings) -> None:
