@@ -10,10 +10,12 @@ from tests.browser.visiting import Visitor, watched
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 ENTRIES = {
-    "viewer": {"Overview", "Budgets", "Users", "Campaigns", "Agents", "Alerts", "Prices", "Settings", "Health", "API"},
+    "viewer": {
+        "Overview", "Budgets", "Plans", "Users", "Campaigns", "Agents", "Alerts", "Prices", "Settings", "Health", "API",
+    },
     "analyst": {"Reports"},
     "admin": {"Reports", "Audit"},
-}
+}  # fmt: skip
 """What is in the navigation of a viewer, and what the others have beside it."""
 
 

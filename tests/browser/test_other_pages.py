@@ -84,9 +84,10 @@ def test_a_link_logs_in_once_and_logging_out_ends_it(browser: Browser, address: 
 
 def test_a_user_page_tells_why_somebody_is_blocked_and_what_they_used(open_tab: Open) -> None:
     page = open_tab("/preview/user").page
-    expect(page.get_by_role("alert")).to_contain_text("u-4812 is blocked.")
-    expect(page.locator("#card-images")).to_contain_text("36\u00a0% of 2,500 images a month")
-    expect(page.locator("#card-videos")).to_contain_text("39\u00a0% of the month's cost")
+    expect(page.get_by_role("alert").first).to_contain_text("u-4812 is blocked.")
+    expect(page.get_by_role("alert").nth(1)).to_contain_text("user/u-4812+feature/video is")
+    expect(page.locator("#card-images")).to_contain_text("912 of 1,000 events a month, until 30 Nov 2026")
+    expect(page.locator("#card-videos")).to_contain_text("10 of 10 events a month, until 30 Nov 2026")
     expect(page.locator("#calls tbody tr")).to_have_count(10)
 
 

@@ -51,7 +51,7 @@ BODIES: Final[dict[str, Any]] = {
         "credits": "5", "kind": "bonus", "expires_at": "2027-01-01T00:00:00Z", "note": "n", "id": "g-1",
     },
     "PUT /api/v1/plans/{id}": {
-        "name": "n", "price_usd": "9", 
+        "name": "n", "price_usd": "9",
         "limits": [{"feature": "video", "unit": "events", "limit": "10", "window": "month"}],
         "credits_per_day": "10",
     },
