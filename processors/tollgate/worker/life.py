@@ -90,6 +90,7 @@ class Life:
             awake=self._app.wake,
         )
         engine = self._app.engine = Engine(link, policy)
+        self._app.has_started()
         self._app.add_future(self._control.follow(engine.set_policy))
         if flags is not None:
             self._app.add_future(flags.follow())

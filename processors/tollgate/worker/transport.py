@@ -232,5 +232,9 @@ class LedgerApp(faust.App):  # type: ignore[misc] # Faust ships no types
             fatal(f"this process slept for {now - self._awake_at:.0f} s, longer than its session in the group")
         self._awake_at = now
 
+    def has_started(self) -> None:
+        """Nothing was owned before. Reading budgets and flags from a busy broker may take long: that was no sleep."""
+        self._awake_at = time.monotonic()
+
     def _new_transport(self) -> LedgerTransport:
         return LedgerTransport(self.conf.broker_consumer, self)
