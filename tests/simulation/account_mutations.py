@@ -45,8 +45,8 @@ def _want_from_the_next(self: OwnMeters, meters: frozenset[tuple[str, str]], nex
     _want(self, meters, next_offset + 1 if next_offset else 0, clock_ms)
 
 
-def _calendars_of_each(self: MeterTable, scope: str) -> tuple[str, ...]:
-    return tuple(sorted(chain.from_iterable(self._by_scope.get(pattern, ()) for pattern in patterns_of(scope))))
+def _calendars_of_each(self: MeterTable, alike: str) -> tuple[str, ...]:
+    return tuple(sorted(chain.from_iterable(self._by_scope.get(pattern, ()) for pattern in patterns_of(alike))))
 
 
 def _day_in_utc(_: FreeCredits, instant_ms: int) -> int:
@@ -69,7 +69,7 @@ ACCOUNT_MUTATIONS: Final[dict[str, tuple[Replaced, ...]]] = {
     "forget on restore when reservations end": ((OpenReservations, "restore", _restore_without_ends),),
     "add a past twice": ((OwnMeters, "take_past", _take_past_again),),
     "begin a meter an offset too late": ((OwnMeters, "want", _want_from_the_next),),
-    "count a scope once for each meter that covers it": ((MeterTable, "calendars", _calendars_of_each),),
+    "count a scope once for each meter that covers it": ((MeterTable, "_calendars_of", _calendars_of_each),),
     "give free credits by the day in UTC": ((FreeCredits, "day_of", _day_in_utc),),
     "decide again when a reservation is repeated": ((Accounts, "repeat", _decide_again),),
     "count an entry again after a takeover": (
