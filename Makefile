@@ -25,7 +25,7 @@ test: setup
 ifeq ($(BROWSER),)
 	@echo 'Chromium is missing, so the tests in a browser are left out: install it, for example apt-get install chromium.'
 endif
-	$(BIN)/python -m tests $(if $(BROWSER),,-m 'not browser')
+	$(BIN)/python -m tests -m 'not long$(if $(BROWSER),, and not browser)'
 
 check: setup
 	$(BIN)/ruff check .
@@ -50,8 +50,10 @@ bench-setup: setup .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet -r tests/bench/requirements.txt -c tests/bench/constraints.txt
 	touch $@
 
-# What `make test` has shorter: ClickHouse is away for a minute while budgets are set.
+# What `make test` leaves out because it takes long and something shorter there finds most of the same; and what it has
+# shorter: ClickHouse is away for a minute while budgets are set.
 test-long: setup
+	$(BIN)/python -m tests -m long
 	TOLLGATE_TEST_AWAY_SECONDS=60 $(BIN)/python -m pytest tests/integration/clickhouse/test_new_budgets.py
 
 bench: bench-setup

@@ -33,6 +33,7 @@ def test_totals_are_exact_after_faults_of_all_kinds_and_what_is_falsified_is_see
     assert outcome["events"] > 3_000
 
 
+@pytest.mark.long
 def test_totals_are_exact_after_the_leading_broker_of_three_was_killed() -> None:
     outcome = chaos("--brokers", "3", "--faults", "3", "--only", "kill * coordinator", "--only", "kill leader")
     assert sum(outcome["faults"].values()) >= 3

@@ -95,6 +95,7 @@ def test_a_signal_while_the_stack_starts_leaves_nothing_running(watched: Watched
     assert watched.left() == []
 
 
+@pytest.mark.long
 def test_a_demo_whose_stack_was_killed_does_not_stop_the_one_started_after_it(watched: Watched) -> None:
     argv = [str(Path(sys.executable).with_name("tollgate")), "demo", "--data-dir", str(watched.data_dir)]
     output = watched.tollgate.directory / "demo.out"

@@ -204,6 +204,9 @@ class UserFold:
         is_same = self.said.get((kind, *key)) in (None, (user, data))
         is_news = self._is_news(entry, kind, data)
         if not is_same:
+            if kind != RELEASE:
+                self.purses.end(now_ms)
+                self.purses.expected.setdefault(user, []).append((entry["id"], "reservation_conflict"))
             return
         if kind == RELEASE:
             if is_news:

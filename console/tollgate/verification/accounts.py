@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tollgate.schemas.outputs import DecisionError
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.verification.calendar import milliseconds
@@ -25,7 +26,8 @@ _decode: Final = msgspec.json.Decoder(list[Any]).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 # A reservation was asked for again after it had ended: an answer of its own.
-_ENDED: Final = "reservation_ended"
+# Errors of a repeated id, which say nothing about the reservation that had it first.
+_REPEATED: Final = (DecisionError.RESERVATION_ENDED, DecisionError.RESERVATION_CONFLICT)
 
 
 def plain(nano: int) -> str:
@@ -240,7 +242,7 @@ class AccountsCheck:
         except (UnreadableError, ValueError, TypeError, AttributeError, IndexError) as error:
             self.decisions.differs(name, "a readable decision and row", str(error))
             return
-        first = [answer for answer in answers if answer.get("error") != _ENDED]
+        first = [answer for answer in answers if answer.get("error") not in _REPEATED]
         asked = held.asked
         if len(first) > 1:
             self.decisions.differs(f"decision of {name}", "one", f"{_shown(first[0])}, and {_shown(first[1])}")

@@ -125,6 +125,11 @@ ENDED: Final = Denial(
     DecisionError.RESERVATION_ENDED,
     "This reservation was denied before or has ended: reserve again under another id.",
 )
+CONFLICT: Final = Denial(
+    409,
+    DecisionError.RESERVATION_CONFLICT,
+    "Another reservation has this id, with other data or for another user: reserve again under another id.",
+)
 CROWDED: Final = Denial(
     429,
     DecisionError.TOO_MANY_RESERVATIONS,

@@ -15,6 +15,7 @@ from tollgate.domain.budgets import Position
 from tollgate.domain.credits import Account, FreeCredits
 from tollgate.domain.reservations import (
     CROWDED,
+    CONFLICT,
     ENDED,
     OPEN_MAX,
     Blocked,
@@ -99,6 +100,11 @@ class Accounts:
             self._reply(*_reply_to(entry), bytes(held.decision))
         else:
             self._answer(entry, _request(entry, now_ms), ENDED, now_ms)
+
+    def refuse(self, entry: ReservationEntry, now_ms: int) -> None:
+        """Answer a reservation whose id another one has. Without an answer its requester would wait for nothing."""
+        self._advance(now_ms)
+        self._answer(entry, _request(entry, now_ms), CONFLICT, now_ms)
 
     def reserve(self, entry: ReservationEntry, now_ms: int) -> None:
         """Decide about a reservation that is read for the first time."""

@@ -55,6 +55,8 @@ class EntryJudge:
         is_repeated = seen is not None and self._identities.is_remembered(seen, now_ms // 1000)
         if is_repeated and seen is not None and seen[0] != said:
             self._gate.repeated(record, same=False)
+            if isinstance(entry, ReservationEntry):
+                self._accounts.refuse(entry, now_ms)
             return
         if isinstance(entry, ReservationEntry):
             if is_repeated:

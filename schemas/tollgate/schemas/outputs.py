@@ -258,6 +258,8 @@ class DecisionError(StrEnum):
     """The user has 10,000 open reservations (HTTP 429)."""
     RESERVATION_ENDED = "reservation_ended"
     """A reservation of this source and id was denied before, or has ended (HTTP 409): take another id."""
+    RESERVATION_CONFLICT = "reservation_conflict"
+    """Another reservation, of other data or another user, has this source and id (HTTP 409): take another id."""
 
 
 class Decision(Output):

@@ -1,6 +1,6 @@
 """schemathesis asks every operation, with valid and with broken data: no 500, and every answer as the document says.
 
-`TOLLGATE_API_EXAMPLES` makes the search longer (10 unless set), and `TOLLGATE_API_SEED` repeats one.
+`TOLLGATE_API_EXAMPLES` makes the search longer (5 unless set), and `TOLLGATE_API_SEED` repeats one.
 """
 
 import json
@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.numbers.ledger import write
 from tests.integration.numbers.story import NOW, STORY
 from tests.support.console_process import ConsoleProcess, console_process
+from tests.support.worker import working
 
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.shown_text import safe
@@ -26,7 +27,7 @@ from tollgate.sinks.clickhouse import connect, migrate
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 SEED: Final = int(os.environ.get("TOLLGATE_API_SEED") or random.randrange(2**32))
-EXAMPLES: Final = int(os.environ.get("TOLLGATE_API_EXAMPLES") or 10)
+EXAMPLES: Final = int(os.environ.get("TOLLGATE_API_EXAMPLES") or 5)
 # It never ends; its own tests read it.
 STREAM: Final = "/api/v1/stream"
 # All checks of schemathesis but two. No schema can say which cursors there are, which version a record has, or that one
@@ -56,15 +57,20 @@ enabled = false
 
 @pytest.fixture
 def console(settings: Settings, clickhouse: str, tmp_path: Path) -> Iterator[ConsoleProcess]:
-    """With events in ClickHouse, and no limit on requests."""
+    """With events in ClickHouse, a worker that decides on reservations, and no limit on requests."""
     migrate(settings)
     client = connect(settings)
     write(client, STORY, NOW)
     many = "10000000"
-    with console_process(
-        settings, tmp_path, console_requests_per_minute=many, console_service_requests_per_minute=many
-    ) as process:
+    with (
+        working(settings, tmp_path / "worker.log") as worker,
+        console_process(
+            settings, tmp_path, console_requests_per_minute=many, console_service_requests_per_minute=many
+        ) as process,
+    ):
         yield process
+        # Whatever the console lets through, the worker goes on.
+        assert worker.poll() is None
     client.command(f"DROP DATABASE `{settings.clickhouse_database}`")
     client.close()
 

@@ -145,6 +145,7 @@ def test_a_query_reaches_nothing_but_the_engines_own_data(clickhouse: str, tmp_p
     assert ask(clickhouse, "SELECT count() FROM within") == (200, "", "0\n")
 
 
+@pytest.mark.long
 def test_the_default_database_stays_as_it_was_over_restarts(server: Server) -> None:
     # Empty, with a table, and empty again.
     server.start()

@@ -138,6 +138,7 @@ def test_status_and_doctor_name_the_transaction_that_a_dead_service_left_open(da
     tollgate("doctor", "--data-dir", str(data_dir))
 
 
+@pytest.mark.long
 def test_status_and_doctor_say_what_more_partitions_of_usage_mean(data_dir: Path) -> None:
     address = f"127.0.0.1:{state_of(data_dir).ports['kafka']}"
     subprocess.run([sys.executable, "-c", GROWTH, address], check=True)

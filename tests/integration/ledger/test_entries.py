@@ -107,6 +107,7 @@ async def test_entries_are_read_once_through_a_kill(settings: Settings, tmp_path
     assert "entries" in (tmp_path / "second.log").read_text()
 
 
+@pytest.mark.long
 async def test_entries_wait_for_the_last_worker_of_0_1_and_usage_does_not(settings: Settings, tmp_path: Path) -> None:
     entries = settings.topic(Topic.ENTRIES)
     with working_of_0_1(settings, tmp_path / "a-old.log", "a"):

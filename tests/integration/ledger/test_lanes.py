@@ -17,6 +17,7 @@ from tollgate.schemas.topics import Topic
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.long
 async def test_sixteen_partitions_in_four_lanes_move_between_workers_and_to_other_lanes(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -219,6 +219,7 @@ async def test_a_worker_that_does_not_keep_up_is_told_with_how_far_it_is_behind(
     assert "found 5 offsets behind (partition" in report.checks[0].difference
 
 
+@pytest.mark.long
 async def test_several_processes_find_what_one_finds(worked: Settings) -> None:
     assert (await check(worked, processes=3)).as_json() == (await check(worked, processes=1)).as_json()
     async with replaced(worked, Topic.SPEND, SPEND, events=13):

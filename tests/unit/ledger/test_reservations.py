@@ -199,12 +199,15 @@ def test_usage_after_the_end_is_counted_like_any_other(core: Core) -> None:
     assert not [key for key in of.rows if key.startswith("h|")]
 
 
-def test_the_same_id_with_another_amount_is_a_conflict(core: Core) -> None:
+def test_the_same_id_with_another_amount_is_a_conflict_that_is_answered(core: Core) -> None:
     of = bench(core, A_DOLLAR)
     of.send(reservation("r1"), reservation("r1", "0.20"))
     outbox = of.write()
     assert [reason for reason, _ in letters(outbox)] == ["conflict"]
-    assert len(of.decisions) == 1
+    granted, refused = of.decisions
+    assert granted["granted"]
+    assert (refused["granted"], refused["http_status"], refused["error"]) == (False, 409, "reservation_conflict")
+    assert reserved(of) == (10**11, 0, 1)
 
 
 def test_a_bad_reservation_is_a_dead_letter_and_changes_nothing(core: Core) -> None:

@@ -211,8 +211,9 @@ def test_a_reservation_that_is_missing_is_told_until_its_end(tmp_path: Path) -> 
 def test_a_decision_that_was_changed_is_told(tmp_path: Path) -> None:
     story = held(tmp_path)
     story.decided()
-    # Asked for again after its end.
+    # Asked for again after its end, and its id taken for another one.
     story.decided(granted=False, error="reservation_ended")
+    story.decided(granted=False, error="reservation_conflict")
     assert not story.wrong()
     story.decided(granted=False, error="usage_limit_exceeded")
     assert story.wrong()["decisions"] == (
