@@ -14,8 +14,8 @@ import msgspec
 from tollgate.domain.budgets import Position
 from tollgate.domain.credits import Account, FreeCredits
 from tollgate.domain.reservations import (
-    CROWDED,
     CONFLICT,
+    CROWDED,
     ENDED,
     OPEN_MAX,
     Blocked,

@@ -36,6 +36,7 @@ OPERATIONS: Final = {
     "POST /reservations": "reserve",
     "POST /reservations/{id}/settle": "settle_reservation",
     "POST /reservations/{id}/release": "release_reservation",
+    "GET /users/{id}/plan": "get_user_plan",
     "PUT /users/{id}/plan": "set_user_plan",
     "GET /users/{id}/credits": "get_user_credits",
     "POST /users/{id}/credits": "grant_credits",

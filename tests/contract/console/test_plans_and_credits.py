@@ -82,6 +82,9 @@ async def test_a_user_gets_a_plan_and_their_answer_shows_it(console: LiveConsole
     assert (unknown.status_code, "gold" in unknown.json()["detail"]) == (422, True)
     zone = await admin.put(f"{API}/users/u-9/plan", json={"plan": "free", "timezone": "Mars/Olympus"})
     assert (zone.status_code, "Mars/Olympus" in zone.text) == (422, True)
+    shown = await admin.get(f"{API}/users/u-42/plan")
+    assert (shown.status_code, shown.json()["id"], shown.json()["version"]) == (200, "pro", 1)
+    assert (await admin.get(f"{API}/users/u-9/plan")).status_code == 404
     # ClickHouse is away; why knows the plan all the same.
     why = (await admin.get(f"{API}/why/user%2Fu-42")).json()
     assert (why["plan"]["id"], why["plan"]["assigned"], why["plan"]["timezone"]) == ("pro", True, "Asia/Tokyo")

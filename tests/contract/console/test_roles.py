@@ -55,6 +55,7 @@ TABLE = {
     "GET /api/v1/users/{id:path}": VIEWERS_AND_USERS,
     "GET /api/v1/users/{id:path}/usage": VIEWERS_AND_USERS,
     "GET /api/v1/users/{id:path}/credits": VIEWERS_AND_USERS,
+    "GET /api/v1/users/{id:path}/plan": VIEWERS_AND_USERS,
     "POST /api/v1/users/{id:path}/credits": ADMINS,
     "PUT /api/v1/users/{id:path}/plan": ADMINS,
     "GET /api/v1/plans": VIEWERS,

@@ -153,7 +153,7 @@ async def test_a_projection_says_how_it_was_made(console: LiveConsole) -> None:
         ("/summaries/daily", {"from": "1970-01-01"}),
         ("/summaries/daily", {"scope": "users/ann"}),
         ("/summaries/daily", {"scope": "user/" + "x" * 257}),
-        ("/trends", {"window": "week"}),
+        ("/trends", {"window": "fortnight"}),
         ("/breakdown", {"by": "country"}),
         ("/breakdown", {"limit": "1001"}),
         ("/top", {"limit": "0"}),

@@ -15,7 +15,7 @@ from tollgate.console.api.why import StandingNow, standings_of
 from tollgate.console.numbers import Card, CountedEvent, Restriction
 from tollgate.console.numbers.answers import SignedUsd
 from tollgate.console.parts import Parts, TheParts
-from tollgate.console.problems import Problem
+from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Amount, FlagState, Instant
@@ -109,6 +109,22 @@ async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: This
         cards=[CardOf.model_validate(card._asdict()) for card in cards],
         as_of=format_instant(asked_ms),
     )
+
+
+@router.get(
+    "/users/{id:path}/plan",
+    operation_id="get_user_plan",
+    summary="Show a user's plan",
+    responses={404: {"model": ProblemBody, "description": "They have no plan of their own, and there is no default."}},
+)
+async def show_plan(id: UserPath, parts: TheParts, caller: Reader) -> PlanNow:  # noqa: A002 # the path's name
+    """The plan that a user has now, by assignment or by default. Its version goes into If-Match."""
+    if seen(caller, id).org and not caller.user:
+        raise Problem(403, "not_allowed", "A plan is of a user as a whole, not of one org.")
+    plan = plan_of(parts, id, now_ms())
+    if plan is None:
+        raise Problem(404, "not_found", "The user has no plan, and there is no default plan.")
+    return plan
 
 
 @router.get("/users/{id:path}", operation_id="get_user", summary="Show a user")
