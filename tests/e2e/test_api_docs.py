@@ -1,4 +1,4 @@
-"""Every example of docs/api.md is sent to a whole stack, and answered with what is printed below it."""
+"""Every request that the pages about HTTP print is sent to a whole stack, and answered as printed below it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tollgate.console.openapi import TAGS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCK = re.compile(r"^```sh\n(.*?)^```(?:\n\n```(json|text)\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 # Stands for any value, and as a name for any further fields.
 ANY: Final = "…"
@@ -24,9 +24,10 @@ ANY: Final = "…"
 SECONDS_MAX: Final = 60
 
 
-def examples() -> list[tuple[str, str, str]]:
+def examples(page: str) -> list[tuple[str, str, str]]:
     """The command, and the kind and text of the answer that is printed."""
-    return [(command, kind, answer) for command, kind, answer in BLOCK.findall(DOCS.read_text(encoding="utf-8"))]
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [(command, kind, answer) for command, kind, answer in BLOCK.findall(text)]
 
 
 def is_like(found: Any, printed: Any) -> bool:
@@ -56,15 +57,16 @@ def run(command: str, variables: dict[str, str], directory: Path) -> str:
     return done.stdout
 
 
-def test_the_examples_are_answered_as_printed(stack: Stack, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "count"), [("api.md", len(TAGS)), ("integrate.md", 5)])
+def test_the_examples_are_answered_as_printed(stack: Stack, tmp_path: Path, page: str, count: int) -> None:
     if shutil.which("curl") is None:
         assert "CI" not in os.environ, "CI has curl"
         pytest.skip("curl is missing: apt-get install curl")
     token = stack.tollgate.ok("token", "create", "--role", "admin", "--name", "docs", "--json").json()["token"]
     port = stack.tollgate.ok("status", "--json").json()["ports"]["console"]
     variables = {"TOKEN": token, "API": f"http://127.0.0.1:{port}/api/v1"}
-    found = examples()
-    assert len(found) >= len(TAGS)
+    found = examples(page)
+    assert len(found) >= count
     for command, kind, printed in found:
         last = ""
 
@@ -81,13 +83,14 @@ def test_the_examples_are_answered_as_printed(stack: Stack, tmp_path: Path) -> N
             wait_until(is_answered, SECONDS_MAX, "the printed answer")
         except AssertionError:
             pytest.fail(f"{command}\nprinted: {printed}\nanswered: {last}")
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert any(row["user"] == "u-7" and row["cost_usd"] == "0.006" for row in report)
+    if page == "api.md":
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert any(row["user"] == "u-7" and row["cost_usd"] == "0.006" for row in report)
 
 
 def test_every_group_of_paths_has_an_example() -> None:
     """The first word of a path is its group."""
-    asked = " ".join(command for command, _, _ in examples())
+    asked = " ".join(command for command, _, _ in examples("api.md"))
     words = set(re.findall(r"\$API/([a-z-]+)", asked))
     groups = {"me", "users", "spend", "breakdown", "events", "budgets", "flags", "why", "prices", "alerts", "reports"}
     assert words >= groups | {"stream", "status", "settings", "tokens", "audit", "dead-letters", "usage", "check"}

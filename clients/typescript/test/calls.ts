@@ -1,6 +1,6 @@
 // Calls of the API as a service in TypeScript writes them. It must compile against the generated types.
 import createClient from "openapi-fetch";
-import type { components, paths } from "./api.js";
+import type { components, paths } from "../src/api.js";
 
 type Budget = components["schemas"]["Budget"];
 type Problem = components["schemas"]["Problem"];
