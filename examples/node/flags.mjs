@@ -1,10 +1,8 @@
 // May a call go ahead? One call a line on stdin, `{"user": "u-42", "model": "gpt-4o"}`, answered from memory.
 // The flags are read to their end first, and then followed.
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { Consumer, FetchIsolationLevels, MessagesStreamModes, stringDeserializers } from '@platformatic/kafka'
-import { connection, topics } from './tollgate.mjs'
+import { endsOf, kafka, topics } from './tollgate.mjs'
 
 // In the order in which a combined scope names them.
 const dimensions = ['user', 'org', 'service', 'provider', 'model', 'agent', 'campaign', 'feature', 'product']
@@ -12,8 +10,8 @@ const joint = new RegExp(`(\\+|%(?:25)*2B)(?=(?:${dimensions.join('|')})/)`, 'g'
 const flags = new Map()
 
 // The last record of a scope counts; an older revision can only be a repeat.
-function take ({ key, value }) {
-  if (value === undefined) return flags.delete(key)
+function take (key, value) {
+  if (value === null) return flags.delete(key)
   try {
     const flag = JSON.parse(value)
     if (flag.revision >= (flags.get(key)?.revision ?? 0)) flags.set(key, flag)
@@ -23,19 +21,24 @@ function take ({ key, value }) {
 }
 
 async function follow () {
-  // A group of this process alone, because every process needs every flag.
-  const consumer = new Consumer({
-    ...connection,
-    groupId: `flags-${randomUUID()}`,
-    isolationLevel: FetchIsolationLevels.READ_COMMITTED,
-    deserializers: stringDeserializers
+  // In a group of this process alone, because every process needs every flag. It reads committed records only.
+  const groupId = `flags-${randomUUID()}`
+  const consumer = kafka.consumer({ groupId, allowAutoTopicCreation: false, maxWaitTimeInMs: 100 })
+  const ends = await endsOf(topics.flags)
+  const missing = new Map(ends.filter(({ end }) => end > 0n).map(({ partition, end }) => [partition, end]))
+  await consumer.connect()
+  await consumer.subscribe({ topic: topics.flags, fromBeginning: true })
+  const read = new Promise(resolve => {
+    if (missing.size === 0) resolve()
+    // By position, because compaction and the marks of transactions leave holes in the offsets.
+    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
+      if (BigInt(payload.lastOffset) + 1n >= missing.get(payload.partition)) missing.delete(payload.partition)
+      if (missing.size === 0) resolve()
+    })
   })
-  const ends = (await consumer.listOffsets({ topics: [topics.flags], isolationLevel: FetchIsolationLevels.READ_COMMITTED })).get(topics.flags)
-  const stream = await consumer.consume({ topics: [topics.flags], mode: MessagesStreamModes.EARLIEST, autocommit: false, maxWaitTime: 100 })
-  stream.on('data', take)
-  // By position, because compaction and the marks of transactions leave holes in the offsets.
-  const position = partition => stream.offsetsToFetch.get(`${topics.flags}:${partition}`) ?? 0n
-  while (ends.some((end, partition) => position(partition) < end) || stream.readableLength > 0) await once(stream, 'fetch')
+  const eachMessage = async ({ message: { key, value } }) => take(String(key), value)
+  await consumer.run({ autoCommit: false, eachMessage })
+  await read
   return consumer
 }
 
@@ -48,7 +51,8 @@ function scopeOf (dimension, name) {
 function scopesOf (call) {
   const singles = dimensions.filter(dimension => call[dimension]).map(dimension => scopeOf(dimension, call[dimension]))
   const pairs = singles.flatMap((a, i) => singles.slice(i + 1).map(b => `${a}+${b}`))
-  const triples = singles.flatMap((a, i) => singles.slice(i + 1).flatMap((b, j) => singles.slice(i + j + 2).map(c => `${a}+${b}+${c}`)))
+  const triples = singles.flatMap((a, i) =>
+    singles.slice(i + 1).flatMap((b, j) => singles.slice(i + j + 2).map(c => `${a}+${b}+${c}`)))
   return [...singles, ...pairs, ...triples]
 }
 
@@ -61,7 +65,8 @@ export function check (call, now = Date.now()) {
   if (blocking.length === 0) return { allowed: true }
   // A stop of all spending is told first, and then the block that lasts longest.
   const stops = flag => flag.reason === 'spending_stopped'
-  const [flag] = blocking.sort((a, b) => stops(b) - stops(a) || (until(b) > until(a) ? 1 : until(b) < until(a) ? -1 : 0))
+  const comesFirst = (a, b) => (stops(a) === stops(b) ? until(a) > until(b) : stops(a))
+  const flag = blocking.reduce((found, other) => (comesFirst(other, found) ? other : found))
   return {
     allowed: false,
     http_status: stops(flag) ? 503 : 429,
@@ -73,4 +78,4 @@ export function check (call, now = Date.now()) {
 
 const consumer = await follow()
 for await (const line of createInterface({ input: process.stdin })) console.log(JSON.stringify(check(JSON.parse(line))))
-await consumer.close(true)
+await consumer.disconnect()

@@ -3,44 +3,37 @@
 // settled; without, as when the call failed, it is released.
 import { randomInt } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
-import { Consumer, FetchIsolationLevels, MessagesStreamModes, stringDeserializers } from '@platformatic/kafka'
-import { connection, event, newId, newProducer, publish, source, topics } from './tollgate.mjs'
+import { endsOf, event, kafka, newId, newProducer, publish, source, topics } from './tollgate.mjs'
 
 const [user, amount, used] = process.argv.slice(2)
 const call = { provider: 'openai', model: 'gpt-4o' }
 
 // A service does this part once. Decisions come to one partition, under a key that no other process has.
 const replyTo = `${source}-${newId()}`
-const producer = newProducer()
-const consumer = new Consumer({
-  ...connection,
-  groupId: replyTo,
-  isolationLevel: FetchIsolationLevels.READ_COMMITTED,
-  deserializers: stringDeserializers
-})
-// From here on: a decision that comes before the stream is open is in it all the same.
-const ends = (await consumer.listOffsets({ topics: [topics.decisions] })).get(topics.decisions)
-const partition = randomInt(ends.length)
-const stream = await consumer.consume({
-  topics: [topics.decisions],
-  mode: MessagesStreamModes.MANUAL,
-  offsets: [{ topic: topics.decisions, partition, offset: ends[partition] }],
-  partitionAssigner: me => [{ memberId: me, assignments: new Map([[topics.decisions, { topic: topics.decisions, partitions: [partition] }]]) }],
-  autocommit: false,
-  maxWaitTime: 50
-})
-
-async function decided (id) {
-  for await (const { key, value } of stream) {
-    const decision = key === replyTo ? JSON.parse(value) : undefined
-    if (decision?.reservation_id === id) return decision
+const producer = await newProducer()
+const consumer = kafka.consumer({ groupId: replyTo, allowAutoTopicCreation: false, maxWaitTimeInMs: 50 })
+const ends = await endsOf(topics.decisions)
+const { partition, end } = ends[randomInt(ends.length)]
+const waiting = new Map()
+await consumer.connect()
+await consumer.subscribe({ topic: topics.decisions })
+await consumer.run({
+  autoCommit: false,
+  eachMessage: async ({ message: { key, value } }) => {
+    const decision = String(key) === replyTo ? JSON.parse(value) : undefined
+    waiting.get(decision?.reservation_id)?.(decision)
   }
-}
+})
+consumer.seek({ topic: topics.decisions, partition, offset: String(end) })
+// The other partitions have the answers of others.
+const others = ends.map(other => other.partition).filter(other => other !== partition)
+consumer.pause([{ topic: topics.decisions, partitions: others }])
 
 const id = newId()
 const data = { amount_usd: amount, ttl_seconds: 60, reply_to: replyTo, reply_partition: partition, ...call }
+const answer = new Promise(resolve => waiting.set(id, resolve))
 await publish(producer, event('reservation', id, user, data))
-const decision = await Promise.race([decided(id), setTimeout(5000, undefined, { ref: false })])
+const decision = await Promise.race([answer, setTimeout(5000, undefined, { ref: false })])
 if (decision === undefined) {
   // It may be granted all the same. Whether the call goes ahead now is the service's choice.
   await publish(producer, event('release', `${id}/release`, user, { reservation_id: id }))
@@ -53,4 +46,4 @@ if (decision.granted && used !== undefined) {
   await publish(producer, event('release', `${id}/release`, user, { reservation_id: id }))
 }
 process.exitCode = decision.granted ? 0 : 1
-await Promise.all([producer.close(), consumer.close(true)])
+await Promise.all([producer.disconnect(), consumer.disconnect()])

@@ -1,11 +1,12 @@
 // What the three programs share: where Kafka is, and how an event looks.
 import { randomUUID } from 'node:crypto'
-import { ProduceAcks, Producer, compatibilityPartitioner, stringSerializers } from '@platformatic/kafka'
+import { Kafka, Partitioners, logLevel } from 'kafkajs'
 
-export const connection = {
+export const kafka = new Kafka({
   clientId: 'chat-api',
-  bootstrapBrokers: (process.env.TOLLGATE_KAFKA_BOOTSTRAP_SERVERS ?? '127.0.0.1:9092').split(',')
-}
+  brokers: (process.env.TOLLGATE_KAFKA_BOOTSTRAP_SERVERS ?? '127.0.0.1:9092').split(','),
+  logLevel: logLevel.WARN
+})
 const prefix = process.env.TOLLGATE_TOPIC_PREFIX ?? 'tollgate.'
 export const topics = { usage: `${prefix}usage`, flags: `${prefix}flags`, decisions: `${prefix}decisions` }
 
@@ -14,21 +15,28 @@ export const source = 'chat-api'
 export const newId = randomUUID
 
 export function event (kind, id, user, data) {
-  return { specversion: '1.0', type: `tollgate.${kind}.v1`, source, id, subject: user, time: new Date().toISOString(), data }
+  const time = new Date().toISOString()
+  return { specversion: '1.0', type: `tollgate.${kind}.v1`, source, id, subject: user, time, data }
 }
 
-export function newProducer () {
-  return new Producer({
-    ...connection,
-    serializers: stringSerializers,
-    acks: ProduceAcks.ALL,
-    idempotent: true,
-    // Java's murmur2, as every other client of Kafka has it. This library's default is another one.
-    partitioner: compatibilityPartitioner
-  })
+// What the library calls its default partitioner is Java's murmur2. A producer that is idempotent waits for all replicas.
+export async function newProducer () {
+  const createPartitioner = Partitioners.DefaultPartitioner
+  const producer = kafka.producer({ idempotent: true, allowAutoTopicCreation: false, createPartitioner })
+  await producer.connect()
+  return producer
+}
+
+// Where each partition of a topic ends now.
+export async function endsOf (topic) {
+  const admin = kafka.admin()
+  await admin.connect()
+  const ends = await admin.fetchTopicOffsets(topic)
+  await admin.disconnect()
+  return ends.map(({ partition, high }) => ({ partition, end: BigInt(high) }))
 }
 
 // Resolves once Kafka has stored the event. When it fails, send the same event again: its id counts once.
 export async function publish (producer, event) {
-  await producer.send({ messages: [{ topic: topics.usage, key: event.subject, value: JSON.stringify(event) }] })
+  await producer.send({ topic: topics.usage, messages: [{ key: event.subject, value: JSON.stringify(event) }] })
 }

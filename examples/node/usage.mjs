@@ -3,11 +3,11 @@
 import { createInterface } from 'node:readline'
 import { event, newId, newProducer, publish } from './tollgate.mjs'
 
-const producer = newProducer()
+const producer = await newProducer()
 for await (const line of createInterface({ input: process.stdin })) {
   const { user, ...data } = JSON.parse(line)
   const usage = event('usage', newId(), user, data)
   await publish(producer, usage)
   console.log(usage.id)
 }
-await producer.close()
+await producer.disconnect()

@@ -70,25 +70,28 @@ class Service:
         ending.start()
         assert process.stdin is not None
         assert process.stdout is not None
-        stdin, stdout = process.stdin, process.stdout
+        assert process.stderr is not None
+        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
 
         def ask(call: dict[str, str]) -> dict[str, Any]:
             stdin.write(f"{json.dumps(call)}\n")
             stdin.flush()
             line = stdout.readline()
-            assert line, f"no answer: {process.communicate()[1]}"
+            assert line, f"no answer: {stderr.read()}"
             answer: dict[str, Any] = json.loads(line)
             return answer
 
         try:
             yield ask
             # The end of what it reads ends it.
-            stdin.close()
-            assert process.wait(PROGRAM_SECONDS_MAX) == 0
+            _, err = process.communicate(timeout=PROGRAM_SECONDS_MAX)
+            assert process.returncode == 0, err
         finally:
             ending.cancel()
             process.kill()
-            process.communicate()
+            process.wait()
+            for pipe in (stdin, stdout, stderr):
+                pipe.close()
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Ran:
 
 def node(directory: Path) -> Service:
     """Installed from the committed lock."""
-    find("node", "nodejs", least=(20, 19, 4))
+    find("node", "nodejs", least=(20,))
     npm = find("npm", "npm")
     copied = directory / "node"
     shutil.copytree(EXAMPLES / "node", copied, ignore=shutil.ignore_patterns("node_modules"))
@@ -131,7 +134,7 @@ def java(directory: Path) -> Service:
     options = ["-Xlint:all", "-Werror", "--release", "17", "-d", str(classes), "-cp", path]
     built(compiler, *options, *sources, cwd=directory)
     # A short program: half of its time would go into compiling what runs once.
-    run = ["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+    run = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
     run += ["-Dfile.encoding=UTF-8", "-cp", f"{classes}{os.pathsep}{path}"]
     return Service(lambda program: [*run, program.capitalize()], classes)
 
