@@ -17,6 +17,7 @@ import java.util.stream.StreamSupport;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InterruptException;
 
 /**
  * May a call go ahead? One call a line on stdin, {"user": "u-42", "model": "gpt-4o"}, answered from memory.
@@ -45,8 +46,12 @@ final class Flags {
             consumer.poll(Duration.ofMillis(100)).forEach(this::take);
         }
         var reader = new Thread(() -> {
-            while (true) {
-                consumer.poll(Duration.ofSeconds(1)).forEach(this::take);
+            try (consumer) {
+                while (true) {
+                    consumer.poll(Duration.ofSeconds(1)).forEach(this::take);
+                }
+            } catch (InterruptException stopped) {
+                // The process ends.
             }
         });
         reader.setDaemon(true);
