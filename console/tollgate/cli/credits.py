@@ -26,7 +26,7 @@ from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_limits import SPEC_VERSION
 from tollgate.schemas.vocabulary import EntryType
-from tollgate.sdk.publisher import new_id
+from tollgate.sdk.recording import new_id
 
 app = App(
     name="credits",

@@ -22,7 +22,8 @@ from tollgate.schemas.shown_text import shell_command
 from tollgate.schemas.topics import Topic
 from tollgate.sdk import InvalidEventError, UnavailableError
 from tollgate.sdk.entries import encode_release, encode_reservation
-from tollgate.sdk.publisher import UsagePublisher, new_id
+from tollgate.sdk.publisher import UsagePublisher
+from tollgate.sdk.recording import new_id
 from tollgate.sdk.reserving import TTL_SECONDS, Reserving
 
 # A worker that is recovering takes longer than a person waits.

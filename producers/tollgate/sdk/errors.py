@@ -17,10 +17,12 @@ class SdkError(Exception):
 
 
 class InvalidEventError(SdkError):
-    """The worker would refuse this event. `refusal` has the reason and the field; the text holds no payload."""
+    """The worker would refuse this event. `refusal` has the reason and the field; the text holds no payload, and says
+    what to write instead where that is not plain.
+    """
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.reason.value}: {refusal.error}")
+    def __init__(self, refusal: Refusal, advice: str = "") -> None:
+        super().__init__(f"{refusal.reason.value}: {refusal.error}{advice and f'; {advice}'}")
         self.refusal = refusal
 
 

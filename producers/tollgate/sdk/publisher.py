@@ -1,31 +1,16 @@
 """Usage events from a service to Kafka."""
 
 import asyncio
-import secrets
-import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 
-import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from tollgate.schemas.instants import format_instant, to_ms
-from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic, topic_name
-from tollgate.schemas.usage_codec import EventData, decode_usage_event
-from tollgate.schemas.usage_limits import SPEC_VERSION
-from tollgate.schemas.vocabulary import EntryType
-from tollgate.sdk.errors import InvalidEventError, UnavailableError
-
-_FIELDS: Final = frozenset(EventData.__struct_fields__)
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def new_id() -> str:
-    """An event id that no other event has: 12 hex digits of the time in milliseconds, then 80 random bits."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+from tollgate.sdk.errors import UnavailableError
+from tollgate.sdk.recording import encode_event, new_id
 
 
 class UsagePublisher:
@@ -117,33 +102,3 @@ class UsagePublisher:
                 await self._producer.send_and_wait(self._topic, value, key=user.encode())
         except (KafkaError, OSError, TimeoutError) as error:
             raise UnavailableError(f"Kafka did not confirm the event: {type(error).__name__}") from error
-
-
-def encode_event(source: str, event_id: str, user: str, time: datetime | str | None, data: Mapping[str, Any]) -> bytes:
-    """The event as the bytes that go to Kafka. Raises like `UsagePublisher.record`."""
-    unknown = set(data) - _FIELDS
-    if unknown:
-        raise TypeError(f"not a field of a usage event: {', '.join(sorted(unknown))}")
-    value = _encode(
-        {
-            "specversion": SPEC_VERSION,
-            "type": EntryType.USAGE,
-            "source": source,
-            "id": event_id,
-            "subject": user,
-            "time": _time_text(time),
-            "data": {name: value for name, value in data.items() if value is not None},
-        }
-    )
-    event = decode_usage_event(value)
-    if isinstance(event, Refusal):
-        raise InvalidEventError(event)
-    return value
-
-
-def _time_text(given: datetime | str | None) -> str:
-    if given is None:
-        return format_instant(time.time_ns() // 1_000_000)
-    if isinstance(given, str):
-        return given
-    return format_instant(to_ms(given))

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from tollgate.schemas.outputs import Decision
 from tollgate.sdk.errors import BlockedError, UnavailableError, UndecidedError
-from tollgate.sdk.publisher import encode_event, new_id
+from tollgate.sdk.recording import encode_event, new_id
 from tollgate.sdk.reserving import Reserving
 
 log = logging.getLogger("tollgate.sdk")

@@ -22,7 +22,7 @@ from tollgate.sdk.call_scopes import names_in, singles_of
 from tollgate.sdk.decision import ALLOWED, Decision
 from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.event_fields import CallNames, RecordFields, SettleFields, Usage
-from tollgate.sdk.publisher import encode_event, new_id
+from tollgate.sdk.recording import encode_event, new_id
 from tollgate.sdk.stats import Stats
 
 _HTTP_STATUS: Final = {

@@ -8,7 +8,7 @@ import pytest
 from tollgate.schemas.refusals import RefusalReason
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.sdk import InvalidEventError, UsagePublisher
-from tollgate.sdk.publisher import encode_event, new_id
+from tollgate.sdk.recording import encode_event, new_id
 
 
 def test_an_event_carries_what_was_given_and_nothing_else() -> None:

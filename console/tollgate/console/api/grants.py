@@ -30,7 +30,7 @@ from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.topics import Topic
 from tollgate.schemas.usage_limits import SPEC_VERSION
 from tollgate.schemas.vocabulary import EntryType
-from tollgate.sdk.publisher import new_id
+from tollgate.sdk.recording import new_id
 
 router = APIRouter()
 

@@ -30,7 +30,7 @@ from tollgate.schemas.usage_values import UsageAmount, UsdAmount
 from tollgate.schemas.vocabulary import EntryType
 from tollgate.sdk import InvalidEventError
 from tollgate.sdk.entries import encode_release
-from tollgate.sdk.publisher import new_id
+from tollgate.sdk.recording import new_id
 
 router = APIRouter()
 

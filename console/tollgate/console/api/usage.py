@@ -16,7 +16,7 @@ from tollgate.console.room import Room
 from tollgate.console.usage_bodies import EVENTS_MAX, Event, NoJsonError, Reason, Refused, TooManyError, read_events
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.usage_event import UsageData
-from tollgate.sdk.publisher import new_id
+from tollgate.sdk.recording import new_id
 
 router = APIRouter()
 
