@@ -161,15 +161,15 @@ class Readers:
     def _flag(self, key: bytes | None, value: bytes | None) -> None:
         scope = (key or b"").decode("utf-8", "replace")
         self._flags.take(scope, value)
-        self._flags.check(user=scope.removeprefix("user/"))
+        self._flags._knowledge.check({"user": scope.removeprefix("user/")}, "0.01")
         self._flags.in_force()
         self._flags.take(scope, None)
 
     def _budget(self, value: bytes | None) -> None:
-        closed = self._flags._closed
-        closed.take("budget/x", value)
-        closed.covering({"user": "user/u1"}, 1_795_255_200_000)
-        closed.take("budget/x", None)
+        known = self._flags._knowledge
+        known.take_control("budget/x", value)
+        known.fails_closed({"user": "user/u1"})
+        known.take_control("budget/x", None)
 
     def _decision(self, value: bytes | None) -> None:
         self._reserving._take(record("decisions", self._reserving._reply_to.encode(), value))

@@ -20,15 +20,16 @@ def names_in(scope: str) -> tuple[str, ...]:
 def singles_of(call: Mapping[str, str | None]) -> dict[str, str]:
     """The single scopes of a call by dimension: `{"user": "u1", "org": None}` → `{"user": "user/u1"}`.
 
-    A dimension without value is left out. TypeError for a name that is no dimension.
+    A dimension without value is left out. TypeError for a name that is no dimension, and for a value that is no text.
     """
     found = {}
     for name, value in call.items():
-        dimension = _DIMENSIONS.get(name)
-        if dimension is None:
-            raise TypeError(f"{name!r} is no dimension of a call")
+        if name not in _DIMENSIONS:
+            raise TypeError(f"{name!r} is no dimension of a call; these are: {', '.join(_DIMENSIONS)}")
         if value:
-            found[name] = scope_of(dimension, value)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be text, not {type(value).__name__}: write str(...)")
+            found[name] = f"{name}/{value}" if "/" not in value else scope_of(_DIMENSIONS[name], value)
     return found
 
 

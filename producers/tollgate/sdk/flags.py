@@ -2,32 +2,23 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, Literal, Self
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from tollgate.schemas.outputs import Flag
-from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic, topic_name
-from tollgate.sdk.call_scopes import KnownShapes, singles_of
-from tollgate.sdk.closed_budgets import ClosedBudgets
-from tollgate.sdk.decision import Decision, HeldFlag, decide, denied_as_unknown
+from tollgate.sdk.call_scopes import singles_of
+from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import UnavailableError
 from tollgate.sdk.following import Following
+from tollgate.sdk.knowledge import KNOWLEDGE_SECONDS_MAX, Knowledge, steady_ms, wall_ms
 from tollgate.sdk.reservation import Reservation
 from tollgate.sdk.reserving import DECISION_SECONDS_MAX, TTL_SECONDS, Reserving
 
 log = logging.getLogger("tollgate.sdk")
-
-# Budgets bound the spend of hours and longer; a reader is told of every change within a second.
-KNOWLEDGE_SECONDS_MAX: Final = 60.0
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class FlagReader:
@@ -49,11 +40,16 @@ class FlagReader:
         topic_prefix: str = "tollgate.",
         when_unknown: Literal["open", "closed"] = "open",
         knowledge_seconds_max: float = KNOWLEDGE_SECONDS_MAX,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = wall_ms,
+        clock_ms: Callable[[], int] = steady_ms,
         **kafka: Any,
     ) -> None:
-        if when_unknown not in ("open", "closed"):
-            raise TypeError(f"when_unknown is open or closed, not {when_unknown!r}")
+        self._knowledge = Knowledge(
+            when_unknown=when_unknown,
+            knowledge_seconds_max=knowledge_seconds_max,
+            now_ms=now_ms,
+            clock_ms=clock_ms,
+        )
         self._topic = topic_name(Topic.FLAGS, topic_prefix)
         self._control_topic = topic_name(Topic.CONTROL, topic_prefix)
         self._options = {
@@ -68,13 +64,6 @@ class FlagReader:
         self._reserving = (
             Reserving(bootstrap_servers, source=source, topic_prefix=topic_prefix, **kafka) if source else None
         )
-        self._when_unknown = when_unknown
-        self._knowledge_ms_max = knowledge_seconds_max * 1000
-        self._now_ms = now_ms
-        self._known_ms = 0
-        self._flags: dict[str, HeldFlag] = {}
-        self._shapes = KnownShapes()
-        self._closed = ClosedBudgets()
         self._watchers: set[asyncio.Queue[Flag]] = set()
         self._following: Following | None = None
 
@@ -105,7 +94,7 @@ class FlagReader:
         except BaseException:
             await self.stop()
             raise
-        self._known_ms = self._now_ms()
+        self._knowledge.seen()
         following.begin()
 
     async def stop(self) -> None:
@@ -140,7 +129,7 @@ class FlagReader:
     @property
     def knowledge_age_ms(self) -> int | None:
         """How long ago Kafka last answered for every partition; None when the flags were never read."""
-        return max(0, self._now_ms() - self._known_ms) if self._known_ms else None
+        return self._knowledge.age_ms
 
     def check(self, **dimensions: str | None) -> Decision:
         """May a call with these dimensions go ahead? `check(user="u-42", agent="SEO", model="gpt-4o")`.
@@ -150,14 +139,7 @@ class FlagReader:
         TypeError for a name that is no dimension: user, org, service, provider, model, agent, campaign, feature,
         product.
         """
-        flags = self._flags
-        singles = singles_of(dimensions)
-        found = [flags[scope] for scope in self._shapes.scopes_of(singles) if scope in flags]
-        now_ms = self._now_ms()
-        decision = decide(found, now_ms, singles.values())
-        if not decision.allowed or (self._known_ms and now_ms - self._known_ms <= self._knowledge_ms_max):
-            return decision
-        return denied_as_unknown() if self._fails_closed(singles) else decision
+        return self._knowledge.check(dimensions)
 
     def reserve(
         self,
@@ -191,21 +173,17 @@ class FlagReader:
             names={name: value for name, value in names.items() if value},
             reservation_id=id,
             timeout_seconds=timeout_seconds,
-            fails_closed=lambda: self._fails_closed(singles),
+            fails_closed=lambda: self._knowledge.fails_closed(singles),
         )
-
-    def _fails_closed(self, singles: Mapping[str, str]) -> bool:
-        return self._when_unknown == "closed" or self._closed.covering(singles, self._now_ms()) is not None
 
     def flag(self, scope: str) -> Flag | None:
         """The scope's flag as last written, even when it is `ok` or its time is past; None when there is none."""
-        held = self._flags.get(scope)
+        held = self._knowledge.flag(scope)
         return None if held is None else held.flag
 
     def in_force(self) -> list[Flag]:
         """Every flag that warns or blocks now, by scope."""
-        now_ms = self._now_ms()
-        return [held.flag for _, held in sorted(self._flags.items()) if held.in_force(now_ms)]
+        return [held.flag for held in self._knowledge.in_force()]
 
     async def changes(self) -> AsyncIterator[Flag]:
         """Every flag that is written from now on, for ever. Ends only when the caller stops asking."""
@@ -220,30 +198,19 @@ class FlagReader:
     def _take_record(self, record: ConsumerRecord) -> None:
         key = bytes(record.key or b"").decode("utf-8", "replace")
         if record.topic == self._control_topic:
-            self._closed.take(key, record.value)
+            self._knowledge.take_control(key, record.value)
         else:
             self.take(key, record.value)
 
     def _see(self, consumer: AIOKafkaConsumer) -> None:
         answered = [consumer.last_poll_timestamp(tp) or 0 for tp in consumer.assignment()]
-        self._known_ms = max(self._known_ms, min(answered, default=0))
+        if answered and min(answered):
+            self._knowledge.seen(wall_ms() - min(answered))
 
     def take(self, scope: str, value: bytes | None) -> None:
         """Take in one record of the topic: null removes the flag, an older revision than the one held is ignored."""
-        if value is None:
-            if self._flags.pop(scope, None) is not None:
-                self._shapes.remove(scope)
-            return
-        try:
-            taken = read_record(HeldFlag.read, value)
-        except UnreadableError as error:
-            log.warning("ignored a record of the flags topic that is no flag: %s", error)
-            return
-        held = self._flags.get(scope)
-        if held is not None and held.flag.revision > taken.flag.revision:
-            return
-        if held is None:
-            self._shapes.add(scope)
-        self._flags[scope] = taken
-        for watcher in self._watchers:
-            watcher.put_nowait(taken.flag)
+        taken = self._knowledge.take_flag(scope, value)
+        if taken is not None and self._watchers:
+            flag = taken.flag
+            for watcher in self._watchers:
+                watcher.put_nowait(flag)

@@ -4,14 +4,17 @@ A decoder calls itself for each level of nesting, so nesting is checked before d
 wrong becomes one error. A reader catches it without knowing the decoder, skips the record and says so once.
 """
 
+import sys
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 import msgspec
-from pydantic import ValidationError
 
 from tollgate.schemas.strict_json import DEPTH_MAX, is_too_deep
 from tollgate.schemas.topics import RECORD_BYTES_MAX
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 T = TypeVar("T")
 
@@ -39,18 +42,22 @@ def read_record(decode: Callable[[bytes], T], value: bytes | None) -> T:
         raise UnreadableError(f"nested deeper than {DEPTH_MAX} levels")
     try:
         return decode(value)
-    except ValidationError as error:
-        raise UnreadableError(_cut(_first_fault(error))) from None
     except UnicodeDecodeError as error:
         # Its own text quotes the byte.
         raise UnreadableError(f"not UTF-8: {error.reason}") from None
     except msgspec.MsgspecError as error:
         raise UnreadableError(_cut(str(error))) from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnreadableError(type(error).__name__) from None
+        raise UnreadableError(_cut(_first_fault(error)) if _is_of_model(error) else type(error).__name__) from None
 
 
-def _first_fault(error: ValidationError) -> str:
+def _is_of_model(error: Exception) -> "TypeGuard[ValidationError]":
+    """Whether a model has raised it. Readers without models do without pydantic, which takes longest to import."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(error, pydantic.ValidationError)
+
+
+def _first_fault(error: "ValidationError") -> str:
     """`limit: must be above 0 (and 2 more faults)`."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     place = ".".join(str(part) for part in faults[0]["loc"])

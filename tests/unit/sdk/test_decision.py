@@ -35,7 +35,8 @@ def test_no_flag_means_ok() -> None:
 def test_a_blocked_scope_answers_429() -> None:
     held = flag()
     decision = decide([held], BEFORE_MS)
-    assert decision == Decision(False, FlagState.BLOCKED, 429, "usage_limit_exceeded", "user/u1", held.flag)
+    assert (decision.allowed, decision.state, decision.http_status) == (False, FlagState.BLOCKED, 429)
+    assert (decision.error, decision.scope, decision.flag) == ("usage_limit_exceeded", "user/u1", held.flag)
 
 
 def test_a_company_wide_stop_answers_503_before_any_other() -> None:

@@ -32,7 +32,7 @@ def value(
 
 @pytest.fixture
 def flags() -> FlagReader:
-    return FlagReader("nowhere:1", now_ms=lambda: NOW_MS)
+    return FlagReader("nowhere:1", now_ms=lambda: NOW_MS, clock_ms=lambda: NOW_MS)
 
 
 def test_a_call_is_checked_against_each_of_its_scopes_and_the_company(flags: FlagReader) -> None:
@@ -117,7 +117,7 @@ def test_each_combination_of_two_or_three_names_blocks(flags: FlagReader) -> Non
 
 
 def test_only_shapes_that_are_held_are_looked_for(flags: FlagReader) -> None:
-    asked = flags._shapes.scopes_of
+    asked = flags._knowledge._shapes.scopes_of
     assert asked({"user": "user/u1", "model": "model/x"}) == ["global", "user/u1", "model/x"]
     for user in ("u1", "u2"):
         flags.take(f"user/{user}+model/x", value(f"user/{user}+model/x"))
@@ -182,14 +182,14 @@ def closed_budget(scope: str, **changes: Any) -> bytes:
 def test_while_nothing_is_known_a_closed_budget_lets_nothing_through(
     flags: FlagReader, scope: str, call: dict[str, str], allowed: bool
 ) -> None:
-    flags._closed.take("budget/b1", closed_budget(scope))
+    flags._knowledge.take_control("budget/b1", closed_budget(scope))
     decision = flags.check(**call)
     assert decision.allowed is allowed
     if not allowed:
         assert (decision.state, decision.http_status, decision.error) == ("blocked", 503, "limits_unknown")
-    flags._known_ms = NOW_MS - 60_000
+    flags._knowledge._known_at_ms = NOW_MS - 60_000
     assert flags.check(**call).allowed
-    flags._known_ms = NOW_MS - 60_001
+    flags._knowledge._known_at_ms = NOW_MS - 60_001
     assert flags.check(**call).allowed is allowed
 
 
@@ -206,18 +206,18 @@ def test_while_nothing_is_known_a_closed_budget_lets_nothing_through(
 def test_a_budget_is_closed_while_it_is_valid_and_says_so(
     flags: FlagReader, changes: dict[str, str], allowed: bool
 ) -> None:
-    flags._closed.take("budget/b1", closed_budget("user/u1", **changes))
+    flags._knowledge.take_control("budget/b1", closed_budget("user/u1", **changes))
     assert flags.check(user="u1").allowed is allowed
 
 
 @pytest.mark.parametrize("change", [None, b'{"scope": "user/u1", "fail": "open"}', b'{"scope": "user/u2"}'])
 def test_a_budget_that_is_removed_or_opened_closes_nothing(flags: FlagReader, change: bytes | None) -> None:
-    flags._closed.take("budget/b1", closed_budget("user/u1"))
-    flags._closed.take("price/b1", change)
-    flags._closed.take("budget/b1", b'{"fail": "closed"}')
-    flags._closed.take("budget/b1", closed_budget("nonsense"))
+    flags._knowledge.take_control("budget/b1", closed_budget("user/u1"))
+    flags._knowledge.take_control("price/b1", change)
+    flags._knowledge.take_control("budget/b1", b'{"fail": "closed"}')
+    flags._knowledge.take_control("budget/b1", closed_budget("nonsense"))
     assert not flags.check(user="u1").allowed
-    flags._closed.take("budget/b1", change)
+    flags._knowledge.take_control("budget/b1", change)
     assert flags.check(user="u1").allowed
 
 
@@ -225,16 +225,16 @@ def test_a_budget_that_is_removed_or_opened_closes_nothing(flags: FlagReader, ch
 def test_a_reader_that_never_read_decides_as_it_was_told(
     when_unknown: Literal["open", "closed"], allowed: bool
 ) -> None:
-    flags = FlagReader("nowhere:1", now_ms=lambda: NOW_MS, when_unknown=when_unknown)
+    flags = FlagReader("nowhere:1", now_ms=lambda: NOW_MS, clock_ms=lambda: NOW_MS, when_unknown=when_unknown)
     assert flags.knowledge_age_ms is None
     assert flags.check(user="u1").allowed is allowed
-    flags._known_ms = NOW_MS - 250
+    flags._knowledge._known_at_ms = NOW_MS - 250
     assert flags.knowledge_age_ms == 250
     assert flags.check(user="u1").allowed
 
 
 def test_a_known_block_is_told_also_when_the_knowledge_is_old() -> None:
-    flags = FlagReader("nowhere:1", now_ms=lambda: NOW_MS, when_unknown="closed")
+    flags = FlagReader("nowhere:1", now_ms=lambda: NOW_MS, clock_ms=lambda: NOW_MS, when_unknown="closed")
     flags.take("user/u1", value("user/u1"))
     assert flags.check(user="u1").http_status == 429
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import restriction_of
-from tollgate.console.live.in_words import sentence
 from tollgate.console.live.sight import Sight
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem
@@ -32,6 +31,8 @@ from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.usage_values import UsdAmount
 from tollgate.sdk.call_scopes import singles_of
+from tollgate.sdk.in_words import message as message_of
+from tollgate.sdk.in_words import too_much
 
 router = APIRouter()
 
@@ -146,7 +147,7 @@ def _by_flag(flag: Flag | None, now_ms: int, as_of_ms: int, message: str = "") -
         state=flag.state,
         http_status=(503 if is_stop else 429) if flag.blocked else None,
         error=("spending_stopped" if is_stop else "usage_limit_exceeded") if flag.blocked else None,
-        message=message or f"{sentence(flag)}.",
+        message=message or message_of(flag),
         scope=flag.scope,
         budget=flag.budget,
         limit=flag.limit,
@@ -161,13 +162,13 @@ def _too_much(denied: _Obstacle, estimate: str, now_ms: int, as_of_ms: int, sigh
     where, budget = denied.standing, denied.standing.budget
     is_stop, is_seen = denied.scope == GLOBAL_SCOPE, sight.sees(denied.scope)
     end_ms = min(where.end_ms, budget.valid_to_ms)
-    numbers = f": {where.numbers}" if is_seen else ""
+    numbers = where.numbers if is_seen else None
     return CheckAnswer(
         allowed=False,
         state=denied.threshold.state,
         http_status=503 if is_stop else 429,
         error="spending_stopped" if is_stop else "usage_limit_exceeded",
-        message=f"{estimate} usd more would pass the {budget.window.value} limit of {denied.scope}{numbers}."
+        message=too_much(estimate, denied.scope, budget.window.value, numbers)
         + (f" It is a limit of plan {budget.plan}: change to a larger plan." if budget.plan and is_seen else ""),
         scope=denied.scope,
         budget=budget.id if is_seen else None,

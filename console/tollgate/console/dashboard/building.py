@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 
 from tollgate.console.api.sums import limit_of, live_picousd, profit
 from tollgate.console.dashboard import budgets
-from tollgate.console.live.in_words import sentence
 from tollgate.console.numbers import EventFilter, NumbersError, Restriction, Series, UnavailableError
 from tollgate.console.numbers import Share as NumbersShare
 from tollgate.console.numbers import Shares as NumbersShares
@@ -39,6 +38,7 @@ from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import EventStatus, Flag, FlagState, SpendRecord, Window
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, scope_of
 from tollgate.schemas.vocabulary import WindowKind
+from tollgate.sdk.in_words import sentence
 
 SHOWN: Final = 8
 CALLS: Final = 10
