@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, Self, Unpack
@@ -11,10 +10,8 @@ from tollgate.sdk.decision import Decision
 from tollgate.sdk.engine import Engine
 from tollgate.sdk.event_fields import CallNames, RecordFields, Usage
 from tollgate.sdk.faces import AsyncHeld, Held
+from tollgate.sdk.settings import OnError, checked
 from tollgate.sdk.stats import Stats
-
-OnError = Callable[[str, Exception], None]
-"""Called with an event's id and why it is not counted, on a thread of ours. What it raises is logged."""
 
 
 class _Client:
@@ -59,7 +56,7 @@ class _Client:
         TypeError says what to write instead when neither or both of `kafka` and `url` are given, or a value is not
         one of these.
         """
-        self._engine = Engine.of(
+        settings = checked(
             kafka=kafka,
             url=url,
             source=source,
@@ -76,6 +73,7 @@ class _Client:
             on_error=on_error,
             kafka_options=kafka_options,
         )
+        self._engine = Engine(settings)
 
     def record(
         self,
@@ -98,7 +96,7 @@ class _Client:
         InvalidEventError for what the worker would refuse (negative usage, a float, a time without offset). Nothing
         else ever raises: while Kafka is away events wait on disk, and what is dropped is counted in `stats`.
         """
-        return self._engine.record(user, usage, provider, model, time, id, fields)
+        return self._engine.record(user, usage, provider, model, time, id, fields)  # type: ignore[arg-type] # of strings
 
     def check(self, *, user: str, estimate_usd: str | Decimal | None = None, **names: Unpack[CallNames]) -> Decision:
         """May this call go ahead? Answers from memory, without any I/O: `check(user="u-42", model="gpt-4o")`.
@@ -110,7 +108,7 @@ class _Client:
         `knowledge_seconds_max`, the answer is that of `when_unknown`, or of a budget that says `fail: closed`.
         TypeError for a name that is no dimension of a call, and for a closed client.
         """
-        return self._engine.check(user, estimate_usd, names)
+        return self._engine.limits().check(user, estimate_usd, names)  # type: ignore[arg-type] # of strings
 
     @property
     def source(self) -> str:
@@ -119,7 +117,7 @@ class _Client:
 
     @property
     def stats(self) -> Stats:
-        """How many events were recorded, spooled, sent, dropped and refused by this process, and how old the rest is."""
+        """How many events this process recorded, spooled, sent and dropped, and how old the rest is."""
         return self._engine.stats()
 
     @property
@@ -162,11 +160,17 @@ class Tollgate(_Client):
         that most of them wait for nobody. `names` become those of the usage event. The same `id` again, while it
         lives, gives the same decision. InvalidEventError when the worker would refuse the reservation.
         """
-        return self._engine.reserve(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+        return self._engine.limits().reserve(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Wait until everything recorded so far is stored by Kafka. False when it is not within the time; it is not lost."""
-        return self._engine.flush(timeout_seconds).result()
+        """Wait until nothing that was recorded before waits in the spool any more.
+
+        False when that is not so in time: it is not lost then.
+        """
+        try:
+            return self._engine.flush().result(timeout_seconds)
+        except TimeoutError:
+            return False
 
     def close(self, timeout_seconds: float = 2.0) -> None:
         """Send what can be sent in the time and end the thread. The rest stays in the spool for the next process.
@@ -201,11 +205,15 @@ class AsyncTollgate(_Client):
         **names: Unpack[CallNames],
     ) -> AsyncHeld:
         """As `Tollgate.reserve`, with `async with`. A caller that is cancelled meanwhile leaves nothing reserved."""
-        return self._engine.reserve_async(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+        return self._engine.limits().reserve_async(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
 
     async def flush(self, timeout_seconds: float = 10.0) -> bool:
         """As `Tollgate.flush`."""
-        return await asyncio.wrap_future(self._engine.flush(timeout_seconds))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await asyncio.wrap_future(self._engine.flush())
+        except TimeoutError:
+            return False
 
     async def close(self, timeout_seconds: float = 2.0) -> None:
         """As `Tollgate.close`."""

@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import random
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -21,6 +24,8 @@ log = logging.getLogger("tollgate.sdk")
 
 # What ended processes left is looked for so often; a scan of the folder takes 20 µs.
 _ADOPT_SECONDS: Final = 5.0
+# So many events at once take 5 ms.
+_WRITTEN_MAX: Final = 10_000
 _RETRY_SECONDS_MIN: Final = 0.1
 _RETRY_SECONDS_MAX: Final = 5.0
 
@@ -44,85 +49,83 @@ class Delivery:
         self.queue = queue
         self.spool = spool
         self.taken = self.sent = self.refused = 0
-        self.trouble: TroubleError | None = None
+        self.trouble: Exception | None = None
         self.oldest_ms = 0
+        # Of any thread: how many events must be done, and who waits for it.
+        self.waiters: deque[tuple[int, Future[bool]]] = deque()
         self._make_sender = make_sender
         self._sender: Sender | None = None
         self._on_error = on_error
-        self._something = asyncio.Event()
-        self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
-        self._closing = False
+        self._something: asyncio.Event | None = None
 
     def write(self) -> bool:
         """Move what was recorded to the spool. Whether there was anything."""
         queue = self.queue
-        events = [queue.popleft() for _ in range(len(queue))]
+        events: list[tuple[str, bytes]] = []
+        # Another thread may drop from it meanwhile.
+        with suppress(IndexError):
+            while len(events) < _WRITTEN_MAX:
+                events.append(queue.popleft())
         if not events:
             return False
         if self.spool.append(events):
             self.taken += len(events)
-            self._something.set()
+            if self._something is not None:
+                self._something.set()
         else:
             queue.extendleft(reversed(events))
         return True
 
     async def run(self) -> None:
-        """Send until it is cancelled."""
+        """Send until it is cancelled. It may be run again, on another loop."""
+        something = self._something = asyncio.Event()
         retry_seconds = _RETRY_SECONDS_MIN
         adopt_due = 0.0
         while True:
-            now = time.monotonic()
-            if now >= adopt_due and not self.spool.adopt():
-                adopt_due = now + _ADOPT_SECONDS
-            sender = self._sender = self._sender or self._make_sender()
-            batch = self.spool.next(sender.events_max, sender.bytes_max)
-            self.oldest_ms = batch.written_ms if batch else 0
-            if batch is None:
-                self._settle_waiters()
-                await self._until_something(_ADOPT_SECONDS)
-                continue
             try:
-                refused = await sender.send(batch.events)
-            except TroubleError as trouble:
-                self._tell(trouble)
-                wanted = trouble.retry_seconds
-                await asyncio.sleep(retry_seconds * random.uniform(0.5, 1) if wanted is None else wanted)  # noqa: S311 # spreads retries
+                now = time.monotonic()
+                if now >= adopt_due and not self.spool.adopt():
+                    adopt_due = now + _ADOPT_SECONDS
+                sender = self._sender = self._sender or await _in_a_thread(self._make_sender)
+                batch = self.spool.next(sender.events_max, sender.bytes_max)
+                self.oldest_ms = batch.written_ms if batch else 0
+                if batch is None:
+                    self.settle()
+                    await _until(something, _ADOPT_SECONDS)
+                    continue
+                self._confirmed(batch, await sender.send(batch.events))
+                retry_seconds = _RETRY_SECONDS_MIN
+            except Exception as error:  # noqa: BLE001 # whatever it is, the events are not lost by it
+                wanted = self._tell(error)
+                # Spread, so that services do not come back all at once.
+                await asyncio.sleep(retry_seconds * random.uniform(0.5, 1) if wanted is None else wanted)  # noqa: S311
                 retry_seconds = min(2 * retry_seconds, _RETRY_SECONDS_MAX)
-                continue
-            retry_seconds = _RETRY_SECONDS_MIN
-            self._confirmed(batch, refused)
 
-    async def done(self, count: int, timeout_seconds: float) -> bool:
-        """Wait until the first `count` events of this process wait no more. False when the time is over before."""
-        self.write()
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append((count, waiter))
-        self._settle_waiters()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await waiter
-        except TimeoutError:
-            return False
+    def settle(self) -> None:
+        """Tell those who wait for events that are done."""
+        for _ in range(len(self.waiters)):
+            count, waiter = self.waiters.popleft()
+            if self.spool.own_done < count:
+                self.waiters.append((count, waiter))
+            elif not waiter.done():
+                waiter.set_result(True)
 
-    async def stop(self) -> None:
-        """End the connections, and leave the rest in the spool."""
-        self.write()
+    async def leave(self) -> None:
+        """End the connections."""
+        self._something = None
         if self._sender is not None:
             await self._sender.close()
-        for _, waiter in self._waiters:
+
+    def end(self) -> None:
+        """Leave what is not sent in the spool. Not while `run` runs."""
+        self.write()
+        while self.waiters:
+            _, waiter = self.waiters.popleft()
             if not waiter.done():
                 waiter.set_result(False)
         self.spool.close()
 
-    async def _until_something(self, seconds: float) -> None:
-        self._something.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._something.wait()
-        except TimeoutError:
-            pass
-
-    def _confirmed(self, batch: Batch, refused: "list[RefusedEvent] | tuple[RefusedEvent, ...]") -> None:
+    def _confirmed(self, batch: Batch, refused: Sequence[RefusedEvent]) -> None:
         if self.trouble is not None:
             log.info("usage events are sent again")
             self.trouble = None
@@ -132,23 +135,18 @@ class Delivery:
             self.sent += done - len(refused)
         for one in refused:
             self._tell_of(batch.events[one.place][1], one.error)
-        self._settle_waiters()
+        self.settle()
 
-    def _settle_waiters(self) -> None:
-        left = []
-        for count, waiter in self._waiters:
-            if waiter.done():
-                continue
-            if self.spool.own_done >= count:
-                waiter.set_result(True)
-            else:
-                left.append((count, waiter))
-        self._waiters = left
-
-    def _tell(self, trouble: TroubleError) -> None:
-        if self.trouble is None:
-            log.warning("usage events wait in the spool: %s", trouble)
-        self.trouble = trouble
+    def _tell(self, error: Exception) -> float | None:
+        """Log the first failure of several. The seconds that the other side wants to be left alone for, if it says."""
+        first, self.trouble = self.trouble is None, error
+        if isinstance(error, TroubleError):
+            if first:
+                log.warning("usage events wait in the spool: %s", error)
+            return error.retry_seconds
+        if first:
+            log.error("usage events wait in the spool: they cannot be sent", exc_info=error)
+        return None
 
     def _tell_of(self, value: bytes, error: str) -> None:
         try:
@@ -159,8 +157,43 @@ class Delivery:
         if self._on_error is not None:
             try:
                 self._on_error(event_id, InvalidEventError(Refusal(RefusalReason.INVALID, error)))
-            except Exception:  # noqa: BLE001 # it is the service's own code
+            except Exception:  # it is the service's own code
                 log.exception("on_error failed")
+
+
+async def _in_a_thread(make: Callable[[], Sender]) -> Sender:
+    """What is made with modules that take long to import, so that the loop goes on meanwhile.
+
+    A cancellation waits for it: a process must not fork in the middle of an import.
+    """
+    loop = asyncio.get_running_loop()
+    made: Future[Sender] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # noqa: BLE001 # it is told where it is waited for
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="tollgate-sdk-import", daemon=True).start()
+    cancelled = False
+    while not made.done():
+        try:
+            await asyncio.shield(asyncio.wrap_future(made, loop=loop))
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return made.result()
+
+
+async def _until(something: asyncio.Event, seconds: float) -> None:
+    something.clear()
+    try:
+        async with asyncio.timeout(seconds):
+            await something.wait()
+    except TimeoutError:
+        pass
 
 
 def age_ms(written_ms: int) -> int:

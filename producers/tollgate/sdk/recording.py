@@ -88,7 +88,7 @@ def _time_text(given: datetime | str | None) -> str:
 
 
 def _encode_plainly(document: Mapping[str, Any]) -> bytes:
-    """As `_encode`, slower, for what it does not take: other mappings, decimals with an exponent, very long integers."""
+    """As `_encode`, slower, also for other mappings, decimals with an exponent, and very long integers."""
     try:
         return json.dumps(document, ensure_ascii=False, default=_plain).encode()
     except UnicodeEncodeError:
@@ -104,9 +104,7 @@ def _plain(given: Any) -> Any:
         return format(given, "f")
     if isinstance(given, Mapping):
         return dict(given)
-    raise TypeError(
-        f"a usage event holds no {type(given).__name__}: write text, a whole number, or a decimal as text"
-    )
+    raise TypeError(f"a usage event holds no {type(given).__name__}: write text, a whole number, or a decimal as text")
 
 
 def _unknown(names: set[str]) -> TypeError:

@@ -11,6 +11,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -146,10 +147,9 @@ class Segment:
         """The batch is sent: after a crash nobody sends it again."""
         self._sent = batch.end
         self.waiting -= len(batch.events)
-        try:
+        # Where that is not written, it is sent again after a crash, and counted once.
+        with suppress(OSError):
             os.pwrite(self._descriptor, _SENT.pack(batch.end), _SENT_AT)
-        except OSError:
-            pass  # it is sent again after a crash, and counted once
 
     def close(self) -> None:
         """Leave the file as it is."""
@@ -199,7 +199,7 @@ class Segment:
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Where the payloads of good frames begin and end, with the number of events and the time; up to the first other."""
+    """Where the payloads of good frames begin and end, the number of their events, the time; up to the first other."""
     position = 0
     while position + _FRAME.size <= len(data):
         length, events, written_ms, checksum = _FRAME.unpack_from(data, position)

@@ -68,7 +68,9 @@ def checked(
     token = (token or os.environ.get("TOLLGATE_TOKEN")) if url else token
     _check_source(source)
     if token is not None and url is None:
-        raise TypeError('a token is for url="http://…"; Kafka\'s own security is set by options such as sasl_mechanism=…')
+        raise TypeError(
+            'a token is for url="http://…"; Kafka\'s own security is set by options such as sasl_mechanism=…'
+        )
     if url is not None and kafka_options:
         raise TypeError(f"not an argument of a client with url=…: {', '.join(sorted(kafka_options))}")
     if when_full not in ("drop_oldest", "block"):
@@ -125,7 +127,9 @@ def _where(kafka: str | None, url: str | None) -> tuple[str | None, str | None]:
 
 def _check_source(source: str) -> None:
     if not isinstance(source, str) or not 1 <= len(source) <= NAME_CHARS_MAX or CONTROL_CHARACTER.search(source):
-        raise TypeError('write source="chat-api": the name of this service, 1 to 256 characters without control characters')
+        raise TypeError(
+            'write source="chat-api": the name of this service, 1 to 256 characters without control characters'
+        )
 
 
 def _check_number(name: str, given: float, least: int, unit: str) -> None:

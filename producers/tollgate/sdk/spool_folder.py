@@ -29,7 +29,7 @@ _DAMAGED: Final = "damaged-"
 _LOCK: Final = "lock"
 # A folder is renamed to its name within milliseconds after it is made; one that was not belongs to nobody.
 _NEW_SECONDS_MAX: Final = 3600
-# A segment of which everything is sent goes on to be written up to this size: making a file takes as long as 100 events.
+# A segment of which everything is sent is written on up to this size: to make a file takes as long as 100 events.
 _REUSED_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
@@ -128,7 +128,7 @@ class Folder:
         self._segment_bytes_max = segment_bytes_max
         self._segments: deque[Segment] = deque()
         self._number = 0
-        self._unopened = deque(sorted(name for name in os.listdir(path) if _SEGMENT.fullmatch(name)))
+        self._unopened = deque(sorted(file.name for file in path.iterdir() if _SEGMENT.fullmatch(file.name)))
         self._unopened_bytes = sum((path / name).lstat().st_size for name in self._unopened)
 
     @classmethod
@@ -148,15 +148,14 @@ class Folder:
     def adopt(cls, root: Path) -> "Folder | None":
         """The oldest folder of a process that ended, with something in it. None when there is none."""
         try:
-            names = sorted(os.listdir(root))
+            paths = sorted(root.iterdir())
         except OSError:
             return None
-        for name in names:
-            path = root / name
-            if name.startswith(_NEW):
+        for path in paths:
+            if path.name.startswith(_NEW):
                 _remove_if_left(path)
-            elif _NAME.fullmatch(name) and (folder := cls._taken(path)) is not None:
-                if folder._unopened:
+            elif _NAME.fullmatch(path.name) and (folder := cls._taken(path)) is not None:
+                if folder.bytes:
                     return folder
                 folder.close()
         return None

@@ -110,7 +110,13 @@ class _Recording:
             self.events.append(RecordedEvent(event_id, user, document["time"], document["data"], value))
         return event_id
 
-    def check(self, *, user: str, estimate_usd: str | Decimal | None = None, **names: Unpack[CallNames]) -> Decision:
+    def check(
+        self,
+        *,
+        user: str,
+        estimate_usd: str | Decimal | None = None,  # noqa: ARG002 # what is denied is said by `deny`
+        **names: Unpack[CallNames],
+    ) -> Decision:
         """As `Tollgate.check`; what `deny` and `answer` said."""
         self._must_be_open()
         call = {"user": user, **names}
@@ -258,18 +264,18 @@ class RecordingTollgate(_Recording):
         credits: str | Decimal | None = None,  # noqa: A002 # the contract's name
         ttl_seconds: int = 60,
         id: str | None = None,  # noqa: A002 # the contract's name
-        timeout_seconds: float = 5.0,
+        timeout_seconds: float = 5.0,  # noqa: ARG002 # nobody is waited for
         slice: bool = False,  # noqa: A002 # the contract's name
         **names: Unpack[CallNames],
     ) -> RecordedHeld:
         """As `Tollgate.reserve`; granted unless `check` would deny the call. What became of it is in `reservations`."""
         return RecordedHeld(self, self.ask(user, usd, credits, ttl_seconds, id, slice, names))
 
-    def flush(self, timeout_seconds: float = 10.0) -> bool:
+    def flush(self, timeout_seconds: float = 10.0) -> bool:  # noqa: ARG002 # nobody is waited for
         """As `Tollgate.flush`."""
         return True
 
-    def close(self, timeout_seconds: float = 2.0) -> None:
+    def close(self, timeout_seconds: float = 2.0) -> None:  # noqa: ARG002 # nobody is waited for
         """As `Tollgate.close`."""
         self._closed = True
 
@@ -291,18 +297,18 @@ class AsyncRecordingTollgate(_Recording):
         credits: str | Decimal | None = None,  # noqa: A002 # the contract's name
         ttl_seconds: int = 60,
         id: str | None = None,  # noqa: A002 # the contract's name
-        timeout_seconds: float = 5.0,
+        timeout_seconds: float = 5.0,  # noqa: ARG002 # nobody is waited for
         slice: bool = False,  # noqa: A002 # the contract's name
         **names: Unpack[CallNames],
     ) -> AsyncRecordedHeld:
         """As `AsyncTollgate.reserve`; granted unless `check` would deny the call."""
         return AsyncRecordedHeld(self, self.ask(user, usd, credits, ttl_seconds, id, slice, names))
 
-    async def flush(self, timeout_seconds: float = 10.0) -> bool:
+    async def flush(self, timeout_seconds: float = 10.0) -> bool:  # noqa: ARG002 # nobody is waited for
         """As `AsyncTollgate.flush`."""
         return True
 
-    async def close(self, timeout_seconds: float = 2.0) -> None:
+    async def close(self, timeout_seconds: float = 2.0) -> None:  # noqa: ARG002 # nobody is waited for
         """As `AsyncTollgate.close`."""
         self._closed = True
 
