@@ -101,7 +101,7 @@ class Spool:
         return None
 
     def confirm(self) -> int:
-        """What `next` gave last needs not be sent again. How many events that is: 0 when they were dropped meanwhile."""
+        """What `next` gave last needs not be sent again. How many that is: 0 when they were dropped meanwhile."""
         if self._in_flight is None:
             return 0
         store, batch = self._in_flight
