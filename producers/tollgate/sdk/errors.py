@@ -7,9 +7,13 @@ SdkError
     └── UndecidedError   because nobody decided in time; also an UnavailableError
 """
 
-from tollgate.schemas.outputs import Decision
+from typing import TYPE_CHECKING
+
 from tollgate.schemas.refusals import Refusal
 from tollgate.sdk.decision import LIMITS_UNKNOWN
+
+if TYPE_CHECKING:
+    from tollgate.schemas.outputs import Decision
 
 
 class SdkError(Exception):
@@ -38,7 +42,7 @@ class BlockedError(SdkError):
     `decision` is the worker's own; None when there was none.
     """
 
-    def __init__(self, http_status: int, error: str, message: str, decision: Decision | None = None) -> None:
+    def __init__(self, http_status: int, error: str, message: str, decision: "Decision | None" = None) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.error = error
@@ -52,7 +56,7 @@ class BlockedError(SdkError):
         self.available = decision.available if decision else None
 
     @classmethod
-    def of(cls, decision: Decision) -> "BlockedError":
+    def of(cls, decision: "Decision") -> "BlockedError":
         """From a decision that denies. What a worker of a later release leaves out is told as a limit."""
         message = decision.message or "the reservation is denied"
         return cls(decision.http_status or 429, decision.error or "usage_limit_exceeded", message, decision)

@@ -29,7 +29,7 @@ class FlagReader:
     call goes ahead unless `when_unknown` is `closed` or a budget that covers the call says `fail: closed`.
 
     `source` is the name of the service, which `reserve` needs. Further keyword arguments go to aiokafka's clients:
-    security, client id.
+    security, client id. With `knowledge` what is read goes there, and it decides.
     """
 
     def __init__(
@@ -42,9 +42,10 @@ class FlagReader:
         knowledge_seconds_max: float = KNOWLEDGE_SECONDS_MAX,
         now_ms: Callable[[], int] = wall_ms,
         clock_ms: Callable[[], int] = steady_ms,
+        knowledge: Knowledge | None = None,
         **kafka: Any,
     ) -> None:
-        self._knowledge = Knowledge(
+        self._knowledge = knowledge or Knowledge(
             when_unknown=when_unknown,
             knowledge_seconds_max=knowledge_seconds_max,
             now_ms=now_ms,
@@ -204,8 +205,9 @@ class FlagReader:
 
     def _see(self, consumer: AIOKafkaConsumer) -> None:
         answered = [consumer.last_poll_timestamp(tp) or 0 for tp in consumer.assignment()]
-        if answered and min(answered):
-            self._knowledge.seen(wall_ms() - min(answered))
+        oldest_ms: int = min(answered, default=0)
+        if oldest_ms:
+            self._knowledge.seen(wall_ms() - oldest_ms)
 
     def take(self, scope: str, value: bytes | None) -> None:
         """Take in one record of the topic: null removes the flag, an older revision than the one held is ignored."""

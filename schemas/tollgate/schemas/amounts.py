@@ -13,6 +13,9 @@ NANO: Final = 10**9
 _MONEY = re.compile(r"([0-9]{1,14})(?:\.([0-9]{1,12}))?")
 _USAGE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?")
 
+# What most senders write already; other forms are parsed and written again.
+_SHORTEST_FRACTION: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})\.[0-9]{0,8}[1-9]")
+
 
 def parse_usd(text: str) -> int:
     """Decimal string to 10⁻¹² USD: `"2.5"` → 2_500_000_000_000.
@@ -50,3 +53,19 @@ def format_amount(nano: int) -> str:
         return "-" + format_amount(-nano)
     whole, fraction = divmod(nano, NANO)
     return f"{whole}.{fraction:09d}".rstrip("0") if fraction else str(whole)
+
+
+def canonical_amount(text: str) -> int | str:
+    """Decimal string to an integer when it is whole, else to its shortest form: "2.0" → 2, "1.50" → "1.5".
+
+    ValueError as `parse_amount`.
+    """
+    if _SHORTEST_FRACTION.fullmatch(text):
+        return text
+    nano = parse_amount(text)
+    return format_amount(nano) if nano % NANO else nano // NANO
+
+
+def canonical_usd(text: str) -> str:
+    """Dollars in shortest form: "0.0120" → "0.012". ValueError as `parse_usd`."""
+    return format_usd(parse_usd(text))

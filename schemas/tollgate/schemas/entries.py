@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, WithJsonSchema, model_validator
 
-from tollgate.schemas.amounts import NANO, parse_amount, parse_usd
+from tollgate.schemas.amounts import NANO, canonical_amount, parse_amount, parse_usd
 from tollgate.schemas.cloud_events import Headers, binary_attributes
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.outputs import CreditKind
@@ -19,7 +19,7 @@ from tollgate.schemas.text_rules import NAME_PATTERN
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_event import Entry, Name, OptionalName, validate_entry, without_nulls
 from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX, EVENT_BYTES_MAX
-from tollgate.schemas.usage_values import TimeText, UsageAmount, UsdAmount, canonical_amount, fault
+from tollgate.schemas.usage_values import TimeText, UsageAmount, UsdAmount, fault
 from tollgate.schemas.vocabulary import EntryType
 
 TTL_SECONDS_MAX: Final = 3600

@@ -4,18 +4,18 @@ msgspec checks types, lengths and ranges while it parses; the rest is checked he
 the reference model, which finds the reason; so a valid event costs a few microseconds and a refused one more.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from tollgate.schemas.amounts import canonical_amount, canonical_usd
 from tollgate.schemas.cloud_events import Headers, binary_attributes
 from tollgate.schemas.conventions import Convention
 from tollgate.schemas.event_time import event_time_ms
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.strict_json import DEPTH_MAX
 from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX, USAGE_KEY, WHOLE_KEY
-from tollgate.schemas.usage_event import UsageEvent, validate_usage_event
 from tollgate.schemas.usage_limits import (
     AMOUNT_UNITS_MAX,
     EVENT_BYTES_MAX,
@@ -26,7 +26,9 @@ from tollgate.schemas.usage_limits import (
     OPTION_KEYS_MAX,
     USAGE_KEYS_MAX,
 )
-from tollgate.schemas.usage_values import canonical_amount, canonical_usd
+
+if TYPE_CHECKING:
+    from tollgate.schemas.usage_event import UsageEvent
 
 _Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 _OptionalName = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
@@ -211,11 +213,14 @@ def _without_nulls(node: Any, levels: int) -> Any:
 
 
 def _judge(value: bytes | None, headers: Headers) -> EventRecord | Refusal:
+    # The models take longer to import than a service takes to start, and most events need none.
+    from tollgate.schemas.usage_event import validate_usage_event
+
     verdict = validate_usage_event(value, headers)
     return verdict if isinstance(verdict, Refusal) else _record_of(verdict)
 
 
-def _record_of(event: UsageEvent) -> EventRecord:
+def _record_of(event: "UsageEvent") -> EventRecord:
     """The same event as a record: absent names become empty strings."""
     given = {name: value for name, value in event.data if value is not None}
     return EventRecord(

@@ -1,41 +1,22 @@
 """The values inside a usage event that pydantic has no type for: amounts, dollars, times, metadata."""
 
-import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from tollgate.schemas.amounts import NANO, format_amount, format_usd, parse_amount, parse_usd
+from tollgate.schemas.amounts import canonical_amount, canonical_usd
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.refusals import RefusalReason
 from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX, METADATA_DIGITS_MAX, METADATA_INT_MAX
 
-# What most senders write already; other forms are parsed and written again.
-_SHORTEST_FRACTION: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})\.[0-9]{0,8}[1-9]")
 _INFINITE = (float("inf"), float("-inf"))
 
 
 def fault(reason: RefusalReason, text: str) -> PydanticCustomError:
     """An error for pydantic that carries the refusal's reason as its type."""
     return PydanticCustomError(reason.value, text)
-
-
-def canonical_amount(text: str) -> int | str:
-    """Decimal string to an integer when it is whole, else to its shortest form: "2.0" → 2, "1.50" → "1.5".
-
-    ValueError as `parse_amount`.
-    """
-    if _SHORTEST_FRACTION.fullmatch(text):
-        return text
-    nano = parse_amount(text)
-    return format_amount(nano) if nano % NANO else nano // NANO
-
-
-def canonical_usd(text: str) -> str:
-    """Dollars in shortest form: "0.0120" → "0.012". ValueError as `parse_usd`."""
-    return format_usd(parse_usd(text))
 
 
 def _amount(given: Any) -> int | str:
