@@ -5,6 +5,9 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+
+# Imported here, and not in the middle of a fork: it registers what is to be done at forks.
+from concurrent.futures.thread import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -16,6 +19,26 @@ _LEFT_SECONDS_MAX: Final = 0.3
 Answer = TypeVar("Answer")
 
 
+class _Lookups(ThreadPoolExecutor):
+    """Where libraries look host names up: in threads that end with their work, and that no exit of the process waits for.
+
+    A lookup takes half a minute when its server is away.
+    """
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work(*arguments, **named))
+                except BaseException as error:  # noqa: BLE001 # it is told where it is waited for
+                    future.set_exception(error)
+
+        threading.Thread(target=run, name="tollgate-sdk-lookup", daemon=True).start()
+        return future
+
+
 class Background:
     """Runs `main` until `stop`, then `end`. Not to be started again. RuntimeError when there can be no more threads."""
 
@@ -24,6 +47,7 @@ class Background:
     ) -> None:
         # Not the service's kind of loop: its policy may be of another thread, or a test's.
         self.loop = asyncio.SelectorEventLoop()
+        self.loop.set_default_executor(_Lookups())
         self._main = main
         self._end = end
         self._stopping = asyncio.Event()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Final
 
@@ -26,6 +26,7 @@ log = logging.getLogger("tollgate.sdk")
 _ADOPT_SECONDS: Final = 5.0
 # So many events at once take 5 ms.
 _WRITTEN_MAX: Final = 10_000
+_IMPORT_SECONDS_MAX: Final = 30.0
 _RETRY_SECONDS_MIN: Final = 0.1
 _RETRY_SECONDS_MAX: Final = 5.0
 
@@ -51,12 +52,13 @@ class Delivery:
         self.taken = self.sent = self.refused = 0
         self.trouble: Exception | None = None
         self.oldest_ms = 0
-        # Of any thread: how many events must be done, and who waits for it.
-        self.waiters: deque[tuple[int, Future[bool]]] = deque()
+        # How many events must be done, and who waits for it.
+        self._waiters: list[tuple[int, Future[bool]]] = []
         self._make_sender = make_sender
         self._sender: Sender | None = None
         self._on_error = on_error
         self._something: asyncio.Event | None = None
+        self._importing: threading.Thread | None = None
 
     def write(self) -> bool:
         """Move what was recorded to the spool. Whether there was anything."""
@@ -86,7 +88,12 @@ class Delivery:
                 now = time.monotonic()
                 if now >= adopt_due and not self.spool.adopt():
                     adopt_due = now + _ADOPT_SECONDS
-                sender = self._sender = self._sender or await _in_a_thread(self._make_sender)
+                if self._sender is None:
+                    if not self.spool.bytes:
+                        await _until(something, _ADOPT_SECONDS)
+                        continue
+                    self._sender = await self._made_sender()
+                sender = self._sender
                 batch = self.spool.next(sender.events_max, sender.bytes_max)
                 self.oldest_ms = batch.written_ms if batch else 0
                 if batch is None:
@@ -101,14 +108,21 @@ class Delivery:
                 await asyncio.sleep(retry_seconds * random.uniform(0.5, 1) if wanted is None else wanted)  # noqa: S311
                 retry_seconds = min(2 * retry_seconds, _RETRY_SECONDS_MAX)
 
+    def wait_for(self, done: "Future[bool]") -> None:
+        """Tell this one when everything that is recorded by now waits no more."""
+        # Nobody else moves events from the queue to the spool, so none is between the two.
+        self._waiters.append((self.taken + len(self.queue), done))
+        self.settle()
+
     def settle(self) -> None:
         """Tell those who wait for events that are done."""
-        for _ in range(len(self.waiters)):
-            count, waiter = self.waiters.popleft()
+        left = []
+        for count, waiter in self._waiters:
             if self.spool.own_done < count:
-                self.waiters.append((count, waiter))
-            elif not waiter.done():
-                waiter.set_result(True)
+                left.append((count, waiter))
+            else:
+                _tell_waiter(waiter, True)
+        self._waiters = left
 
     async def leave(self) -> None:
         """End the connections."""
@@ -119,11 +133,31 @@ class Delivery:
     def end(self) -> None:
         """Leave what is not sent in the spool. Not while `run` runs."""
         self.write()
-        while self.waiters:
-            _, waiter = self.waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(False)
+        for _, waiter in self._waiters:
+            _tell_waiter(waiter, False)
+        self._waiters.clear()
         self.spool.close()
+
+    def wait_for_imports(self) -> None:
+        """Return when no module is being imported for the sender, after some seconds on a very busy machine."""
+        importing = self._importing
+        if importing is not None:
+            importing.join(_IMPORT_SECONDS_MAX)
+
+    async def _made_sender(self) -> Sender:
+        """The sender, whose modules take long to import: in a thread, so that events are written meanwhile."""
+        made: Future[Sender] = Future()
+
+        def run() -> None:
+            try:
+                made.set_result(self._make_sender())
+            except BaseException as error:  # noqa: BLE001 # it is told where it is waited for
+                made.set_exception(error)
+
+        self._importing = threading.Thread(target=run, name="tollgate-sdk-import", daemon=True)
+        self._importing.start()
+        # Whoever stops this meanwhile does not stop the import.
+        return await asyncio.shield(asyncio.wrap_future(made))
 
     def _confirmed(self, batch: Batch, refused: Sequence[RefusedEvent]) -> None:
         if self.trouble is not None:
@@ -161,30 +195,10 @@ class Delivery:
                 log.exception("on_error failed")
 
 
-async def _in_a_thread(make: Callable[[], Sender]) -> Sender:
-    """What is made with modules that take long to import, so that the loop goes on meanwhile.
-
-    A cancellation waits for it: a process must not fork in the middle of an import.
-    """
-    loop = asyncio.get_running_loop()
-    made: Future[Sender] = Future()
-
-    def run() -> None:
-        try:
-            made.set_result(make())
-        except BaseException as error:  # noqa: BLE001 # it is told where it is waited for
-            made.set_exception(error)
-
-    threading.Thread(target=run, name="tollgate-sdk-import", daemon=True).start()
-    cancelled = False
-    while not made.done():
-        try:
-            await asyncio.shield(asyncio.wrap_future(made, loop=loop))
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    return made.result()
+def _tell_waiter(waiter: "Future[bool]", stored: bool) -> None:
+    # Whoever waited may have given up meanwhile.
+    with suppress(InvalidStateError):
+        waiter.set_result(stored)
 
 
 async def _until(something: asyncio.Event, seconds: float) -> None:

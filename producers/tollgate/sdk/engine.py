@@ -56,12 +56,15 @@ class Engine:
         self._knowledge: Knowledge | None = None
         self._limits: Limits | None = None
         self._begin()
+        _live.add(self)
+        _watch_forks()
+        _watch_end()
 
     def _begin(self) -> None:
         """A new life: at first, and in a child after a fork."""
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queue_dropped = 0
-        self._awake = self._paused = False
+        self._awake = self._paused = self._starting = False
         self._background: Background | None = None
         # One that did not end in time: until it has, nobody else may touch the spool.
         self._ending: Background | None = None
@@ -150,8 +153,13 @@ class Engine:
     def flush(self) -> "Future[bool]":
         """Resolved when what was recorded before waits no more: the caller waits as long as it likes."""
         done: Future[bool] = Future()
-        self._delivery.waiters.append((self._delivery.taken + len(self._queue), done))
-        self._wake()
+        if self._queue:
+            self._wake()
+        background = self._background
+        if background is None:
+            self._delivery.wait_for(done)
+        else:
+            background.call_soon(self._delivery.wait_for, done)
         return done
 
     def close(self, timeout_seconds: float) -> None:
@@ -226,15 +234,18 @@ class Engine:
 
     def _start(self) -> None:
         """With the lock: have a thread. There is none at the end of the interpreter, and where no more can be made."""
-        if self._background is not None or self._ended or self._paused or self._is_ending():
+        if self._background is not None or self._ended or self._paused or self._starting or self._is_ending():
             return
+        # A signal's handler may come here while its thread starts the other.
+        self._starting = True
         try:
             self._background = Background(self._delivery.run, self._leave)
         except RuntimeError as error:
             log.warning("usage events wait in memory: %s", error)
             return
-        _live.add(self)
-        _watch_process()
+        finally:
+            self._starting = False
+        _watch_end()
 
     def _stop(self, timeout_seconds: float) -> bool:
         with self._lock:
@@ -259,11 +270,15 @@ class Engine:
 
     def pause(self) -> None:
         """Before a fork: no thread, no connection. What is recorded meanwhile waits in the queue."""
-        background = self._background
-        if background is None or background.is_this_thread():
-            return
-        self._paused = True
-        self._stop(_FORK_SECONDS_MAX)
+        with self._lock:
+            background = self._background
+            if background is None and self._ending is None:
+                return
+            self._paused = True
+        if background is None or not background.is_this_thread():
+            self._stop(_FORK_SECONDS_MAX)
+        # In the child of a process that forks in the middle of an import that module can never be imported.
+        self._delivery.wait_for_imports()
 
     def resume(self) -> None:
         """In the parent after a fork: go on."""
@@ -283,11 +298,15 @@ _live: Final["weakref.WeakSet[Engine]"] = weakref.WeakSet()
 _watching: Final[set[str]] = set()
 
 
-def _watch_process() -> None:
-    """Once in a process: see its forks, and its end."""
+def _watch_forks() -> None:
+    """Once in a process and its children: see its forks."""
     if "forks" not in _watching:
         _watching.add("forks")
         os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+
+
+def _watch_end() -> None:
+    """Once in a process: see its end."""
     if "end" not in _watching:
         _watching.add("end")
         atexit.register(_at_exit)

@@ -60,6 +60,11 @@ class Spool:
         return sum([store.waiting for store in self._stores])
 
     @property
+    def bytes(self) -> int:
+        """What it takes, of this process and of the one that it took over from."""
+        return sum([store.bytes for store in self._stores])
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether what is recorded now would be lost with the process."""
         return bool(self._stores) and isinstance(self._stores[-1], Memory)
@@ -155,7 +160,7 @@ class Spool:
         return True
 
     def _has_room(self, size: int) -> bool:
-        own = sum([store.bytes for store in self._stores])
+        own = self.bytes
         now = time.monotonic()
         if now >= self._others_due and self._root is not None:
             self._others_due = now + _OTHERS_SECONDS

@@ -47,7 +47,7 @@ def test_what_the_worker_would_refuse_is_not_sent(data: dict[str, object], reaso
 
 
 def test_an_unknown_field_is_a_mistake_in_the_program() -> None:
-    with pytest.raises(TypeError, match="not a field of a usage event: modle"):
+    with pytest.raises(TypeError, match="modle is not a field of a usage event: write model="):
         encode_event("s", "e1", "u1", None, {"modle": "gpt-4o", "usage": {}})
 
 
