@@ -5,6 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from tollgate.schemas.entries import ReleaseEntry, decode_usage_topic
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.schemas.usage_codec import EventRecord, decode_usage_event
 from tollgate.schemas.usage_limits import SPEC_VERSION
@@ -21,6 +22,7 @@ _many: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _NULL: Final = b"null"
+_RELEASE: Final = EntryType.RELEASE.value.encode()
 
 Reason = RefusalReason | Literal["not_allowed"]
 """Why an event is refused: as in a dead letter, or `not_allowed` for an event of another org than the caller's."""
@@ -63,8 +65,8 @@ def read_events(body: bytes, now: str, new_id: Callable[[int], str], org: str = 
     """Every event of the body in order. `now` is the time, and `new_id(index)` the id, of an event without its own.
 
     An event is a CloudEvent as in the usage topic, or one without `specversion` and `type`, or one whose data stands
-    beside its `source` and `subject`. With an `org`, events without one are of this org, and those of another org are
-    refused. Raises NoJsonError or TooManyError at once, before anything is yielded.
+    beside its `source` and `subject`. The release of a reservation is taken as well. With an `org`, events without one
+    are of this org, and those of another org are refused. Raises NoJsonError or TooManyError at once, before anything is yielded.
     """
     try:
         documents = _many(body) if body.lstrip(_SPACE).startswith(b"[") else [_one(body)]
@@ -77,7 +79,10 @@ def read_events(body: bytes, now: str, new_id: Callable[[int], str], org: str = 
 
 def _read(index: int, document: bytes, now: str, new_id: Callable[[int], str], org: str) -> Event | Refused:
     value, made = _completed(index, document, now, new_id)
-    event = decode_usage_event(value)
+    event = _entry(value)
+    if isinstance(event, ReleaseEntry):
+        # It names no org, and ends nothing but a reservation of its own source and user.
+        return Event(index, event.subject, event.id, event.time, value, made)
     if isinstance(event, EventRecord) and org and not event.data.org:
         value = _with_org(value, org)
         # The org may take it above the size of an event.
@@ -87,6 +92,15 @@ def _read(index: int, document: bytes, now: str, new_id: Callable[[int], str], o
     if org and event.data.org != org:
         return Refused(index, "not_allowed", f"data.org: must be {org} or absent, for this token is of that org alone")
     return Event(index, event.subject, event.id, event.time, value, made)
+
+
+def _entry(value: bytes) -> EventRecord | ReleaseEntry | Refusal:
+    """What the worker reads in it, unless it is a reservation: nobody would wait for its decision here."""
+    event = decode_usage_event(value)
+    if isinstance(event, Refusal) and _RELEASE in value:
+        entry = decode_usage_topic(value)
+        return entry if isinstance(entry, ReleaseEntry | Refusal) else event
+    return event
 
 
 def _completed(index: int, document: bytes, now: str, new_id: Callable[[int], str]) -> tuple[bytes, bool]:

@@ -148,6 +148,10 @@ class Knowledge:
         """Take in one record of the control topic: null removes what the key names."""
         self._budgets.take(key, value)
 
+    def forget_budgets(self) -> None:
+        """Nothing is known of budgets any more."""
+        self._budgets.forget()
+
     def _drop(self, scope: str) -> None:
         if self._flags.pop(scope, None) is not None:
             self._shapes.remove(scope)

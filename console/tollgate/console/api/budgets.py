@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
-from tollgate.console.access.callers import Caller
+from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import may_see, restriction_of
 from tollgate.console.api.asking import SCOPE_CHARS_MAX, Admin, Analyst, Reader, now_ms
 from tollgate.console.api.budget_bodies import BudgetBody, BudgetId, BudgetShown
@@ -34,7 +34,7 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/budgets", operation_id="list_budgets", summary="List budgets")
 async def list_budgets(
-    caller: Reader,
+    caller: Annotated[Caller, Depends(allow(Role.USER, Role.VIEWER, Role.SERVICE))],
     parts: TheParts,
     scope: Annotated[str, Query(max_length=SCOPE_CHARS_MAX, description="of this scope or pattern alone")] = "",
     owner: Annotated[str, Query(max_length=NAME_CHARS_MAX, description="of this owner alone")] = "",

@@ -137,6 +137,7 @@ async def report_usage(
 ) -> UsageAnswer:
     """Take one usage event or a list of at most 1,000, and answer when Kafka has stored them.
 
+    A `tollgate.release.v1` as in the usage topic may be among them: it ends a reservation after the usage before it.
     Events that the worker would refuse are left out and told by their index; the others are counted. A token of an org
     reports usage of this org alone: events without `org` get it, and those of another org are refused. When not one
     event is left, the answer is 422 with the same `accepted` and `refused`. After a 503

@@ -71,7 +71,7 @@ class Items:
         shown = None if flag is None else sight.of_flag(flag)
         if shown is None:
             return {"scope": scope, "state": FlagState.OK.value, "blocked": False}
-        return shown.model_dump(mode="json", exclude_none=True)
+        return shown.model_dump(mode="json", exclude_none=True, by_alias=True)
 
     def _all_flags(self, sight: Sight) -> tuple[list[Item], int]:
         """Shared scopes first: there are few, and each of them blocks many."""
