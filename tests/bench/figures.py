@@ -53,6 +53,11 @@ def alone(module: str, *options: str) -> Callable[[Scene], Awaitable[list[Result
 
 
 FIGURES: dict[str, Figure] = {
+    "sdk-check": Figure(
+        "µs of a check with a million flags in memory, its memory, and of a decision from a slice",
+        25,
+        alone("tests.bench.sdk_check", "--seed", "{seed}"),
+    ),
     "worker": Figure("events/s of one worker on a backlog, verified", 35, worker),
     "peers": Figure(
         "the same beside Quix Streams, Bytewax, stock Faust, and aiokafka alone, in turn", 70, peers, usual=True

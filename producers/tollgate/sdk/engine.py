@@ -22,9 +22,8 @@ from tollgate.sdk.stats import Stats
 from tollgate.sdk.transports import make_knowledge, make_limits, make_sender
 
 if TYPE_CHECKING:
-    from tollgate.sdk.limits import Limits
-
     from tollgate.sdk.knowledge import Knowledge
+    from tollgate.sdk.limits import Limits
 
 log = logging.getLogger("tollgate.sdk")
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tollgate.sdk")
 
 TTL_SECONDS_MAX: Final = 3600
+_GIVE_BACK_SECONDS_MAX: Final = 0.3
 
 
 class Client(Protocol):
@@ -144,6 +145,13 @@ class Limits:
             self._client.hand(user, encode_release(self._client.source, reservation_id, user))
         except Exception as error:  # noqa: BLE001 # a service that ends a call must not fail by us
             log.warning("a reservation is not released before its time to live ends: %s", type(error).__name__)
+
+    def give_back(self, run: Callable[[Coroutine[Any, Any, None]], "Future[None]"]) -> None:
+        """Give back what no call holds, before the client sends what it has. `run` runs it on the client's loop."""
+        try:
+            run(self.slices.close()).result(_GIVE_BACK_SECONDS_MAX)
+        except (TimeoutError, RuntimeError):
+            log.warning("slices are not given back before their time to live ends")
 
     async def close(self) -> None:
         """Give back what no call holds, and stop reading limits."""

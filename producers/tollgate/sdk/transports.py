@@ -6,9 +6,8 @@ from tollgate.sdk.sending import Sender
 from tollgate.sdk.settings import Settings
 
 if TYPE_CHECKING:
-    from tollgate.sdk.limits import Client, Limits
-
     from tollgate.sdk.knowledge import Knowledge
+    from tollgate.sdk.limits import Client, Limits
 
 
 def make_sender(settings: Settings) -> Sender:
@@ -34,9 +33,15 @@ def make_limits(settings: Settings, client: "Client", knowledge: "Knowledge") ->
     """Where limits come from, and who decides on reservations."""
     from tollgate.sdk.limits import Limits
 
-    assert settings.kafka is not None
-    from tollgate.sdk.kafka_knowledge import KafkaKnowledge
+    if settings.kafka is None:
+        from tollgate.sdk.http_api import HttpApi
+        from tollgate.sdk.http_knowledge import HttpKnowledge
+        from tollgate.sdk.http_reserving import HttpReserving
 
+        assert settings.url is not None
+        by_http = HttpKnowledge(HttpApi(settings.url, settings.token), knowledge)
+        return Limits(client, knowledge, by_http, HttpReserving(HttpApi(settings.url, settings.token), settings.source))
+    from tollgate.sdk.kafka_knowledge import KafkaKnowledge
     from tollgate.sdk.reserving import Reserving
 
     prefix, options = settings.topic_prefix, settings.kafka_options
