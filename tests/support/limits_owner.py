@@ -111,9 +111,9 @@ class Process:
         self,
         user: str,
         usage: Mapping[str, Any],
-        provider: str | None,
+        provider: str | None,  # noqa: ARG002 # the client's parameters
         model: str | None,
-        time: Any,
+        time: Any,  # noqa: ARG002
         event_id: str | None,
         fields: Mapping[str, Any],
     ) -> str:
@@ -123,7 +123,7 @@ class Process:
         self._loop.call_soon_threadsafe(self.owner.usage, cost, event.get("reservation_id"), bool(event.get("more")))
         return event_id or f"e{len(self.recorded)}"
 
-    def hand(self, user: str, value: bytes) -> None:
+    def hand(self, user: str, value: bytes) -> None:  # noqa: ARG002 # the client's parameters
         if self.is_closed:
             raise TypeError("the client is closed")
         self._loop.call_soon_threadsafe(self.owner.release, json.loads(value)["data"]["reservation_id"])

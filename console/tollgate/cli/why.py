@@ -97,7 +97,7 @@ async def _explain(
     spend = await read_spend(settings, scope)
     found = Why(asked, flag, standings(scope, await read_book(settings), spend, now_ms))
     start_ms = parse_instant(flag.window.start) if flag.window else 0
-    end_ms = held.until_ms or now_ms
+    end_ms = held.kind.until_ms or now_ms
     events, where = await last_events(settings, scope, start_ms, end_ms, limit) if limit > 0 else ([], "nowhere")
     if json:
         print_json(

@@ -66,7 +66,8 @@ def read_events(body: bytes, now: str, new_id: Callable[[int], str], org: str = 
 
     An event is a CloudEvent as in the usage topic, or one without `specversion` and `type`, or one whose data stands
     beside its `source` and `subject`. The release of a reservation is taken as well. With an `org`, events without one
-    are of this org, and those of another org are refused. Raises NoJsonError or TooManyError at once, before anything is yielded.
+    are of this org, and those of another org are refused. Raises NoJsonError or TooManyError at once, before anything
+    is yielded.
     """
     try:
         documents = _many(body) if body.lstrip(_SPACE).startswith(b"[") else [_one(body)]

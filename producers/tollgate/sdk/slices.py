@@ -353,7 +353,7 @@ class Slices:
             self._tidying = asyncio.create_task(self._tidy(), name="tollgate-slices")
 
     async def _tidy(self) -> None:
-        while True:
+        while self._lanes:
             await asyncio.sleep(_TIDY_SECONDS)
             now = self._clock()
             for key, lane in list(self._lanes.items()):
@@ -362,6 +362,7 @@ class Slices:
                 if is_idle and not lane.slices and lane.asking is None and lane.waiting == NOTHING:
                     with self._lock:
                         self._lanes.pop(key, None)
+        self._tidying = None
 
 
 def _sum(one: Amounts, other: Amounts) -> Amounts:

@@ -26,6 +26,7 @@ from tollgate.schemas.entries import ReleaseEntry
 from tollgate.schemas.tokens import Role
 from tollgate.schemas.topics import Topic
 from tollgate.sdk import AsyncTollgate, BlockedError, UndecidedError
+from tollgate.sdk.http_api import HttpApi
 
 pytestmark = pytest.mark.integration
 
@@ -97,6 +98,28 @@ async def test_flags_are_followed_also_more_than_a_frame_holds(settings: Setting
         return toll.check(user="u0007").allowed and not toll.check(user="new").allowed
 
     await eventually(has_changed)
+
+
+async def test_a_stream_has_what_was_asked_for_and_a_service_may_read(connect: Connect, control: ControlStore) -> None:
+    url = (await connect())._engine.settings.url
+    assert url is not None
+
+    async def first_kinds(role: Role, query: str) -> list[str]:
+        api = HttpApi(url, await make_token(control, role))
+        kinds = []
+        try:
+            async for kind, _ in api.frames(f"/stream{query}", 10):
+                kinds.append(kind)
+                if kind == "heartbeat":
+                    return kinds
+        finally:
+            await api.close()
+        raise AssertionError("the stream has ended")
+
+    assert await first_kinds(Role.SERVICE, "") == ["flag", "budget", "heartbeat"]
+    assert await first_kinds(Role.SERVICE, "?kinds=spend&kinds=flag") == ["flag", "heartbeat"]
+    assert await first_kinds(Role.VIEWER, "?kinds=spend") == ["spend", "heartbeat"]
+    assert await first_kinds(Role.VIEWER, "") == ["spend", "flag", "alert", "budget", "heartbeat"]
 
 
 async def test_a_client_that_may_not_read_limits_decides_as_it_was_told(

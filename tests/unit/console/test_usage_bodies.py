@@ -177,3 +177,16 @@ def test_an_org_that_makes_an_event_too_large_refuses_it() -> None:
     fits = json.dumps(event(data={"metadata": {"text": "x" * room}}), separators=(",", ":")).encode()
     assert isinstance(read(fits)[0], Event)
     assert reason(read(fits, org="acme")[0])[1] is RefusalReason.TOO_LARGE
+
+
+def test_a_release_is_taken_among_events_and_a_reservation_is_not() -> None:
+    envelope = {"specversion": "1.0", "source": "chat-api", "subject": "u-42", "time": NOW}
+    release = envelope | {"type": "tollgate.release.v1", "id": "r-1/release", "data": {"reservation_id": "r-1"}}
+    data = {"amount_usd": "0.10", "ttl_seconds": 60}
+    reservation = envelope | {"type": "tollgate.reservation.v1", "id": "r-2", "data": data}
+    first, second, third, last = read([event(), release, reservation, release | {"data": {}}], org="")
+    assert decoded(first).id == "e1"
+    assert second == Event(1, "u-42", "r-1/release", NOW, json.dumps(release).encode(), made=False)
+    assert reason(third)[:2] == (2, RefusalReason.INVALID)
+    assert reason(last) == (3, RefusalReason.MISSING_FIELD, "data.reservation_id: is missing")
+    assert isinstance(read([release], org="acme")[0], Event)

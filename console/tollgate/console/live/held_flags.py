@@ -95,18 +95,18 @@ class HeldFlags:
         except (UnreadableError, UnicodeDecodeError) as error:
             self._ignored.note(Topic.FLAGS, "the key is not UTF-8" if isinstance(error, UnicodeError) else str(error))
             return None
-        if held.flag.scope != scope:
+        if held.scope != scope:
             self._ignored.note(Topic.FLAGS, "the key is not the scope")
             return None
+        kind, numbers = held.kind, held.numbers
         kept = self._flags.get(scope)
-        if kept is not None and kept.revision > held.flag.revision:
+        if kept is not None and kept.revision > numbers.revision:
             return None
         if kept is None:
             self.shapes.add(scope)
-        flag = held.flag
         # Thousands of flags show the same budget; its id is kept once.
-        budget, hundredths = intern(flag.budget or ""), int((flag.percent or "0").replace(".", ""))
-        self._flags[scope] = _Kept(value, held.until_ms, flag.blocked, flag.revision, budget, hundredths)
+        budget, hundredths = intern(numbers.budget or ""), int((numbers.percent or "0").replace(".", ""))
+        self._flags[scope] = _Kept(value, kind.until_ms, kind.blocked, numbers.revision, budget, hundredths)
         return scope
 
     def forget(self) -> None:
