@@ -62,7 +62,7 @@ class _Hold:
         self._drawn, self.id, self.granted = drawn, drawn.id, True
 
     async def _begin(self) -> None:
-        """Have it decided, on the client's loop. Raises BlockedError, which is an UndecidedError when nobody decides."""
+        """Have it decided, on the client's loop. Raises BlockedError; UndecidedError when the call fails closed."""
         wanted = self._wanted
         try:
             async with asyncio.timeout(wanted.timeout_seconds):
