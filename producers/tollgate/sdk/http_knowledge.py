@@ -67,30 +67,27 @@ class HttpKnowledge:
                 self._has_flags = False
                 try:
                     async for event, data in self._api.frames(_STREAM, _SILENT_SECONDS_MAX):
-                        await self._take(event, data)
+                        await self._take_frame(event, data)
                         told = False
                 except UnavailableError as error:
                     if not told:
                         log.warning("limits cannot be read now; going on with what is known: %s", error)
                         told = True
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    log.warning("ignored a frame of the console's stream: %s", type(error).__name__)
                 await asyncio.sleep(_RETRY_SECONDS)
         finally:
             await self._api.close()
+
+    async def _take_frame(self, event: str, data: bytes) -> None:
+        try:
+            await self._take(event, data)
+        except (ValueError, UnicodeDecodeError) as error:
+            log.warning("ignored a frame of the console's stream that cannot be read: %s", type(error).__name__)
 
     async def _take(self, event: str, data: bytes) -> None:
         if event == "flag":
             await self._take_flags(_frame(data))
         elif event == "budget":
-            frame = _frame(data)
-            if frame.snapshot:
-                self._knowledge.forget_budgets()
-            if frame.more:
-                async for item in self._api.items("/budgets"):
-                    self._take_budget(item)
-            for item in frame.items:
-                self._take_budget(bytes(item))
+            await self._take_budgets(_frame(data))
         elif event == "heartbeat" and self._has_flags:
             beat = _heartbeat(data)
             as_of = beat.as_of.get("flags")
@@ -112,9 +109,15 @@ class HttpKnowledge:
             else:
                 self._knowledge.take_flag(found.scope, item)
 
-    def _take_budget(self, item: bytes) -> None:
-        budget = _budget(item)
-        self._knowledge.take_control(f"budget/{budget.id}", None if budget.gone else item)
+    async def _take_budgets(self, frame: _Frame) -> None:
+        items = [bytes(item) for item in frame.items]
+        if frame.snapshot:
+            self._knowledge.forget_budgets()
+        if frame.more:
+            items = [item async for item in self._api.items("/budgets")]
+        for item in items:
+            budget = _budget(item)
+            self._knowledge.take_control(f"budget/{budget.id}", None if budget.gone else item)
 
 
 def _held(item: bytes) -> tuple[str, HeldFlag] | None:

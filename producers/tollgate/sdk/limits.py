@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tollgate.sdk")
 
 TTL_SECONDS_MAX: Final = 3600
-_GIVE_BACK_SECONDS_MAX: Final = 0.3
+_GIVE_BACK_SECONDS_MAX: Final = 0.4
 
 
 class Client(Protocol):

@@ -40,6 +40,8 @@ _TOO_LONG_SECONDS: Final = 2.0
 _SHY_SECONDS: Final = 5.0
 # How often a smaller slice is tried before the call by itself.
 _TRIES_MAX: Final = 3
+# A close waits so long for decisions on their way.
+_CLOSE_SECONDS_MAX: Final = 0.25
 # Unused slices are looked for so often.
 _TIDY_SECONDS: Final = 0.5
 # Of an average over the last eight calls.
@@ -231,10 +233,14 @@ class Slices:
         """Give back every slice that no call has open. The others end with their last call, or by themselves."""
         self._closed = True
         tidying, self._tidying = self._tidying, None
+        if tidying is not None:
+            tidying.cancel()
         asking = [lane.asking for lane in self._lanes.values() if lane.asking is not None]
-        for task in [*asking, *([tidying] if tidying is not None else [])]:
-            task.cancel()
         if asking:
+            # What is granted now is given back at once. A release that is sent before its grant would be lost.
+            _, late = await asyncio.wait(asking, timeout=_CLOSE_SECONDS_MAX)
+            for task in late:
+                task.cancel()
             await asyncio.wait(asking)
         for lane in list(self._lanes.values()):
             self._retire(lane, lane.slices.copy())
@@ -296,7 +302,7 @@ class Slices:
                 return None
             lane.calls, lane.shy_until = max(1, lane.calls // 4), self._clock() + _SHY_SECONDS
             denied = Denied(asked, decision)
-            if need is None or asked == need:
+            if need is None or asked == need or self._closed:
                 return denied
             asked = need if left == 1 else _larger(need, _smaller_than(asked, decision))
         return denied

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,7 +126,7 @@ async def test_a_stream_has_what_was_asked_for_and_a_service_may_read(connect: C
 async def test_a_client_that_may_not_read_limits_decides_as_it_was_told(
     settings: Settings, connect: Connect, control: ControlStore
 ) -> None:
-    budget = {"scope": "user/*+feature/video", "limit": "1", "fail": "closed", "updated_at": "2026-11-01T00:00:00Z"}
+    budget = {"id": "b1", "scope": "user/*+feature/video", "limit": "1", "fail": "closed"}
     await control.change("budget/b1", budget, actor="test", expect_version=0)
     toll = await connect(knowledge_seconds_max=0.0)
 
@@ -154,10 +155,10 @@ async def test_reservations_and_slices_are_granted_settled_released_and_denied(
             error = caught.value
             assert (error.http_status, error.error, error.scope) == (429, "usage_limit_exceeded", "user/u1")
             assert (error.limit, error.available, str(error)) == ("1", "0", "user/u1 has 0 usd left this month.")
-            await held.settle(usage={"output_tokens": 7}, cost_usd="0.30")
+            await held.settle(usage={"output_tokens": 7}, cost_usd="0.3")
 
         async def is_settled() -> bool:
-            return decider.open == {} and str(decider.spent.get("u1")) == "0.30"
+            return decider.open == {} and decider.spent.get("u1") == Decimal("0.3")
 
         await eventually(is_settled)
         for _ in range(30):
@@ -167,7 +168,7 @@ async def test_reservations_and_slices_are_granted_settled_released_and_denied(
         await toll.close()
 
         async def is_given_back() -> bool:
-            return decider.open == {} and str(decider.spent.get("u1")) == "0.60"
+            return decider.open == {} and decider.spent.get("u1") == Decimal("0.6")
 
         await eventually(is_given_back)
         assert decider.ids(ReleaseEntry)

@@ -12,7 +12,7 @@ from tollgate.console.live.held_alerts import HeldAlerts
 from tollgate.console.live.held_flags import HeldFlags
 from tollgate.console.live.held_spend import HeldSpend
 from tollgate.console.live.sight import Sight
-from tollgate.control import ControlStore
+from tollgate.control import ControlStore, Held
 from tollgate.domain.windows import window_start
 from tollgate.schemas.control import BUDGET_KEY_PREFIX
 from tollgate.schemas.outputs import FlagState, SpendRecord
@@ -50,7 +50,7 @@ class Items:
             gone = {"key": change.name, "level": "resolved", "gone": True}
             return gone if alert is None else alert.model_dump(mode="json", exclude_none=True)
         held = self._control.get(BUDGET_KEY_PREFIX + change.name)
-        return {"id": change.name, "gone": True} if held is None else held.value
+        return {"id": change.name, "gone": True} if held is None else _budget_item(held)
 
     def all(self, kind: str, sight: Sight) -> tuple[list[Item], int]:
         """Everything of one kind, the most important first, and how many items were left out."""
@@ -62,7 +62,7 @@ class Items:
         if kind == "alert":
             alerts, count = self._alerts.worst(ITEMS_MAX, sight.scope)
             return [alert.model_dump(mode="json", exclude_none=True) for alert in alerts], count - len(alerts)
-        budgets = [held.value for held in self._control.records(BUDGET_KEY_PREFIX)]
+        budgets = map(_budget_item, self._control.records(BUDGET_KEY_PREFIX))
         seen = [budget for budget in budgets if sight.sees(budget["scope"])]
         return heapq.nsmallest(ITEMS_MAX, seen, key=itemgetter("id")), max(0, len(seen) - ITEMS_MAX)
 
@@ -93,6 +93,11 @@ class Items:
                 record = self._spend.get(scope, kind, window_start(kind, now_ms))
                 if record is not None:
                     yield _spend_item(record)
+
+
+def _budget_item(held: Held) -> Item:
+    """The budget as it is stored, under the id of its key."""
+    return {**held.value, "id": held.key.removeprefix(BUDGET_KEY_PREFIX)}
 
 
 def _spend_item(record: SpendRecord) -> Item:
