@@ -55,6 +55,7 @@ bench-setup: setup .venv-bench/.ready
 test-long: setup
 	$(BIN)/python -m tests -m long
 	TOLLGATE_TEST_AWAY_SECONDS=60 $(BIN)/python -m pytest tests/integration/clickhouse/test_new_budgets.py
+	TOLLGATE_TEST_SDK_EVENTS=1000000 $(BIN)/python -m pytest tests/integration/sdk/test_outages.py
 
 bench: bench-setup
 	$(BIN)/python -m tests.bench $(BENCH_OPTIONS)

@@ -29,6 +29,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "integration/control",
         "integration/numbers",
         "integration/pricing",
+        "integration/sdk",
     ),
     "rules": ("property", "simulation", "tidy", "unit"),
 }
