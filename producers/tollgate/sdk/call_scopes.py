@@ -17,7 +17,7 @@ def names_in(scope: str) -> tuple[str, ...]:
     return tuple(scope_of(dimension, name) for dimension, name in parse_names(scope))
 
 
-def singles_of(call: Mapping[str, str | None]) -> dict[str, str]:
+def singles_of(call: Mapping[str, object]) -> dict[str, str]:
     """The single scopes of a call by dimension: `{"user": "u1", "org": None}` → `{"user": "user/u1"}`.
 
     A dimension without value is left out. TypeError for a name that is no dimension, and for a value that is no text.

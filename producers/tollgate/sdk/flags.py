@@ -166,7 +166,7 @@ class FlagReader:
         """
         if self._reserving is None:
             raise TypeError("to reserve, name the service: FlagReader(..., source=...)")
-        singles = singles_of({"user": user} | names)
+        singles = singles_of({"user": user, **names})
         return Reservation(
             self._reserving,
             user=user,

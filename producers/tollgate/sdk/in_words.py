@@ -52,16 +52,18 @@ def message(flag: Told) -> str:
     """The same, with what to do about a block: `…; wait until 2026-12-01T00:00:00Z, or have monthly-user raised.`"""
     if not flag.blocked or (flag.note is not None and flag.budget is not None):
         return f"{sentence(flag)}."
-    return f"{sentence(flag)}; {what_to_do(flag.until, flag.budget)}."
+    advice = _what_to_do(flag.until, flag.budget)
+    return f"{sentence(flag)}; {advice}." if advice else f"{sentence(flag)}."
 
 
-def what_to_do(until: str | None, budget: str | None) -> str:
+def _what_to_do(until: str | None, budget: str | None) -> str:
     """`wait until 2026-12-01T00:00:00Z, or have monthly-user raised`, as far as both are known."""
     ways = [
         *([f"wait until {until}"] if until is not None and until != _NEVER else []),
         *([f"have {budget} raised"] if budget is not None else []),
     ]
-    return ", or ".join(ways) or "wait until spending is resumed"
+    # Only a stop by hand has neither a budget nor an end.
+    return ", or ".join(ways) or ("wait until spending is resumed" if until is None else "")
 
 
 def too_much(estimate: str, scope: str, window: str | None, numbers: str | None) -> str:

@@ -72,7 +72,7 @@ class Knowledge:
         if self._known_at_ms is None or at_ms > self._known_at_ms:
             self._known_at_ms = at_ms
 
-    def check(self, call: Mapping[str, str | None], estimate_usd: str | Decimal | None = None) -> Decision:
+    def check(self, call: Mapping[str, object], estimate_usd: str | Decimal | None = None) -> Decision:
         """May a call with these names by dimension go ahead? `check({"user": "u-42", "model": "gpt-4o"})`.
 
         `global` always counts, and so do combinations that have a flag. With an estimate a call is denied as well when

@@ -72,7 +72,7 @@ class Limits:
         """How long ago limits were last heard of; None when never."""
         return self._knowledge.age_ms
 
-    def check(self, user: str, estimate_usd: str | Decimal | None, names: Mapping[str, str | None]) -> Decision:
+    def check(self, user: str, estimate_usd: str | Decimal | None, names: Mapping[str, object]) -> Decision:
         """As `Tollgate.check`. The first one begins to read limits."""
         self._follow()
         return self._knowledge.check({"user": user, **names}, estimate_usd)
@@ -86,7 +86,7 @@ class Limits:
         reservation_id: str | None,
         timeout_seconds: float,
         in_slices: bool,
-        names: Mapping[str, str | None],
+        names: Mapping[str, object],
     ) -> Holding:
         """As `Tollgate.reserve`."""
         self._follow()
@@ -103,7 +103,7 @@ class Limits:
         reservation_id: str | None,
         timeout_seconds: float,
         in_slices: bool,
-        names: Mapping[str, str | None],
+        names: Mapping[str, object],
     ) -> AsyncHolding:
         """As `AsyncTollgate.reserve`."""
         self._follow()
@@ -199,7 +199,7 @@ def _wanted(
     reservation_id: str | None,
     timeout_seconds: float,
     in_slices: bool,
-    names: Mapping[str, str | None],
+    names: Mapping[str, object],
 ) -> Wanted:
     """What is asked for. TypeError for wrong use, with what to write instead."""
     if usd is None and credits_ is None:
@@ -210,7 +210,7 @@ def _wanted(
         raise TypeError("an id is that of one call's reservation: leave it out, or slice=True")
     singles = singles_of({"user": user, **names})
     need = Amounts(0 if usd is None else picousd_of(usd, "usd"), 0 if credits_ is None else _nano_of(credits_))
-    given = {name: value for name, value in names.items() if value}
+    given = {name: str(value) for name, value in names.items() if value}
     key = LaneKey(user, tuple(sorted(given.items())), ttl_seconds, usd is not None, credits_ is not None)
     return Wanted(key, need, given, singles, reservation_id, timeout_seconds, in_slices)
 
