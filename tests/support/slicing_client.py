@@ -7,6 +7,7 @@ and a half times to live.
 import json
 import random
 import sys
+import threading
 import time
 
 from tollgate.schemas.amounts import PICO, format_usd
@@ -18,7 +19,7 @@ _DENIED_SECONDS = 0.05
 
 
 def _main(bootstrap: str, prefix: str, source: str, spool_dir: str, ttl: int, seed: str) -> None:
-    dice = random.Random(seed)
+    dice, paced = random.Random(seed), threading.Event()
     calls = waited = reserved = actual = 0
     with Tollgate(
         kafka=bootstrap, source=source, topic_prefix=prefix, spool_dir=spool_dir, when_unknown="closed"
@@ -41,7 +42,7 @@ def _main(bootstrap: str, prefix: str, source: str, spool_dir: str, ttl: int, se
                     waited += time.perf_counter() - begun > 0.01
                     held.settle(usage={}, cost_usd=format_usd(cost))
             except BlockedError:
-                time.sleep(_DENIED_SECONDS)
+                paced.wait(_DENIED_SECONDS)
                 continue
             calls, reserved, actual = calls + 1, reserved + usd, actual + cost
             allowed_at = time.monotonic()
