@@ -123,8 +123,11 @@ class Engine:
         limits = self._limits
         if limits is None:
             with self._lock:
-                self._knowledge = self._knowledge or make_knowledge(self.settings)
-                limits = self._limits = self._limits or make_limits(self.settings, self, self._knowledge)
+                if self._knowledge is None:
+                    self._knowledge = make_knowledge(self.settings)
+                if self._limits is None:
+                    self._limits = make_limits(self.settings, self, self._knowledge)
+                limits = self._limits
         return limits
 
     @property

@@ -45,12 +45,15 @@ class FlagReader:
         knowledge: Knowledge | None = None,
         **kafka: Any,
     ) -> None:
-        self._knowledge = knowledge or Knowledge(
-            when_unknown=when_unknown,
-            knowledge_seconds_max=knowledge_seconds_max,
-            now_ms=now_ms,
-            clock_ms=clock_ms,
-        )
+        # Not by its truth: without any flags it is empty.
+        if knowledge is None:
+            knowledge = Knowledge(
+                when_unknown=when_unknown,
+                knowledge_seconds_max=knowledge_seconds_max,
+                now_ms=now_ms,
+                clock_ms=clock_ms,
+            )
+        self._knowledge = knowledge
         self._topic = topic_name(Topic.FLAGS, topic_prefix)
         self._control_topic = topic_name(Topic.CONTROL, topic_prefix)
         self._options = {
