@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.output_words import Action, FlagState
 from tollgate.schemas.text_rules import INSTANT_PATTERN, PERCENT_PATTERN, USD_PATTERN
 from tollgate.schemas.vocabulary import WindowKind
@@ -65,10 +65,10 @@ class _Record(msgspec.Struct, gc=False):
 
 
 class FlagNumbers(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one flag has to itself."""
+    """What one flag has to itself. `limit` and `budget` are None where the flag's kind has them."""
 
     revision: int
-    since: str
+    since_ms: int
     spent: str | None = None
     percent: str | None = None
     limit: str | None = None
@@ -92,6 +92,8 @@ class FlagKind(msgspec.Struct, frozen=True, gc=False):
     unit: str | None
     until: str | None
     except_: tuple[str, ...] | None
+    limit: str | None
+    budget: str | None
     until_ms: int | None
     excepts: tuple[frozenset[str], ...]
     rank: tuple[bool, bool, int, float]
@@ -114,19 +116,21 @@ class HeldFlag(msgspec.Struct, frozen=True, gc=False):
     def read(cls, value: bytes) -> "HeldFlag":
         """From a record of the flags topic. ValueError when it is no flag, or its end is no instant."""
         flag = _read(value)
+        kind = _kind_of(flag)
+        is_shared = kind.budget is not None
         numbers = FlagNumbers(
             flag.revision,
-            flag.since,
+            parse_instant(flag.since),
             flag.spent,
             flag.percent,
-            flag.limit,
-            flag.budget,
+            None if is_shared else flag.limit,
+            None if is_shared else flag.budget,
             flag.reserved,
             flag.can_exceed_by,
             flag.note,
             flag.incomplete,
         )
-        return cls(flag.scope, _kind_of(flag), _pack(numbers))
+        return cls(flag.scope, kind, _pack(numbers))
 
     @classmethod
     def of(cls, flag: "Flag") -> "HeldFlag":
@@ -134,9 +138,28 @@ class HeldFlag(msgspec.Struct, frozen=True, gc=False):
         return cls.read(flag.model_dump_json(by_alias=True).encode())
 
     @property
+    def revision(self) -> int:
+        """The higher one of two flags of a scope is newer."""
+        return _unpack(self.packed).revision
+
+    @property
     def numbers(self) -> FlagNumbers:
-        """What the flag has to itself, decoded."""
-        return _unpack(self.packed)
+        """What the flag says beside its kind, decoded; with the limit and the budget."""
+        own, kind = _unpack(self.packed), self.kind
+        if kind.budget is None:
+            return own
+        return FlagNumbers(
+            own.revision,
+            own.since_ms,
+            own.spent,
+            own.percent,
+            kind.limit,
+            kind.budget,
+            own.reserved,
+            own.can_exceed_by,
+            own.note,
+            own.incomplete,
+        )
 
     @property
     def flag(self) -> "Flag":
@@ -144,7 +167,8 @@ class HeldFlag(msgspec.Struct, frozen=True, gc=False):
         # The models take most of a second's tenth to import, and few services ask for one.
         from tollgate.schemas.outputs import Flag, Window
 
-        kind, numbers = self.kind, self.numbers
+        kind, numbers = self.kind, msgspec.structs.asdict(self.numbers)
+        since_ms = numbers.pop("since_ms")
         window = None if kind.window is None else Window.model_construct(**msgspec.structs.asdict(kind.window))
         return Flag.model_construct(
             scope=self.scope,
@@ -155,7 +179,8 @@ class HeldFlag(msgspec.Struct, frozen=True, gc=False):
             window=window,
             unit=kind.unit,
             until=kind.until,
-            **msgspec.structs.asdict(numbers),
+            since=format_instant(since_ms),
+            **numbers,
             **{"except": None if kind.except_ is None else list(kind.except_)},  # type: ignore[arg-type] # its alias
         )
 
@@ -172,7 +197,15 @@ class HeldFlag(msgspec.Struct, frozen=True, gc=False):
 
 def _kind_of(flag: _Record) -> FlagKind:
     """The kind of a flag, the same object for all flags of it."""
-    shared = (flag.state, flag.blocked, flag.reason, flag.action, flag.window, flag.unit, flag.until, flag.except_)
+    # A budget on a pattern, or of a plan, is that of many scopes; another one's id would make a kind for each flag.
+    budget = (
+        flag.budget if flag.budget is not None and ("*" in flag.budget or flag.budget.startswith("plan/")) else None
+    )
+    limit = flag.limit if budget is not None else None
+    shared = (
+        flag.state, flag.blocked, flag.reason, flag.action, flag.window, flag.unit, flag.until, flag.except_,
+        limit, budget,
+    )  # fmt: skip
     kind = _kinds.get(shared)
     if kind is None:
         until_ms = None if flag.until is None else parse_instant(flag.until)

@@ -127,7 +127,7 @@ class Knowledge:
     def keep(self, scope: str, taken: HeldFlag) -> HeldFlag | None:
         """As `take_flag`, of a flag that is read already."""
         held = self._flags.get(scope)
-        if held is not None and held.numbers.revision > taken.numbers.revision:
+        if held is not None and held.revision > taken.revision:
             return None
         if held is None:
             self._shapes.add(scope)

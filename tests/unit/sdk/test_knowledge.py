@@ -50,6 +50,8 @@ def test_a_flag_comes_out_as_it_was_written() -> None:
     for changes in (
         {},
         {"except": ["provider/groq"], "reserved": "1.5", "can_exceed_by": "0", "incomplete": True, "note": "pay"},
+        {"budget": "user/*:month:usd", "reserved": "1.5"},
+        {"budget": "plan/free/chat:day:events", "note": "change to a larger plan", "since": "2026-11-21T09:00:00Z"},
         {"budget": None, "window": None, "limit": None, "unit": None, "spent": None, "percent": None, "until": None},
     ):
         written = value(**changes)  # type: ignore[arg-type]
@@ -60,7 +62,7 @@ def test_a_flag_comes_out_as_it_was_written() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": "1e3"}, {"spent": "100\n"}, {"percent": "80"}, {"since": "now"}, {"until": "2026-13-01T00:00:00Z"},
+    [{"limit": "1e3"}, {"spent": "100\n"}, {"percent": "80"}, {"since": "now"}, {"since": "2026-02-30T00:00:00Z"}, {"until": "2026-13-01T00:00:00Z"},
      {"revision": 0}, {"blocked": "yes"}, {"state": "odd"}, {"window": {"kind": "month"}}],
 )  # fmt: skip
 def test_what_breaks_the_contract_is_no_flag(changes: dict[str, Any]) -> None:
