@@ -1,7 +1,7 @@
 """Services that record with one client of the process: a WSGI app, an ASGI app and a Celery app.
 
-The environment says where events go, and which prefix their topic has (`TEST_TOPIC_PREFIX`). The client is made, and has
-recorded, before any server forks.
+The environment says where events go, and which prefix their topic has (`TEST_TOPIC_PREFIX`). The client is made, and
+has recorded, before any server forks.
 """
 
 import asyncio

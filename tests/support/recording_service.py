@@ -18,7 +18,11 @@ def main(kafka: str, spool: str, first: int, count: int, rate: int) -> None:
         for start in range(0, count, STEP):
             for number in range(first + start, first + min(start + STEP, count)):
                 toll.record(
-                    user=f"u{number % 997}", provider="openai", model="gpt-4o", usage={"input_tokens": 1}, id=f"e{number}"
+                    user=f"u{number % 997}",
+                    provider="openai",
+                    model="gpt-4o",
+                    usage={"input_tokens": 1},
+                    id=f"e{number}",
                 )
             print(f"spooled {toll.stats.spooled}", flush=True)
             time.sleep(max(0.0, begun + start / rate - time.monotonic()))

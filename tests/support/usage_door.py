@@ -12,8 +12,8 @@ Answer = tuple[int, dict[str, str], Any]
 
 
 class UsageDoor:
-    """`events` are those taken, in order. `answers` are given first, one to each request; then `judges` may answer for a
-    whole request, and `refuses` for one event, with why.
+    """`events` are those taken, in order. `answers` are given first, one to each request; then `judges` may answer for
+    a whole request, and `refuses` for one event, with why.
     """
 
     def __init__(self) -> None:

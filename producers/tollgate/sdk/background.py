@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 
 class _Lookups(ThreadPoolExecutor):
-    """Where libraries look host names up: in threads that end with their work, and that no exit of the process waits for.
+    """Where libraries look host names up: in threads that end with their work, and that no end of a process waits for.
 
     A lookup takes half a minute when its server is away.
     """

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import msgspec
 
 from tollgate.schemas.refusals import Refusal, RefusalReason
 from tollgate.sdk.errors import InvalidEventError
+from tollgate.sdk.importing import in_a_thread
 from tollgate.sdk.segment import Batch, now_ms
 from tollgate.sdk.sending import RefusedEvent, Sender, TroubleError
 from tollgate.sdk.settings import OnError
@@ -26,7 +26,6 @@ log = logging.getLogger("tollgate.sdk")
 _ADOPT_SECONDS: Final = 5.0
 # So many events at once take 5 ms.
 _WRITTEN_MAX: Final = 10_000
-_IMPORT_SECONDS_MAX: Final = 30.0
 _RETRY_SECONDS_MIN: Final = 0.1
 _RETRY_SECONDS_MAX: Final = 5.0
 
@@ -58,7 +57,6 @@ class Delivery:
         self._sender: Sender | None = None
         self._on_error = on_error
         self._something: asyncio.Event | None = None
-        self._importing: threading.Thread | None = None
 
     def write(self) -> bool:
         """Move what was recorded to the spool. Whether there was anything."""
@@ -86,13 +84,13 @@ class Delivery:
         while True:
             try:
                 now = time.monotonic()
-                if now >= adopt_due and not self.spool.adopt():
+                if now >= adopt_due and not self.spool.adopt() and not self.spool.has_adopted:
                     adopt_due = now + _ADOPT_SECONDS
                 if self._sender is None:
                     if not self.spool.bytes:
                         await _until(something, _ADOPT_SECONDS)
                         continue
-                    self._sender = await self._made_sender()
+                    self._sender = await in_a_thread(self._make_sender)
                 sender = self._sender
                 batch = self.spool.next(sender.events_max, sender.bytes_max)
                 self.oldest_ms = batch.written_ms if batch else 0
@@ -137,27 +135,6 @@ class Delivery:
             _tell_waiter(waiter, False)
         self._waiters.clear()
         self.spool.close()
-
-    def wait_for_imports(self) -> None:
-        """Return when no module is being imported for the sender, after some seconds on a very busy machine."""
-        importing = self._importing
-        if importing is not None:
-            importing.join(_IMPORT_SECONDS_MAX)
-
-    async def _made_sender(self) -> Sender:
-        """The sender, whose modules take long to import: in a thread, so that events are written meanwhile."""
-        made: Future[Sender] = Future()
-
-        def run() -> None:
-            try:
-                made.set_result(self._make_sender())
-            except BaseException as error:  # noqa: BLE001 # it is told where it is waited for
-                made.set_exception(error)
-
-        self._importing = threading.Thread(target=run, name="tollgate-sdk-import", daemon=True)
-        self._importing.start()
-        # Whoever stops this meanwhile does not stop the import.
-        return await asyncio.shield(asyncio.wrap_future(made))
 
     def _confirmed(self, batch: Batch, refused: Sequence[RefusedEvent]) -> None:
         if self.trouble is not None:

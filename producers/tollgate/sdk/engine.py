@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tollgate.sdk.background import Background
 from tollgate.sdk.delivery import Delivery, age_ms
+from tollgate.sdk.importing import wait_for_imports
 from tollgate.sdk.recording import encode_event, new_id
 from tollgate.sdk.settings import Settings
 from tollgate.sdk.spool import Spool
@@ -279,8 +280,7 @@ class Engine:
             self._paused = True
         if background is None or not background.is_this_thread():
             self._stop(_FORK_SECONDS_MAX)
-        # In the child of a process that forks in the middle of an import that module can never be imported.
-        self._delivery.wait_for_imports()
+        wait_for_imports()
 
     def resume(self) -> None:
         """In the parent after a fork: go on."""
@@ -312,13 +312,16 @@ def _watch_end() -> None:
     if "end" not in _watching:
         _watching.add("end")
         atexit.register(_at_exit)
+        # Processes of these end without the interpreter's own handlers.
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
-            # A process of multiprocessing ends without the interpreter's own handlers.
             util.Finalize(None, _at_exit, exitpriority=0)
+        celery = sys.modules.get("celery.signals")
+        if celery is not None:
+            celery.worker_process_shutdown.connect(_at_exit, weak=False, dispatch_uid="tollgate.sdk")
 
 
-def _at_exit() -> None:
+def _at_exit(**_event: object) -> None:
     deadline = time.monotonic() + _EXIT_SECONDS_MAX
     for engine in list(_live):
         engine.end(max(_POLL_SECONDS, deadline - time.monotonic()))

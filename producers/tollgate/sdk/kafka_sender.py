@@ -75,8 +75,7 @@ class KafkaSender:
         if self._producer is None:
             producer = AIOKafkaProducer(**self._options, max_batch_size=self._batch_bytes_max)
             try:
-                async with asyncio.timeout(_START_SECONDS_MAX):
-                    await producer.start()
+                await _start(producer)
             except (KafkaError, OSError, TimeoutError) as error:
                 await _stop(producer)
                 raise TroubleError(f"Kafka cannot be reached: {type(error).__name__}") from error
@@ -155,15 +154,37 @@ class KafkaSender:
         return [*first, *(RefusedEvent(refused.place + half, refused.error) for refused in second)]
 
 
+async def _start(producer: AIOKafkaProducer) -> None:
+    """Connect a producer. When it is cancelled it lets aiokafka come to an end, which leaves connections open else."""
+    starting = asyncio.ensure_future(producer.start())
+    try:
+        await asyncio.wait([starting], timeout=_START_SECONDS_MAX)
+    except asyncio.CancelledError:
+        await _ends(starting)
+        raise
+    if not starting.done():
+        raise TimeoutError
+    starting.result()
+
+
 async def _stop(producer: AIOKafkaProducer) -> None:
     """End a producer in bounded time, also when Kafka is away and it would wait for it."""
     stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait([stopping], timeout=_STOP_SECONDS_MAX)
-    if not stopping.done():
+    if not await _ends(stopping):
         # Its requests end with their connections.
         with suppress(KafkaError, OSError):
             await producer.client.close()
         stopping.cancel()
-        await asyncio.wait([stopping], timeout=_STOP_SECONDS_MAX)
-    if stopping.done() and not stopping.cancelled():
-        stopping.exception()
+        await _ends(stopping)
+
+
+async def _ends(work: "asyncio.Future[None]") -> bool:
+    """Whether it ends in time, also while its caller is cancelled, again and again. Its error is nobody's concern."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _STOP_SECONDS_MAX
+    while not work.done() and loop.time() < deadline:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work], timeout=deadline - loop.time())
+    if work.done() and not work.cancelled():
+        work.exception()
+    return work.done()

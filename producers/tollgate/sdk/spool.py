@@ -65,6 +65,11 @@ class Spool:
         return sum([store.bytes for store in self._stores])
 
     @property
+    def has_adopted(self) -> bool:
+        """Whether it has what an ended process left."""
+        return bool(self._stores) and self._stores[0].adopted
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether what is recorded now would be lost with the process."""
         return bool(self._stores) and isinstance(self._stores[-1], Memory)
@@ -118,7 +123,7 @@ class Spool:
 
     def adopt(self) -> bool:
         """Take over what an ended process left, the oldest first, to be sent before everything else."""
-        if self._stores and self._stores[0].adopted:
+        if self.has_adopted:
             return False
         try:
             root = self._root or root_of(self._directory, self._destination)

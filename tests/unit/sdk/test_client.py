@@ -42,7 +42,9 @@ def sdk_threads() -> list[threading.Thread]:
 
 
 def test_what_is_recorded_arrives_with_its_id_source_and_token(door: UsageDoor, toll: Tollgate) -> None:
-    told = toll.record(**GOOD, id="e1", time=datetime(2026, 11, 21, 10, tzinfo=UTC), agent="SEO", cost_usd=Decimal("0.10"))
+    told = toll.record(
+        **GOOD, id="e1", time=datetime(2026, 11, 21, 10, tzinfo=UTC), agent="SEO", cost_usd=Decimal("0.10")
+    )
     assert told == "e1"
     made = toll.record(**GOOD)
     assert toll.flush(5)
@@ -99,7 +101,7 @@ def test_wrong_use_fails_at_the_call_with_what_to_write(toll: Tollgate, wrong: d
 
 
 def test_an_unknown_keyword_names_the_one_that_was_meant(toll: Tollgate) -> None:
-    with pytest.raises(TypeError, match="modle is not a field of a usage event: write model=…"):
+    with pytest.raises(TypeError, match="modle is not a field of a usage event: write model="):
         toll.record(**GOOD, modle="x")
     with pytest.raises(TypeError, match='write metadata={"colour": …}'):
         toll.record(**GOOD, colour="x")
@@ -145,9 +147,7 @@ def test_a_client_is_not_made_from_what_cannot_work(
         Tollgate(**{"source": "chat"} | arguments)
 
 
-def test_the_environment_says_where_events_go(
-    door: UsageDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_says_where_events_go(door: UsageDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOLLGATE_KAFKA_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.setenv("TOLLGATE_URL", f"{door.url}/")
     monkeypatch.setenv("TOLLGATE_TOKEN", "secret")
@@ -404,34 +404,55 @@ def record(toll, **more):
 {body}
 """
 BODIES = {
-    "left open": ("sys", "toll = client()\nfor n in range(50): record(toll)", 50),
-    "closed": ("sys", "with client() as toll:\n    for n in range(50): record(toll)", 50),
-    "recorded by a handler of the exit": ("sys, atexit", "toll = client()\natexit.register(lambda: record(toll))", 1),
-    "recorded after our handler ran": (
-        "sys, atexit", "atexit.register(lambda: record(toll))\ntoll = client()\nrecord(toll)", 2,
+    "left open": ("sys", ["toll = client()", "for n in range(50): record(toll)"], 50),
+    "closed": ("sys", ["with client() as toll:", "    for n in range(50): record(toll)"], 50),
+    "recorded by a handler of the exit": (
+        "sys, atexit",
+        ["toll = client()", "atexit.register(lambda: record(toll))"],
+        1,
     ),
-    "an exception": ("sys", "toll = client()\nrecord(toll)\nraise SystemExit(0)", 1),
+    "recorded after our handler ran": (
+        "sys, atexit",
+        ["atexit.register(lambda: record(toll))", "toll = client()", "record(toll)"],
+        2,
+    ),
+    "an exception": ("sys", ["toll = client()", "record(toll)", "raise SystemExit(0)"], 1),
     "a loop that is running": (
         "sys, asyncio",
-        "async def main():\n    toll = AsyncTollgate(url=url, source='c', spool_dir=spool)\n    record(toll)\n"
-        "asyncio.run(main())",
+        [
+            "async def main():",
+            "    toll = AsyncTollgate(url=url, source='c', spool_dir=spool)",
+            "    record(toll)",
+            "asyncio.run(main())",
+        ],
         1,
     ),
     "processes of multiprocessing": (
         "sys, multiprocessing",
-        "toll = client()\nrecord(toll)\ncontext = multiprocessing.get_context('fork')\n"
-        "workers = [context.Process(target=record, args=(toll,)) for n in range(3)]\n"
-        "for w in workers: w.start()\nfor w in workers: w.join()\nassert [w.exitcode for w in workers] == [0, 0, 0]",
+        [
+            "toll = client()",
+            "record(toll)",
+            "context = multiprocessing.get_context('fork')",
+            "workers = [context.Process(target=record, args=(toll,)) for n in range(3)]",
+            "for w in workers: w.start()",
+            "for w in workers: w.join()",
+            "assert [w.exitcode for w in workers] == [0, 0, 0]",
+        ],
         4,
     ),
     "a pool of processes": (
         "sys, concurrent.futures, multiprocessing",
-        "toll = client()\ncontext = multiprocessing.get_context('fork')\n"
-        "with concurrent.futures.ProcessPoolExecutor(2, context) as pool:\n"
-        "    list(pool.map(record, [toll] * 0))\n    assert pool.submit(len, 'abc').result() == 3\nrecord(toll)",
-        1,
+        [
+            "toll = client()",
+            "record(toll)",
+            "def work(n): return len(record(toll))",
+            "context = multiprocessing.get_context('fork')",
+            "with concurrent.futures.ProcessPoolExecutor(2, context) as pool:",
+            "    assert list(pool.map(work, range(10))) == [32] * 10",
+        ],
+        11,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -439,7 +460,7 @@ def test_a_process_that_ends_has_sent_or_spooled_everything_and_says_nothing(
     door: UsageDoor, tmp_path: Path, name: str
 ) -> None:
     imports, body, count = BODIES[name]
-    argv = [sys.executable, "-W", "error", "-X", "dev", "-c", SCRIPT.format(imports=imports, body=body)]
+    argv = [sys.executable, "-W", "error", "-X", "dev", "-c", SCRIPT.format(imports=imports, body="\n".join(body))]
     begun = time.monotonic()
     done = subprocess.run([*argv, door.url, str(tmp_path)], capture_output=True, text=True, check=False)
     took_seconds = time.monotonic() - begun

@@ -194,9 +194,7 @@ def test_memory_is_bounded_as_the_disk_is(make: Make, tmp_path: Path) -> None:
     spool.close()
 
 
-def test_the_disk_is_used_again_when_it_is_back(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_disk_is_used_again_when_it_is_back(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tollgate.sdk.spool._DISK_SECONDS", 0.0)
     place = tmp_path / "place"
     place.write_text("")
