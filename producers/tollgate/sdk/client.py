@@ -96,7 +96,7 @@ class _Client:
         InvalidEventError for what the worker would refuse (negative usage, a float, a time without offset). Nothing
         else ever raises: while Kafka is away events wait on disk, and what is dropped is counted in `stats`.
         """
-        return self._engine.record(user, usage, provider, model, time, id, fields)  # type: ignore[arg-type] # of strings
+        return self._engine.record(user, usage, provider, model, time, id, fields)
 
     def check(self, *, user: str, estimate_usd: str | Decimal | None = None, **names: Unpack[CallNames]) -> Decision:
         """May this call go ahead? Answers from memory, without any I/O: `check(user="u-42", model="gpt-4o")`.
@@ -108,7 +108,7 @@ class _Client:
         `knowledge_seconds_max`, the answer is that of `when_unknown`, or of a budget that says `fail: closed`.
         TypeError for a name that is no dimension of a call, and for a closed client.
         """
-        return self._engine.limits().check(user, estimate_usd, names)  # type: ignore[arg-type] # of strings
+        return self._engine.limits().check(user, estimate_usd, names)
 
     @property
     def source(self) -> str:

@@ -23,13 +23,7 @@ class CallNames(TypedDict, total=False):
     product: str | None
 
 
-class RecordFields(TypedDict, total=False):
-    """What a usage event may say beside its user, provider, model and usage. None means absent.
-
-    `cost_usd` overrides the price book. A `status` other than `success` costs nothing unless `billed`. `convention`
-    says which amounts contain which, or names a provider whose own keys `usage` holds.
-    """
-
+class _Fields(TypedDict, total=False):
     org: str | None
     service: str | None
     agent: str | None
@@ -47,12 +41,21 @@ class RecordFields(TypedDict, total=False):
     request_id: str | None
     options: Mapping[str, str] | None
     retail_tokens: Amount | None
-    reservation_id: str | None
-    more: bool | None
     metadata: Mapping[str, str | int | float | bool | None] | None
 
 
-class SettleFields(RecordFields, total=False):
+class RecordFields(_Fields, total=False):
+    """What a usage event may say beside its user, provider, model and usage. None means absent.
+
+    `cost_usd` overrides the price book. A `status` other than `success` costs nothing unless `billed`. `convention`
+    says which amounts contain which, or names a provider whose own keys `usage` holds.
+    """
+
+    reservation_id: str | None
+    more: bool | None
+
+
+class SettleFields(_Fields, total=False):
     """The same for the call that settles a reservation: its provider and model may be given anew."""
 
     provider: str | None

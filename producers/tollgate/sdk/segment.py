@@ -219,7 +219,7 @@ def _is_whole(rest: bytes) -> bool:
     """Whether this is more than the beginning of a frame that was being written."""
     if len(rest) < _FRAME.size:
         return False
-    length = _FRAME.unpack_from(rest)[0]
+    length: int = _FRAME.unpack_from(rest)[0]
     return length > _PAYLOAD_BYTES_MAX or _FRAME.size + length <= len(rest)
 
 

@@ -272,7 +272,7 @@ class Memory:
 
     adopted = False
     found = lost = 0
-    trouble = None
+    trouble: OSError | None = None
 
     def __init__(self) -> None:
         # Frames are not needed here; what was appended at once is one piece, and is dropped or read as one.

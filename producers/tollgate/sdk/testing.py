@@ -177,10 +177,10 @@ class _Asked:
         self.granted = False
 
     def enter(self) -> None:
-        decision = self._toll.check(user=self.user, **self._asked.names)  # type: ignore[arg-type] # the call's own names
+        decision = self._toll.check(user=self.user, **self._asked.names)
         self._end("open" if decision.allowed else "denied")
         if not decision.allowed:
-            raise BlockedError(decision.http_status or 429, decision.error or "usage_limit_exceeded", "denied")
+            raise BlockedError(decision.http_status or 429, decision.error or "usage_limit_exceeded", decision.message)
         self.granted = True
 
     def leave(self) -> None:
@@ -189,7 +189,7 @@ class _Asked:
             self._done = True
 
     def settle_now(
-        self, usage: Usage, more: bool, time: datetime | str | None, event_id: str | None, fields: SettleFields
+        self, usage: Usage, more: bool, time: datetime | str | None, event_id: str | None, fields: Mapping[str, Any]
     ) -> str:
         if self._done:
             raise TypeError("the reservation is settled already: say more=True where several calls share one")
