@@ -14,6 +14,7 @@ from tests.bench.latency import latency, many_partitions
 from tests.bench.pipeline import pipeline
 from tests.bench.rebalance import rebalance
 from tests.bench.scene import Result, Scene
+from tests.bench.sdk import sdk
 from tests.bench.throughput import peers, worker
 
 
@@ -53,6 +54,7 @@ def alone(module: str, *options: str) -> Callable[[Scene], Awaitable[list[Result
 
 
 FIGURES: dict[str, Figure] = {
+    "sdk": Figure("what `record` costs its caller beside other clients' calls, and events/s of one process", 40, sdk),
     "sdk-check": Figure(
         "µs of a check with a million flags in memory, its memory, and of a decision from a slice",
         25,
