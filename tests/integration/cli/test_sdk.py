@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.outputs import Flag, FlagState
 from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.topics import USAGE_PARTITIONS, Topic
-from tollgate.sdk import FlagReader, UnavailableError, UsagePublisher
+from tollgate.sdk import AsyncTollgate, FlagReader, UnavailableError, UsagePublisher
 
 pytestmark = pytest.mark.integration
 
@@ -70,6 +71,34 @@ async def test_a_reader_is_ready_on_entry_and_follows(settings: Settings) -> Non
             assert (changed.scope, changed.state) == ("user/u1", FlagState.OK)
             await changes.aclose()  # type: ignore[attr-defined]
         assert flags.check(user="u1").allowed
+
+
+async def test_a_client_follows_flags_and_budgets(settings: Settings, tmp_path: Path) -> None:
+    flags, control = settings.topic(Topic.FLAGS), settings.topic(Topic.CONTROL)
+    options: dict[str, Any] = {"topic_prefix": settings.topic_prefix, "spool_dir": tmp_path, "source": "chat-api"}
+    async with AIOKafkaProducer(**client_options(settings)) as producer:
+        await producer.send_and_wait(flags, flag_value("user/u1"), key=b"user/u1", partition=3)
+        closed = b'{"scope": "user/*+feature/video", "limit": "1", "fail": "closed"}'
+        await producer.send_and_wait(control, closed, key=b"budget/b1", partition=0)
+        async with AsyncTollgate(settings.kafka_bootstrap_servers, knowledge_seconds_max=0.0, **options) as toll:
+            assert toll.check(user="u1").allowed
+
+            async def known() -> bool:
+                return not toll.check(user="u1").allowed and not toll.check(user="u2", feature="video").allowed
+
+            await eventually(known)
+            decision = toll.check(user="u1", model="gpt-4o")
+            assert (decision.http_status, decision.error, decision.scope) == (429, "usage_limit_exceeded", "user/u1")
+            assert decision.knowledge_age_ms is not None
+            assert toll.check(user="u2", feature="video").error == "limits_unknown"
+            await producer.send_and_wait(flags, flag_value("user/u1", "ok", revision=8), key=b"user/u1", partition=3)
+
+            async def freed() -> bool:
+                return toll.check(user="u1").allowed
+
+            await eventually(freed)
+    with pytest.raises(TypeError, match="the client is closed"):
+        toll.check(user="u1")
 
 
 async def test_what_a_worker_took_back_blocks_nobody(settings: Settings) -> None:

@@ -62,7 +62,8 @@ def test_a_flag_comes_out_as_it_was_written() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": "1e3"}, {"spent": "100\n"}, {"percent": "80"}, {"since": "now"}, {"since": "2026-02-30T00:00:00Z"}, {"until": "2026-13-01T00:00:00Z"},
+    [{"limit": "1e3"}, {"spent": "100\n"}, {"percent": "80"}, {"since": "now"},
+     {"since": "2026-02-30T00:00:00Z"}, {"until": "2026-13-01T00:00:00Z"},
      {"revision": 0}, {"blocked": "yes"}, {"state": "odd"}, {"window": {"kind": "month"}}],
 )  # fmt: skip
 def test_what_breaks_the_contract_is_no_flag(changes: dict[str, Any]) -> None:
