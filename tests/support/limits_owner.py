@@ -21,19 +21,23 @@ class Owner:
     def __init__(self, limit: str) -> None:
         self.limit = parse_usd(limit)
         self.spent = 0
-        self.over_by_calls = 0
         self.open: dict[str, tuple[int, float]] = {}
         self.asked: list[dict[str, Any]] = []
         self.ended: list[tuple[str, str]] = []
         """What ended a reservation: its id, and `settled` or `released`."""
         self.seconds = 0.0
         self.is_away = False
+        # What is asked and released is read in order.
+        self._log = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.answers = asyncio.Event()
         self.answers.set()
 
     async def start(self) -> None:
         if self.is_away:
             raise UnavailableError("nobody is there")
+        if self._loop is not asyncio.get_running_loop():
+            self._loop, self._log = asyncio.get_running_loop(), asyncio.Lock()
 
     async def stop(self) -> None:
         pass
@@ -43,8 +47,16 @@ class Owner:
             raise UnavailableError("nobody is there")
         amount = parse_usd(data["amount_usd"])
         self.asked.append({"id": reservation_id, "user": user, **data})
-        await self.answers.wait()
-        await asyncio.sleep(0)
+        # Who asked may be gone when it is decided.
+        return await asyncio.shield(asyncio.ensure_future(self._decided(reservation_id, user, data, amount)))
+
+    async def _decided(self, reservation_id: str, user: str, data: Mapping[str, Any], amount: int) -> Decision:
+        async with self._log:
+            await self.answers.wait()
+            await asyncio.sleep(0)
+            return self._decide(reservation_id, user, data, amount)
+
+    def _decide(self, reservation_id: str, user: str, data: Mapping[str, Any], amount: int) -> Decision:
         self._expire()
         reserved = self.reserved
         granted = self.spent + reserved + amount <= self.limit
@@ -80,10 +92,18 @@ class Owner:
         else:
             self.ended.append((reservation_id or "", "settled"))
 
-    def release(self, reservation_id: str) -> None:
-        """A release."""
-        if self.open.pop(reservation_id, None) is not None:
-            self.ended.append((reservation_id, "released"))
+    async def release(self, reservation_id: str) -> None:
+        """A release. It comes after what was asked for before it."""
+        async with self._log:
+            if self.open.pop(reservation_id, None) is not None:
+                self.ended.append((reservation_id, "released"))
+
+    async def settled(self) -> None:
+        """Wait until everything that was sent is read."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        async with self._log:
+            pass
 
     def _expire(self) -> None:
         self.open = {name: held for name, held in self.open.items() if held[1] > self.seconds}
@@ -126,11 +146,11 @@ class Process:
     def hand(self, user: str, value: bytes) -> None:  # noqa: ARG002 # the client's parameters
         if self.is_closed:
             raise TypeError("the client is closed")
-        self._loop.call_soon_threadsafe(self.owner.release, json.loads(value)["data"]["reservation_id"])
+        self.submit(self.owner.release(json.loads(value)["data"]["reservation_id"]))
 
     def settled(self) -> None:
         """Wait until the owner has read everything."""
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(10)
+        self.submit(self.owner.settled()).result(10)
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -154,4 +174,5 @@ def limits_of(owner: Owner, **knowledge: Any) -> Iterator[tuple[Limits, Process]
         yield limits, process
     finally:
         process.submit(limits.close()).result(10)
+        process.settled()
         process.end()

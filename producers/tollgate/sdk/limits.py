@@ -186,7 +186,7 @@ class Limits:
     def _submit(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             self._client.submit(work)
-        except TypeError:
+        except (TypeError, RuntimeError):
             # Closed meanwhile.
             work.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from decimal import Decimal
 from typing import Any
 
@@ -251,6 +252,8 @@ def test_an_answer_that_comes_too_late_is_released(in_slices: bool) -> None:
         assert (caught.value.http_status, caught.value.error) == (503, "limits_unknown")
         process._loop.call_soon_threadsafe(owner.answers.set)
         process.settled()
+        # It was granted all the same.
+        assert owner.ended == [(owner.asked[0]["id"], "released")]
         with reserve(limits, slice=in_slices) as held:
             assert held.granted
             process.settled()
@@ -273,12 +276,30 @@ async def test_the_awaiting_face_leaves_nothing_reserved_when_it_is_cancelled() 
         assert task.cancelled()
         process._loop.call_soon_threadsafe(owner.answers.set)
         await asyncio.to_thread(process.settled)
-        assert owner.open == {}
+        assert (owner.open, owner.ended) == ({}, [("r-1", "released")])
         async with limits.reserve_async("u1", "0.10", None, 60, None, 5.0, True, {}) as held:
             assert held.granted
             assert await held.settle(usage={}, cost_usd="0.10") == "e1"
         await asyncio.to_thread(process.settled)
         assert (owner.open, owner.spent) == ({}, 10 * CENT)
+
+
+@pytest.mark.parametrize("is_decided_before", [False, True])
+@pytest.mark.parametrize("in_slices", [False, True])
+def test_a_caller_that_gives_up_just_when_it_is_granted_leaves_nothing_reserved(
+    client: tuple[Limits, Process], owner: Owner, in_slices: bool, is_decided_before: bool
+) -> None:
+    limits, process = client
+    held = reserve(limits, "0.10", slice=in_slices)
+    never: Future[None] = Future()
+    if is_decided_before:
+        process.submit(held._begin()).result(10)
+        held._abandon(never)
+    else:
+        held._abandon(never)
+        process.submit(held._begin()).result(10)
+    process.settled()
+    assert (owner.open, len(owner.asked), len(owner.ended)) == ({}, 1, 1)
 
 
 @pytest.mark.parametrize(
