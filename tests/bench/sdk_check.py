@@ -99,6 +99,8 @@ def _check(seed: int, flags: int, calls: int) -> dict[str, float]:
 def _slices(calls: int) -> dict[str, float]:
     from tests.support.limits_owner import Owner, limits_of
 
+    from tollgate.sdk.holding import Holding
+
     owner = Owner("1000000")
     with limits_of(owner) as (limits, process):
         names = {"model": "gpt-4o", "provider": "openai"}
@@ -106,7 +108,7 @@ def _slices(calls: int) -> dict[str, float]:
         def decide(_number: int) -> None:
             held.append(limits.reserve("u-42", "0.001", None, 60, None, 5.0, True, names).__enter__())
 
-        held: list = []
+        held: list[Holding] = []
         for _ in range(2_000):
             decide(0)
         asked = len(owner.asked)

@@ -51,4 +51,5 @@ def _main(bootstrap: str, prefix: str, source: str, spool_dir: str, ttl: int, se
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:5], int(sys.argv[5]), sys.argv[6])
+    _, bootstrap, prefix, source, spool_dir, ttl, seed = sys.argv
+    _main(bootstrap, prefix, source, spool_dir, int(ttl), seed)

@@ -47,14 +47,15 @@ def known(*flags: bytes, **options: Any) -> Knowledge:
 
 
 def test_a_flag_comes_out_as_it_was_written() -> None:
-    for changes in (
+    written_with: tuple[dict[str, Any], ...] = (
         {},
         {"except": ["provider/groq"], "reserved": "1.5", "can_exceed_by": "0", "incomplete": True, "note": "pay"},
         {"budget": "user/*:month:usd", "reserved": "1.5"},
         {"budget": "plan/free/chat:day:events", "note": "change to a larger plan", "since": "2026-11-21T09:00:00Z"},
         {"budget": None, "window": None, "limit": None, "unit": None, "spent": None, "percent": None, "until": None},
-    ):
-        written = value(**changes)  # type: ignore[arg-type]
+    )
+    for changes in written_with:
+        written = value(**changes)
         held = HeldFlag.read(written)
         assert held.flag.model_dump() == Flag.model_validate_json(written).model_dump()
         assert HeldFlag.of(held.flag) == held
@@ -141,7 +142,7 @@ def test_an_estimate_is_held_against_what_the_budget_blocks_at(thresholds: Any, 
 
 
 def test_an_estimate_is_held_against_dollars_that_are_in_force_and_concern_the_call() -> None:
-    warned = {"state": "warning", "spent": "99.5", "percent": "99.50"}
+    warned: dict[str, Any] = {"state": "warning", "spent": "99.5", "percent": "99.50"}
     assert known(value(unit="images", **warned)).check({"user": "u1"}, "1").allowed
     assert known(value(until="2026-11-30T23:59:00Z", **warned)).check({"user": "u1"}, "1").allowed
     excepting = value(**warned, **{"except": ["provider/groq"]})
