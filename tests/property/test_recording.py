@@ -74,7 +74,7 @@ FIELD_FAULTS = [
 
 
 @seed(SEED)
-@settings(many, max_examples=2 * EXAMPLES)
+@many
 @given(event=valid_events(), fault=st.sampled_from(FIELD_FAULTS))
 def test_one_fault_is_refused_at_the_call_for_the_workers_reason(event: Json, fault: Fault) -> None:
     fault.apply(event)
@@ -94,7 +94,7 @@ ANY = st.one_of(
 
 
 @seed(SEED)
-@settings(many, max_examples=2 * EXAMPLES)
+@many
 @given(event=valid_events(), changes=st.dictionaries(st.sampled_from(sorted(FIELDS)), ANY, max_size=3))
 @example(event={"id": "a", "subject": "u", "source": "s", "time": "2026-11-21T10:00:00Z", "data": {}}, changes={})
 def test_both_judge_whatever_is_given_alike(event: Json, changes: dict[str, Any]) -> None:

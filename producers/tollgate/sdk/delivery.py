@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -51,6 +52,8 @@ class Delivery:
         self.taken = self.sent = self.refused = 0
         self.trouble: Exception | None = None
         self.oldest_ms = 0
+        # Held while events are in neither of `queue` and `taken`, so that they can be counted.
+        self.moving = threading.RLock()
         # How many events must be done, and who waits for it.
         self._waiters: list[tuple[int, Future[bool]]] = []
         self._make_sender = make_sender
@@ -62,18 +65,21 @@ class Delivery:
         """Move what was recorded to the spool. Whether there was anything."""
         queue = self.queue
         events: list[tuple[str, bytes]] = []
-        # Another thread may drop from it meanwhile.
-        with suppress(IndexError):
-            while len(events) < _WRITTEN_MAX:
-                events.append(queue.popleft())
+        with self.moving:
+            # Another thread may drop from it meanwhile.
+            with suppress(IndexError):
+                while len(events) < _WRITTEN_MAX:
+                    events.append(queue.popleft())
+            self.taken += len(events)
         if not events:
             return False
         if self.spool.append(events):
-            self.taken += len(events)
             if self._something is not None:
                 self._something.set()
         else:
-            queue.extendleft(reversed(events))
+            with self.moving:
+                queue.extendleft(reversed(events))
+                self.taken -= len(events)
         return True
 
     async def run(self) -> None:
@@ -108,6 +114,7 @@ class Delivery:
 
     def wait_for(self, done: "Future[bool]") -> None:
         """Tell this one when everything that is recorded by now waits no more."""
+        self.write()
         # Nobody else moves events from the queue to the spool, so none is between the two.
         self._waiters.append((self.taken + len(self.queue), done))
         self.settle()

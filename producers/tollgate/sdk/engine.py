@@ -38,6 +38,8 @@ _FORK_SECONDS_MAX: Final = 1.0
 _ROOM_SECONDS: Final = 0.001
 _POLL_SECONDS: Final = 0.005
 _FAILED_SECONDS: Final = 1.0
+# To wake the thread takes a caller as long as ten events, and to look in vain takes the thread as long as two.
+_EMPTY_LOOKS_MAX: Final = 20
 _CLOSED: Final = "the client is closed: make one for the whole process, and close it when the process ends"
 
 
@@ -65,6 +67,7 @@ class Engine:
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queue_dropped = 0
         self._awake = self._paused = self._starting = False
+        self._empty_looks = 0
         self._background: Background | None = None
         # One that did not end in time: until it has, nobody else may touch the spool.
         self._ending: Background | None = None
@@ -139,7 +142,8 @@ class Engine:
     def stats(self) -> Stats:
         """See `Tollgate.stats`."""
         delivery, spool = self._delivery, self._delivery.spool
-        recorded = delivery.taken + len(self._queue) + self._queue_dropped
+        with delivery.moving:
+            recorded = delivery.taken + len(self._queue) + self._queue_dropped
         dropped = spool.dropped + self._queue_dropped
         waiting = recorded + spool.taken_over - delivery.sent - delivery.refused - dropped
         return Stats(
@@ -198,13 +202,14 @@ class Engine:
             self._start()
             background = self._background
             if background is not None:
-                self._awake = True
-                background.call_soon(self._tick, background)
+                if not self._awake:
+                    self._awake = True
+                    background.call_soon(self._tick, background)
             elif self._ended and not self._is_ending():
                 self._delivery.write()
 
     def _tick(self, background: Background) -> None:
-        """On the loop: write what is there, and look again until nothing comes any more."""
+        """On the loop: write what is there, and look again until nothing has come for a while."""
         again_seconds = self.settings.flush_ms / 1000
         try:
             more = self._delivery.write()
@@ -212,10 +217,13 @@ class Engine:
         except Exception:
             log.exception("usage events cannot be written to the spool; they wait in memory")
             more, again_seconds = True, _FAILED_SECONDS
-        if not more:
+        self._empty_looks = 0 if more else self._empty_looks + 1
+        if self._empty_looks >= _EMPTY_LOOKS_MAX:
             self._awake = False
             # Somebody may have added to it just before.
             more = self._awake = bool(self._queue)
+        else:
+            more = True
         if more and self._background is background:
             background.loop.call_later(again_seconds, self._tick, background)
 

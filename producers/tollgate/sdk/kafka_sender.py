@@ -1,4 +1,4 @@
-"""Recorded events to Kafka, in batches that are built here: event by event aiokafka takes ten times as long."""
+"""Recorded events to Kafka, in batches that are built here: event by event aiokafka takes several times as long."""
 
 import asyncio
 import logging

@@ -58,6 +58,10 @@ def encode_event(source: str, event_id: str, user: str, time: datetime | str | N
         value = _encode(document)
     except (TypeError, ValueError, OverflowError, RecursionError):
         value = _encode_plainly(document)
+    else:
+        if b":null" in value:
+            # A number that is not finite becomes null; None in `metadata` does too, and is allowed.
+            value = _encode_plainly(document)
     verdict = decode_usage_event(value)
     if verdict.__class__ is Refusal:
         # Decimals such as 1E+3 are written with an exponent, which no event may have.
@@ -90,13 +94,13 @@ def _time_text(given: datetime | str | None) -> str:
 def _encode_plainly(document: Mapping[str, Any]) -> bytes:
     """As `_encode`, slower, also for other mappings, decimals with an exponent, and very long integers."""
     try:
-        return json.dumps(document, ensure_ascii=False, default=_plain).encode()
+        return json.dumps(document, ensure_ascii=False, allow_nan=False, default=_plain).encode()
     except UnicodeEncodeError:
         fault = Refusal(RefusalReason.NOT_JSON, "value: a text holds half of a surrogate pair")
         raise InvalidEventError(fault, 'write text that is UTF-8: text.encode(errors="replace").decode()') from None
     except (RecursionError, ValueError):
-        fault = Refusal(RefusalReason.INVALID, "value: is nested too deep, or holds an integer that is too long")
-        raise InvalidEventError(fault, "write plain values") from None
+        fault = Refusal(RefusalReason.NOT_JSON, "value: holds NaN or infinity, a far too long integer, or itself")
+        raise InvalidEventError(fault, "write finite numbers, or leave them out") from None
 
 
 def _plain(given: Any) -> Any:

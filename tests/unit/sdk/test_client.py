@@ -90,6 +90,8 @@ def test_what_is_recorded_arrives_with_its_id_source_and_token(door: UsageDoor, 
         ({"id": "x" * 257}, "256 characters"),
         ({"status": "ok"}, "data.status"),
         ({"metadata": {"prompt": "x" * 70_000}}, "leave prompts"),
+        ({"metadata": {"score": float("nan")}}, "finite numbers"),
+        ({"latency_ms": float("inf")}, "finite numbers"),
     ],
     ids=lambda given: str(given)[:40],
 )
