@@ -43,7 +43,7 @@ chaos: setup
 
 # The peers that the benchmark compares with pin other versions than Tollgate does, so they live in an environment of
 # their own. BENCH_OPTIONS is passed on, for example `make bench BENCH_OPTIONS='--runs 1 worker peers'`.
-bench-setup: setup .venv-bench/.ready
+bench-setup: setup .venv-bench/.ready .venv-bench-sdk/.ready
 
 .venv-bench/.ready: tests/bench/requirements.txt tests/bench/constraints.txt
 	$(PYTHON) -m venv .venv-bench

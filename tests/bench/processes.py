@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 PEERS_PYTHON = Path(__file__).resolve().parents[2] / ".venv-bench" / "bin" / "python"
+SDK_PEERS_PYTHON = Path(__file__).resolve().parents[2] / ".venv-bench-sdk" / "bin" / "python"
 PEERS = Path(__file__).resolve().parent / "peers"
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from tests.bench.kafka import create_topics, delete_topics
-from tests.bench.processes import PEERS, PEERS_PYTHON
+from tests.bench.processes import PEERS, SDK_PEERS_PYTHON
 from tests.bench.recording import RATES
 from tests.bench.scene import Result, Scene
 from tests.bench.throughput import say
@@ -22,7 +22,7 @@ async def sdk(scene: Scene) -> list[Result]:
         await create_topics(scene.servers, prefix)
         try:
             ours.append(await _lines(sys.executable, "-m", "tests.bench.recording", scene.servers, prefix))
-            theirs.append(await _lines(str(PEERS_PYTHON), str(PEERS / "sdk_calls.py")))
+            theirs.append(await _lines(str(SDK_PEERS_PYTHON), str(PEERS / "sdk_calls.py")))
         finally:
             await delete_topics(scene.servers, prefix)
         say(f"run {number + 1}: {ours[-1]} {theirs[-1]}")

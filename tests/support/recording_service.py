@@ -5,6 +5,7 @@ the end it waits until all are stored, and prints `done`.
 """
 
 import sys
+import threading
 import time
 
 from tollgate.sdk import Tollgate
@@ -15,6 +16,7 @@ STEP = 100
 def main(kafka: str, spool: str, first: int, count: int, rate: int) -> None:
     with Tollgate(kafka=kafka, source="chat", spool_dir=spool) as toll:
         begun = time.monotonic()
+        pace = threading.Event()
         for start in range(0, count, STEP):
             for number in range(first + start, first + min(start + STEP, count)):
                 toll.record(
@@ -25,7 +27,7 @@ def main(kafka: str, spool: str, first: int, count: int, rate: int) -> None:
                     id=f"e{number}",
                 )
             print(f"spooled {toll.stats.spooled}", flush=True)
-            time.sleep(max(0.0, begun + start / rate - time.monotonic()))
+            pace.wait(max(0.0, begun + start / rate - time.monotonic()))
         while not toll.flush(1):
             print(f"spooled {toll.stats.spooled}", flush=True)
         assert toll.stats.dropped == toll.stats.refused == 0, toll.stats
