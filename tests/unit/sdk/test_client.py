@@ -285,6 +285,26 @@ def test_with_block_a_full_memory_makes_record_wait_but_not_for_long(tmp_path: P
         assert client.stats.sent == 2000
 
 
+def test_with_block_what_the_spool_has_no_room_for_waits_in_order(tmp_path: Path, door: UsageDoor) -> None:
+    is_open = threading.Event()
+    door.judges = lambda _events: None if is_open.is_set() else (503, {"Retry-After": "0"}, {})
+    with Tollgate(
+        url=door.url,
+        source="chat",
+        spool_dir=tmp_path,
+        spool_bytes_max=1 << 20,
+        when_full="block",
+        block_seconds_max=60,
+    ) as client:
+        ids = [client.record(**GOOD, metadata={"note": "x" * 1000}) for _ in range(1500)]
+        wait_until(lambda: client.stats.spooled > 700)
+        assert client.stats.spooled < 1000
+        is_open.set()
+        assert client.flush(20)
+        assert (client.stats.sent, client.stats.dropped) == (1500, 0)
+    assert door.ids() == ids
+
+
 def test_many_threads_record_at_once(door: UsageDoor, toll: Tollgate) -> None:
     def work(name: str) -> None:
         for number in range(500):

@@ -1,7 +1,9 @@
 """The spool of a process: bounds, what it does without a disk, and what the next process finds."""
 
+import fcntl
 import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -343,6 +345,25 @@ def test_two_processes_that_look_at_once_do_not_both_take_a_folder(make: Make) -
     again = Folder.adopt(root)
     assert again is not None
     again.close()
+
+
+def test_a_folder_that_is_removed_while_its_lock_is_taken_is_not_taken_over(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make()
+    first.append([event(0)])
+    root = first._root
+    first.close()
+    assert root is not None
+    (folder,) = [path for path in root.iterdir() if path.is_dir()]
+    flock = fcntl.flock
+
+    def removed_meanwhile(descriptor: int, operation: int) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    assert Folder.adopt(root) is None
 
 
 def test_a_child_leaves_the_spool_to_its_parent(make: Make) -> None:
