@@ -73,13 +73,13 @@ class Delivery:
             self.taken += len(events)
         if not events:
             return False
-        if self.spool.append(events):
-            if self._something is not None:
-                self._something.set()
-        else:
+        kept = self.spool.append(events)
+        if kept and self._something is not None:
+            self._something.set()
+        if kept < len(events):
             with self.moving:
-                queue.extendleft(reversed(events))
-                self.taken -= len(events)
+                queue.extendleft(reversed(events[kept:]))
+                self.taken -= len(events) - kept
         return True
 
     async def run(self) -> None:
@@ -109,7 +109,8 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 # whatever it is, the events are not lost by it
                 wanted = self._tell(error)
                 # Spread, so that services do not come back all at once.
-                await asyncio.sleep(retry_seconds * random.uniform(0.5, 1) if wanted is None else wanted)  # noqa: S311
+                seconds = retry_seconds * random.uniform(0.5, 1)  # noqa: S311
+                await asyncio.sleep(seconds if wanted is None else max(wanted, _RETRY_SECONDS_MIN))
                 retry_seconds = min(2 * retry_seconds, _RETRY_SECONDS_MAX)
 
     def wait_for(self, done: "Future[bool]") -> None:

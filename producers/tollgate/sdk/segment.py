@@ -52,16 +52,22 @@ class Batch:
     written_ms: int
 
 
-def frames_of(events: Events, now_ms: int) -> Iterator[tuple[bytes, int]]:
-    """The events as frames, each with the number of its events."""
+def parts_of(events: Events) -> Iterator[Events]:
+    """The events in parts of which each fits into a frame."""
     start = size = 0
     for index, (_, value) in enumerate(events):
         if size > FRAME_VALUE_BYTES or index - start >= FRAME_EVENTS_MAX:
-            yield _frame(events[start:index], now_ms)
+            yield events[start:index]
             start, size = index, 0
         size += len(value)
     if start < len(events):
-        yield _frame(events[start:], now_ms)
+        yield events[start:]
+
+
+def frames_of(events: Events, now_ms: int) -> Iterator[tuple[bytes, int]]:
+    """The events as frames, each with the number of its events."""
+    for part in parts_of(events):
+        yield _frame(part, now_ms)
 
 
 def _frame(events: Events, now_ms: int) -> tuple[bytes, int]:

@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final, Literal
 
-from tollgate.sdk.segment import Batch, Events
+from tollgate.sdk.segment import Batch, Events, parts_of
 from tollgate.sdk.spool_folder import Folder, Memory, Store, bytes_in, root_of
 
 log = logging.getLogger("tollgate.sdk")
@@ -74,25 +74,30 @@ class Spool:
         """Whether what is recorded now would be lost with the process."""
         return bool(self._stores) and isinstance(self._stores[-1], Memory)
 
-    def append(self, events: Events) -> bool:
-        """Keep these events, dropping the oldest for them when there is no room.
+    def append(self, events: Events) -> int:
+        """Keep these events, dropping the oldest for them when there is no room, and return how many are kept.
 
-        False: there is no room, and the time to wait for it is not over; nothing is kept. Try again later.
+        Fewer than given: there is no room, and the time to wait for it is not over. Try the rest again later.
         """
-        size = sum([len(value) for _, value in events])
-        if not self._make_room(size):
-            return False
+        kept = 0
+        for part in parts_of(events):
+            if not self._make_room(sum([len(value) for _, value in part])):
+                break
+            self._keep(part)
+            kept += len(part)
+        return kept
+
+    def _keep(self, part: Events) -> None:
         store = self._writable()
-        kept = store.append(events)
+        kept = store.append(part)
         if not isinstance(store, Memory):
             self.spooled += kept
-            self._warned = self._warned and kept < len(events)
-        if kept < len(events):
+            self._warned = self._warned and kept < len(part)
+        if kept < len(part):
             if not store.waiting:
                 # A disk that is full holds folders without anything in them.
                 self._stores.pop().close()
-            self._to_memory(store.trouble).append(events[kept:])
-        return True
+            self._to_memory(store.trouble).append(part[kept:])
 
     def next(self, events_max: int, bytes_max: int) -> Batch | None:
         """The oldest events that wait. They stay until `confirm`. None when nothing waits."""
