@@ -297,7 +297,8 @@ def test_with_block_what_the_spool_has_no_room_for_waits_in_order(tmp_path: Path
         block_seconds_max=60,
     ) as client:
         ids = [client.record(**GOOD, metadata={"note": "x" * 1000}) for _ in range(1500)]
-        wait_until(lambda: client.stats.spooled > 700)
+        # What does not fit is held back in parts of a quarter of this spool.
+        wait_until(lambda: client.stats.spooled > 450)
         assert client.stats.spooled < 1000
         is_open.set()
         assert client.flush(20)
