@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Final
 
+from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX
+
 CONTEXT_NAMES: Final = (
     "user", "org", "service", "provider", "model", "agent", "campaign", "feature", "product", "operation",
     "resource_type", "resource_id", "request_id",
@@ -55,3 +57,17 @@ def merged_names(names: Mapping[str, str | None]) -> dict[str, str]:
             raise TypeError(f"{name} must be text, not {type(value).__name__}: write {name}=str(...)")
         merged[name] = value
     return merged
+
+
+def usable_name(given: object) -> str | None:
+    """The text when an event may have it as a name or an id, else None: 1 to 256 characters of UTF-8, none of them a
+    control character. For names that come from outside: headers, spans, the arguments of other libraries.
+    """
+    if not isinstance(given, str) or not 0 < len(given) <= NAME_CHARS_MAX or CONTROL_CHARACTER.search(given):
+        return None
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate: no UTF-8 text has it.
+        return None
+    return given

@@ -1,0 +1,92 @@
+"""A call that is blocked, as the HTTP answer for whoever made the request. Works with every web framework."""
+
+import json
+import math
+import secrets
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from tollgate.schemas.instants import parse_instant
+from tollgate.sdk.decision import Decision
+from tollgate.sdk.errors import BlockedError
+
+_MESSAGES: Final = {
+    "usage_limit_exceeded": "the usage limit is reached",
+    "insufficient_credits": "there are not enough credits",
+    "spending_stopped": "all spending is stopped",
+    "limits_unknown": "the limits cannot be read at the moment",
+}
+_LIMIT_EXCEEDED: Final = "usage_limit_exceeded"
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, in the order in which frameworks take one.
+
+    Flask returns it from a view as it is; `starlette.Response(*answer)`;
+    `django.http.HttpResponse(answer.body, status=answer.status, headers=answer.headers)`.
+    """
+
+    body: bytes
+    status: int
+    headers: dict[str, str]
+
+    @property
+    def error(self) -> str:
+        """The body's `error`."""
+        return str(json.loads(self.body)["error"])
+
+    @property
+    def status_line(self) -> str:
+        """As WSGI wants it: `429 Too Many Requests`."""
+        return f"{self.status} {HTTPStatus(self.status).phrase}"
+
+
+def answer_of(blocked: Decision | BlockedError, *, request_id: str | None = None, now_ms: int | None = None) -> Answer:
+    """402 `insufficient_credits`, 429 `usage_limit_exceeded` or 503 `spending_stopped` and `limits_unknown`, in JSON.
+
+    The body has `error`, `message`, `scope`, `budget`, `limit`, `spent`, `unit`, `until` and `request_id`, null where
+    nothing is known; money is text. `Retry-After` says in how many whole seconds, rounded up, the limit's window ends;
+    it is left out where there is no end. `request_id` is made when absent.
+
+    ValueError for a decision that allows the call.
+    """
+    if isinstance(blocked, Decision) and blocked.allowed:
+        raise ValueError("the call is allowed: there is nothing to answer")
+    error = str(blocked.error or _LIMIT_EXCEEDED)
+    known = _known(blocked)
+    body = {
+        "error": error,
+        "message": known["message"] or _MESSAGES.get(error, "the call is blocked"),
+        **{name: known[name] for name in ("scope", "budget", "limit", "spent", "unit", "until")},
+        "request_id": request_id or secrets.token_hex(16),
+    }
+    # Escaped to ASCII, so that no name in it can be taken for anything else.
+    headers = {"Content-Type": "application/json"}
+    seconds = _retry_after(known, now_ms)
+    if seconds is not None:
+        headers["Retry-After"] = str(seconds)
+    return Answer(json.dumps(body, default=str).encode(), blocked.http_status or 429, headers)
+
+
+def refusal_of(message: str) -> Answer:
+    """400 `invalid_name`: a request whose usage could not be recorded, because no event may have such a name."""
+    body = {"error": "invalid_name", "message": message, "request_id": secrets.token_hex(16)}
+    return Answer(json.dumps(body).encode(), 400, {"Content-Type": "application/json"})
+
+
+def _known(blocked: Decision | BlockedError) -> Mapping[str, Any]:
+    names = ("message", "scope", "budget", "limit", "spent", "unit", "until", "retry_after_seconds")
+    decided = blocked.decision if isinstance(blocked, BlockedError) else None
+    return {name: getattr(blocked, name, None) or getattr(decided, name, None) for name in names}
+
+
+def _retry_after(known: Mapping[str, Any], now_ms: int | None) -> int | None:
+    until = known["until"]
+    if until is None:
+        seconds = known["retry_after_seconds"]
+        return None if seconds is None else max(1, math.ceil(seconds))
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    # At the end itself the call may go ahead; a caller whose request was answered a moment late asks again at once.
+    return max(1, -((now_ms - parse_instant(until)) // 1000))
