@@ -1,7 +1,6 @@
 """A call that is blocked, as the HTTP answer for whoever made the request. Works with every web framework."""
 
 import json
-import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ _MESSAGES: Final = {
     "limits_unknown": "the limits cannot be read at the moment",
 }
 _LIMIT_EXCEEDED: Final = "usage_limit_exceeded"
+# A lifetime ends in the year 9999, which is no time to wait for; nothing else ends after the year 3000.
+_WAIT_UNTIL_MS_MAX: Final = 32_503_680_000_000
 
 
 class Answer(NamedTuple):
@@ -77,16 +78,19 @@ def refusal_of(message: str) -> Answer:
 
 
 def _known(blocked: Decision | BlockedError) -> Mapping[str, Any]:
-    names = ("message", "scope", "budget", "limit", "spent", "unit", "until", "retry_after_seconds")
+    # A BlockedError tells some of it itself, and the rest is in the decision that it was made of, if there was one.
     decided = blocked.decision if isinstance(blocked, BlockedError) else None
-    return {name: getattr(blocked, name, None) or getattr(decided, name, None) for name in names}
+    known = {}
+    for name in ("message", "scope", "budget", "limit", "spent", "unit", "until", "retry_after_seconds"):
+        told = getattr(blocked, name, None)
+        known[name] = getattr(decided, name, None) if told is None else told
+    return known
 
 
 def _retry_after(known: Mapping[str, Any], now_ms: int | None) -> int | None:
-    until = known["until"]
-    if until is None:
-        seconds = known["retry_after_seconds"]
-        return None if seconds is None else max(1, math.ceil(seconds))
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    # At the end itself the call may go ahead; a caller whose request was answered a moment late asks again at once.
-    return max(1, -((now_ms - parse_instant(until)) // 1000))
+    seconds = known["retry_after_seconds"]
+    if seconds is None and known["until"] is not None:
+        until_ms = parse_instant(known["until"])
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        seconds = max(0, -((now_ms - until_ms) // 1000)) if until_ms < _WAIT_UNTIL_MS_MAX else None
+    return seconds

@@ -101,4 +101,3 @@ def each_in_context(names: Mapping[str, str], items: Iterable[T]) -> Generator[T
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
-

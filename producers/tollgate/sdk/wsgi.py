@@ -35,7 +35,7 @@ class TollgateMiddleware:
     - `on_block`: called with the environ and the decision of a blocked request; True lets the request through, for an
       application that then takes a cheaper model.
 
-    `environ["tollgate"]` has the decision, for requests that are let through as well, and the names hold in the
+    `environ["tollgate.decision"]` has the decision, for requests that are let through as well, and the names hold in the
     application as `call_context`, also while a streamed body is made. A name that no event may have is answered 400
     `invalid_name`.
     """
@@ -66,7 +66,7 @@ class TollgateMiddleware:
         request_id = request_id_of(names, _header(environ, "x-request-id"))
         if not decision.allowed and not (self._on_block is not None and self._on_block(environ, decision)):
             return _start(answer_of(decision, request_id=request_id), start_response)
-        environ["tollgate"] = decision
+        environ["tollgate.decision"] = decision
         try:
             with call_context(**names):
                 body = self._app(environ, start_response)
