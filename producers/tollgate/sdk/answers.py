@@ -3,20 +3,13 @@
 import json
 import secrets
 import time
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from tollgate.schemas.instants import parse_instant
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import BlockedError
 
-_MESSAGES: Final = {
-    "usage_limit_exceeded": "the usage limit is reached",
-    "insufficient_credits": "there are not enough credits",
-    "spending_stopped": "all spending is stopped",
-    "limits_unknown": "the limits cannot be read at the moment",
-}
 _LIMIT_EXCEEDED: Final = "usage_limit_exceeded"
 # A lifetime ends in the year 9999, which is no time to wait for; nothing else ends after the year 3000.
 _WAIT_UNTIL_MS_MAX: Final = 32_503_680_000_000
@@ -56,19 +49,23 @@ def answer_of(blocked: Decision | BlockedError, *, request_id: str | None = None
     if isinstance(blocked, Decision) and blocked.allowed:
         raise ValueError("the call is allowed: there is nothing to answer")
     error = str(blocked.error or _LIMIT_EXCEEDED)
-    known = _known(blocked)
     body = {
         "error": error,
-        "message": known["message"] or _MESSAGES.get(error, "the call is blocked"),
-        **{name: known[name] for name in ("scope", "budget", "limit", "spent", "unit", "until")},
+        "message": blocked.message,
+        "scope": blocked.scope,
+        "budget": blocked.budget,
+        "limit": blocked.limit,
+        "spent": blocked.spent,
+        "unit": blocked.unit,
+        "until": blocked.until,
         "request_id": request_id or secrets.token_hex(16),
     }
     # Escaped to ASCII, so that no name in it can be taken for anything else.
     headers = {"Content-Type": "application/json"}
-    seconds = _retry_after(known, now_ms)
+    seconds = _retry_after(blocked, now_ms)
     if seconds is not None:
         headers["Retry-After"] = str(seconds)
-    return Answer(json.dumps(body, default=str).encode(), blocked.http_status or 429, headers)
+    return Answer(json.dumps(body).encode(), blocked.http_status or 429, headers)
 
 
 def refusal_of(message: str) -> Answer:
@@ -77,20 +74,10 @@ def refusal_of(message: str) -> Answer:
     return Answer(json.dumps(body).encode(), 400, {"Content-Type": "application/json"})
 
 
-def _known(blocked: Decision | BlockedError) -> Mapping[str, Any]:
-    # A BlockedError tells some of it itself, and the rest is in the decision that it was made of, if there was one.
-    decided = blocked.decision if isinstance(blocked, BlockedError) else None
-    known = {}
-    for name in ("message", "scope", "budget", "limit", "spent", "unit", "until", "retry_after_seconds"):
-        told = getattr(blocked, name, None)
-        known[name] = getattr(decided, name, None) if told is None else told
-    return known
-
-
-def _retry_after(known: Mapping[str, Any], now_ms: int | None) -> int | None:
-    seconds = known["retry_after_seconds"]
-    if seconds is None and known["until"] is not None:
-        until_ms = parse_instant(known["until"])
+def _retry_after(blocked: Decision | BlockedError, now_ms: int | None) -> int | None:
+    seconds = blocked.retry_after_seconds
+    if seconds is None and blocked.until is not None:
+        until_ms = parse_instant(blocked.until)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         seconds = max(0, -((now_ms - until_ms) // 1000)) if until_ms < _WAIT_UNTIL_MS_MAX else None
     return seconds

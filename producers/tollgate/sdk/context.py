@@ -1,18 +1,25 @@
 """Names that a block of code gives to every call inside it: `with call_context(user="u-42", agent="SEO"):`."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
 from tollgate.schemas.text_rules import CONTROL_CHARACTER, NAME_CHARS_MAX
+
+log = logging.getLogger("tollgate.sdk")
 
 CONTEXT_NAMES: Final = (
     "user", "org", "service", "provider", "model", "agent", "campaign", "feature", "product", "operation",
     "resource_type", "resource_id", "request_id",
 )  # fmt: skip
 """The names that a context may hold: the dimensions of a call, and what an event says beside them."""
+
+UNKNOWN_USER: Final = "unknown"
+"""The user of a call that names none. Its cost is real, so it is counted under this name."""
 
 _ALLOWED: Final = frozenset(CONTEXT_NAMES)
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -57,6 +64,12 @@ def merged_names(names: Mapping[str, str | None]) -> dict[str, str]:
             raise TypeError(f"{name} must be text, not {type(value).__name__}: write {name}=str(...)")
         merged[name] = value
     return merged
+
+
+@lru_cache(maxsize=1)
+def warn_of_unknown_user() -> None:
+    """Log, once in a process, that a call names no user."""
+    log.warning("a call names no user and is counted for %r: say user=… or use call_context", UNKNOWN_USER)
 
 
 def usable_name(given: object) -> str | None:

@@ -22,7 +22,7 @@ from tollgate.sdk.context import call_context
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.faces import Recorder
-from tollgate.sdk.gate import ALL_PATHS, Gate, Judged, Names, Paths, each_in_context, request_id_of
+from tollgate.sdk.gate import ALL_PATHS, Gate, Names, Paths, each_in_context, request_id_of
 
 
 def limits_middleware(

@@ -35,8 +35,8 @@ class TollgateMiddleware:
     - `on_block`: called with the environ and the decision of a blocked request; True lets the request through, for an
       application that then takes a cheaper model.
 
-    `environ["tollgate.decision"]` has the decision, for requests that are let through as well, and the names hold in the
-    application as `call_context`, also while a streamed body is made. A name that no event may have is answered 400
+    `environ["tollgate.decision"]` has the decision, of requests that are let through as well, and the names hold in
+    the application as `call_context`, also while a streamed body is made. A name that no event may have is answered 400
     `invalid_name`.
     """
 
