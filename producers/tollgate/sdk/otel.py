@@ -79,7 +79,7 @@ class TollgateSpanProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 # OpenTelemetry's
         """Called by OpenTelemetry on the thread that starts the span."""
         parent = span.parent
-        parent_id = None if parent is None or parent.is_remote else parent.span_id
+        parent_id = None if parent is None else parent.span_id
         began = _Open(span, parent_id, current_names(), is_call(span.attributes or {}))
         with self._lock:
             if len(self._open) >= _OPEN_MAX:
