@@ -8,8 +8,8 @@ still sent), https://github.com/Arize-ai/openinference (`llm.token_count.*`) and
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX
 from tollgate.sdk.context import usable_name
+from tollgate.sdk.token_parts import put_inside, whole_amount
 
 Attributes = Mapping[str, Any]
 
@@ -73,30 +73,18 @@ _CALL_KINDS: Final = frozenset(("llm", "embedding", "reranker"))
 _TOOL_KIND: Final = "tool"
 _TOOL: Final = "execute_tool"
 
-# Which parts are inside which whole.
-_PARTS: Final = (
-    ("input_tokens", ("cached_input_tokens", "cache_write_tokens")),
-    ("output_tokens", ("reasoning_tokens",)),
-)
-
 
 def usage_of(attributes: Attributes) -> dict[str, int]:
     """Amounts by dimension, in which each token is once; empty when the span tells none.
 
-    The conventions have what was cached inside `input_tokens`, and reasoning inside `output_tokens`. Some libraries
-    report them beside it: where the parts are more than the whole, they are added to it. 3 input tokens of which 5,758
-    were read from a cache are 5,761.
+    The conventions have what was cached inside `input_tokens`, and reasoning inside `output_tokens`.
     """
-    given: dict[str, int] = {}
+    given = {}
     for dimension, names in _USAGE.items():
-        amount = next((amount for name in names if (amount := _amount(attributes.get(name))) is not None), 0)
+        amount = next((amount for name in names if (amount := whole_amount(attributes.get(name)))), 0)
         if amount:
             given[dimension] = amount
-    for whole, parts in _PARTS:
-        inside = sum(given.get(part, 0) for part in parts)
-        if inside > given.get(whole, 0):
-            given[whole] = given.get(whole, 0) + inside
-    return given
+    return put_inside(given)
 
 
 def name_of(attributes: Attributes, name: str) -> str | None:
@@ -125,13 +113,3 @@ def is_tool(name: str, attributes: Attributes) -> bool:
     """Whether the span is of a tool that an agent runs. Some frameworks say so in the span's name alone at first."""
     kind = (name_of(attributes, "kind") or "").lower()
     return kind == _TOOL_KIND or name_of(attributes, "operation") == _TOOL or name.startswith(_TOOL)
-
-
-def _amount(given: object) -> int | None:
-    if isinstance(given, bool) or not isinstance(given, int | float | str):
-        return None
-    try:
-        amount = int(given)
-    except (ValueError, OverflowError):
-        return None
-    return amount if 0 <= amount <= AMOUNT_UNITS_MAX and float(amount) == float(given) else None

@@ -2,20 +2,16 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Iterator
-from types import ModuleType
 from typing import Any
 
-import django
 import httpx
 import pytest
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import FileResponse, HttpRequest, JsonResponse, StreamingHttpResponse
 from django.test import RequestFactory
-from django.urls import path
+from tests.support.django_site import serve
 from tests.support.web_servers import serving_asgi, serving_wsgi
 
 from tollgate.sdk.context import current_names
@@ -26,7 +22,6 @@ from tollgate.sdk.testing import RecordingTollgate
 # Sync streams under ASGI, and async ones under WSGI, are read whole by Django, which warns.
 pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
 
-SITE = "shop_of_the_tests"
 BLOCKED = BlockedError(402, "insufficient_credits", "no credits")
 
 
@@ -88,20 +83,12 @@ def toll() -> RecordingTollgate:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def site(toll: RecordingTollgate) -> Iterator[None]:
-    site: Any = ModuleType(SITE)
-    site.limits = limits_middleware(
+def site(toll: RecordingTollgate) -> None:
+    views = (told, told_async, raise_blocked, raise_other, stream, stream_async, file)
+    limits = limits_middleware(
         toll, names=lambda request: {"user": request.headers.get("x-user")}, paths=["/chat"], on_block=cheaper
     )
-    views = (told, told_async, raise_blocked, raise_other, stream, stream_async, file)
-    site.urlpatterns = [path(f"chat/{view.__name__}", view) for view in views] + [path("free", free)]
-    sys.modules[SITE] = site
-    settings.configure(
-        ALLOWED_HOSTS=["*"], ROOT_URLCONF=SITE, MIDDLEWARE=[f"{SITE}.limits"], LOGGING_CONFIG=None, SECRET_KEY="tests"
-    )
-    django.setup()
-    yield
-    del sys.modules[SITE]
+    serve({f"chat/{view.__name__}": view for view in views} | {"free": free}, limits)
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])
