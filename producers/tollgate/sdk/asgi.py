@@ -58,8 +58,10 @@ class TollgateMiddleware:
         self._on_block = on_block
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, one websocket, or the application's lifespan, which is passed on."""
+        """One request, one websocket, or the application's lifespan, which is passed on and begins to read limits."""
         kind = scope["type"]
+        if kind == "lifespan":
+            self._gate.begin()
         if kind not in ("http", "websocket") or not self._gate.covers(scope.get("method", "GET"), scope["path"]):
             await self._app(scope, receive, send)
             return

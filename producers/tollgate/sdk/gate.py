@@ -42,6 +42,10 @@ class Gate:
             raise TypeError("every prefix in paths begins with a slash: write paths=['/v1']")
         self._prefixes = tuple(prefix.rstrip("/") for prefix in prefixes)
 
+    def begin(self) -> None:
+        """Begin to read limits, so that they are known when the first request comes. Waits for nothing."""
+        self._toll.check(user="")
+
     def covers(self, method: str, path: str) -> bool:
         """Whether the request is checked. What browsers ask with OPTIONS, before they send the request itself, is not:
         it costs nothing, and they could not read the answer.
@@ -57,9 +61,12 @@ class Gate:
     def judge(self, found: Names) -> Judged | Answer:
         """The decision on a request of these names; an answer when no event may have one of them.
 
-        A value that is no text is written as text: `42` is `"42"`. TypeError for a name that an event does not have.
+        A value that is no text is written as text: `42` is `"42"`. TypeError for a name that an event does not have,
+        and for what is neither text nor names.
         """
         given = {"user": found} if isinstance(found, str) or found is None else found
+        if not isinstance(given, Mapping):
+            raise TypeError(f"names must give the user's id, or names by dimension, not {type(found).__name__}")
         names: dict[str, str | None] = {}
         for name, value in given.items():
             if value is None or value == "":

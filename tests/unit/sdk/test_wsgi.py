@@ -228,6 +228,12 @@ def test_a_file_is_left_to_the_server() -> None:
     file.close()
 
 
+def test_names_that_are_none_fail_with_what_to_give() -> None:
+    middleware = TollgateMiddleware(lambda *_: [], RecordingTollgate(), names=lambda _: 42)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match="names must give the user's id, or names by dimension, not int"):
+        middleware(EnvironBuilder().get_environ(), lambda *_: lambda _: None)
+
+
 def test_a_mounted_application_is_checked_by_the_whole_path() -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [])
