@@ -44,7 +44,7 @@ class LitellmCalls:
             return
         around = details.get(_NAMES) or current_names()
         names = {name: value for name, value in around.items() if name not in _OWN}
-        event = event_of(payload, failed=failed, names=names)
+        event = event_of(details, payload, failed=failed, names=names)
         if event is None or self._is_known(event["id"]):
             return
         event |= {name: value for name, value in self._own_names(payload).items() if value is not None}

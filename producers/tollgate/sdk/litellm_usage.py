@@ -47,38 +47,59 @@ def usage_of(reported: Mapping[str, Any]) -> dict[str, int]:
     return put_inside(given)
 
 
-def event_of(payload: Payload, *, failed: bool, names: Mapping[str, str]) -> dict[str, Any] | None:
+def event_of(details: Payload, payload: Payload, *, failed: bool, names: Mapping[str, str]) -> dict[str, Any] | None:
     """The fields of the event for a call that ended; None for an answer from LiteLLM's own cache, which costs nothing.
 
-    `names` are those of `call_context` where the call was made. The event's user is the one that a key of the proxy
-    belongs to, else the call's own `user`, else that of `names`; the org likewise. The id is made of LiteLLM's call id
-    and of the instant at which the call began: fallbacks share the former, and a client of the proxy may choose it.
+    `details` is what LiteLLM hands to callbacks, `payload` the standard object in it. `names` are those of
+    `call_context` where the call was made. The user is the one that a key of the proxy belongs to, else the call's own
+    `user`, else that of `names`; the org likewise. The id is made of LiteLLM's call id and of the instant at which the
+    call began: fallbacks share the former, and a client of the proxy may choose it.
     """
     if payload.get("cache_hit") is True:
         return None
     metadata: Payload = payload.get("metadata") or {}
-    usage: dict[str, int] = usage_of(metadata.get("usage_object") or payload)
-    provider, model = usable_name(payload.get("custom_llm_provider")), usable_name(payload.get("model"))
+    reported: Payload = metadata.get("usage_object") or payload
+    usage = usage_of(reported) or _images_of(reported)
     began_us, ended_us = _microseconds(payload.get("startTime")), _microseconds(payload.get("endTime"))
     status = _status_of(payload) if failed else None
     latency_ms = (ended_us - began_us) // 1000
+    provider = usable_name(payload.get("custom_llm_provider")) or _UNKNOWN
     return {
         **names,
-        "user": usable_name(metadata.get("user_api_key_user_id"))
-        or usable_name(payload.get("end_user"))
-        or names.get("user"),
-        "org": usable_name(metadata.get("user_api_key_org_id")) or names.get("org"),
-        "provider": provider or _UNKNOWN,
-        "model": model or _UNKNOWN,
+        "user": _first_name(
+            metadata.get("user_api_key_user_id"), payload.get("end_user"), details.get("user"), names.get("user")
+        ),
+        "org": _first_name(metadata.get("user_api_key_org_id"), names.get("org")),
+        "provider": provider,
+        "model": (usable_name(payload.get("model")) or _UNKNOWN).removeprefix(f"{provider}/"),
         "operation": usable_name(payload.get("call_type")),
         "request_id": usable_name(payload.get("id")),
         "usage": usage or ({} if failed else {"requests": 1}),
+        "options": _options_of(reported, payload),
         "status": status,
         "billed": True if status and usage else None,
         "latency_ms": latency_ms if 0 <= latency_ms <= LATENCY_MS_MAX else None,
         "time": format_instant(ended_us // 1000) if ended_us else None,
         "id": _id_of(payload, began_us, status or "success"),
     }
+
+
+def _images_of(reported: Payload) -> dict[str, int]:
+    """How many images were made, of models that report no tokens."""
+    images = whole_amount(reported.get("output_image_count"))
+    return {"images": images} if images else {}
+
+
+def _options_of(reported: Payload, payload: Payload) -> dict[str, str] | None:
+    """What chooses among several prices of the model: what the provider answered, and what was asked for an image."""
+    asked: Payload = payload.get("model_parameters") or {}
+    given = {name: reported.get(name) for name in ("service_tier", "speed", "inference_geo")}
+    given |= {name: asked.get(name) for name in ("size", "quality")}
+    return {name: text for name, value in given.items() if (text := usable_name(value))} or None
+
+
+def _first_name(*given: object) -> str | None:
+    return next((name for each in given if (name := usable_name(each))), None)
 
 
 def _id_of(payload: Payload, began_us: int, status: str) -> str:
