@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tollgate.sdk.answers import Answer, answer_of
 from tollgate.sdk.context import call_context
@@ -166,4 +166,4 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 async def _value(given: Any) -> Any:
-    return await cast("Awaitable[Any]", given) if inspect.isawaitable(given) else given
+    return await given if inspect.isawaitable(given) else given

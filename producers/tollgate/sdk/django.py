@@ -79,8 +79,9 @@ class _Limits:
         if not self._gate.covers(request.method or "", request.path):
             return self._get_response(request)
         found = self._names(request)
-        if inspect.iscoroutine(found):
-            found.close()
+        if inspect.isawaitable(found):
+            if inspect.iscoroutine(found):
+                found.close()
             raise TypeError("names is async, and this Django runs sync: give a plain function")
         blocked, names = self._judge(request, found)
         if blocked is not None:

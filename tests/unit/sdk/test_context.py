@@ -35,7 +35,7 @@ async def test_tasks_do_not_see_each_others_names() -> None:
             await barrier.wait()
             return current_names()["user"]
 
-    assert await asyncio.gather(seen("u-1"), seen("u-2")) == ["u-1", "u-2"]
+    assert list(await asyncio.gather(seen("u-1"), seen("u-2"))) == ["u-1", "u-2"]
 
 
 async def test_a_task_has_the_names_of_where_it_was_created() -> None:

@@ -35,7 +35,7 @@ def logger_of(toll: RecordingTollgate, monkeypatch: pytest.MonkeyPatch, **option
 
 
 def payload(name: str, **changes: Any) -> dict[str, Any]:
-    made = deepcopy(CAPTURED[name]) | changes
+    made: dict[str, Any] = deepcopy(CAPTURED[name]) | changes
     made["metadata"] |= changes.get("metadata", {})
     return made
 

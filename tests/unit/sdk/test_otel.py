@@ -14,8 +14,12 @@ from tollgate.sdk.context import call_context
 from tollgate.sdk.otel import TollgateSpanProcessor
 from tollgate.sdk.testing import AsyncRecordingTollgate, RecordingTollgate
 
-CHAT = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o"}
-AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "SEO"}
+CHAT: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-4o",
+}
+AGENT: dict[str, Any] = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "SEO"}
 
 
 def tokens(given: int, answered: int) -> dict[str, int]:

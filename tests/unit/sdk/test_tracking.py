@@ -14,7 +14,7 @@ from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.testing import RecordingTollgate
 from tollgate.sdk.tracking import run_with_cost_tracking, track, tracked
 
-SPEECH = {"provider": "elevenlabs", "model": "v3", "user": "u-42"}
+SPEECH: Any = {"provider": "elevenlabs", "model": "v3", "user": "u-42"}
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ async def test_async_functions_run_side_by_side_with_their_own_names(toll: Recor
         return current_names()["user"]
 
     assert inspect.iscoroutinefunction(draw)
-    assert await asyncio.gather(draw("u-1"), draw("u-2")) == ["u-1", "u-2"]
+    assert list(await asyncio.gather(draw("u-1"), draw("u-2"))) == ["u-1", "u-2"]
     assert sorted(event.user for event in toll.events) == ["u-1", "u-2"]
 
 
@@ -299,10 +299,10 @@ async def test_a_task_of_an_agent_may_be_awaited_in_each_of_its_forms() -> None:
         await asyncio.sleep(0)
         return dict(current_names())
 
-    names = {"agent": "SEO", "campaign": "c"}
-    assert await run_with_cost_tracking(task, **names) == names  # type: ignore[arg-type]
-    assert await run_with_cost_tracking(task(), **names) == names  # type: ignore[arg-type]
-    assert await run_with_cost_tracking(lambda: asyncio.create_task(task()), **names) == names  # type: ignore[arg-type]
+    names: Any = {"agent": "SEO", "campaign": "c"}
+    assert await run_with_cost_tracking(task, **names) == names
+    assert await run_with_cost_tracking(task(), **names) == names
+    assert await run_with_cost_tracking(lambda: asyncio.create_task(task()), **names) == names
     started = asyncio.create_task(task())
     with pytest.raises(TypeError, match="the task runs already"):
         run_with_cost_tracking(started, agent="SEO")

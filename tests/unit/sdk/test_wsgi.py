@@ -141,14 +141,14 @@ def test_a_user_of_other_letters_is_a_user(client: httpx.Client) -> None:
 def test_on_block_lets_a_request_through_with_its_decision(toll: RecordingTollgate) -> None:
     app = flask_application(toll, on_block=lambda _, decision: decision.error != "spending_stopped", paths=["/chat"])
     client = app.test_client()
-    assert client.get("/chat", headers={"x-user": "limited"}).json["allowed"] is False
+    assert client.get("/chat", headers={"x-user": "limited"}).get_json()["allowed"] is False
     assert client.get("/chat", headers={"x-user": "stopped"}).status_code == 503
     assert client.get("/view?user=u-1", headers={"x-user": "stopped"}).status_code == 200
 
 
 # Plain WSGI: what the application does, and what is answered. wsgiref's validator refuses whatever PEP 3333 forbids.
 def answered(app: Callable[..., Any]) -> tuple[int, bytes]:
-    middleware = TollgateMiddleware(validator(app), RecordingTollgate(), names=lambda _: "u-1")  # type: ignore[arg-type]
+    middleware = TollgateMiddleware(validator(app), RecordingTollgate(), names=lambda _: "u-1")
     with simple_server.make_server("127.0.0.1", 0, validator(middleware)) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
