@@ -27,7 +27,7 @@ from tollgate.schemas.usage_limits import LATENCY_MS_MAX
 from tollgate.sdk.context import UNKNOWN_USER, current_names, usable_name, warn_of_unknown_user
 from tollgate.sdk.errors import SdkError
 from tollgate.sdk.faces import Recorder
-from tollgate.sdk.span_usage import Attributes, is_call, is_tool, model_of, name_of, usage_of
+from tollgate.sdk.span_usage import Attributes, is_call, is_tool, model_of, name_of, told_by, usage_of
 
 log = logging.getLogger("tollgate.sdk")
 
@@ -80,7 +80,8 @@ class TollgateSpanProcessor(SpanProcessor):
         """Called by OpenTelemetry on the thread that starts the span."""
         parent = span.parent
         parent_id = None if parent is None else parent.span_id
-        began = _Open(span, parent_id, current_names(), is_call(span.attributes or {}))
+        told = told_by(span.attributes)
+        began = _Open(span, parent_id, current_names(), bool(told) and is_call(told))
         with self._lock:
             if len(self._open) >= _OPEN_MAX:
                 del self._open[next(iter(self._open))]
@@ -96,11 +97,13 @@ class TollgateSpanProcessor(SpanProcessor):
             return
         with self._lock:
             ended = self._open.pop(context.span_id, None) or _Open(span, None, {}, is_call=False)  # type: ignore[arg-type] # began before this processor was added
+            attributes = told_by(span.attributes)
+            if not attributes:
+                return
             around = list(self._around(ended))
             if ended.is_call:
                 for open_span in around:
                     open_span.calls_below -= 1
-            attributes = span.attributes or {}
             usage = usage_of(attributes)
             failed = span.status.status_code is StatusCode.ERROR
             if ended.counted_below or ended.calls_below or not (usage or (failed and is_call(attributes))):

@@ -66,12 +66,23 @@ _PROVIDERS: Final[Mapping[str, str]] = {
 # Whose requests may name a deployment or a route in place of a model.
 _ANSWERED_NAME_COUNTS: Final = frozenset({"azure", "openrouter"})
 
+# How the names begin of whatever makes a span one of a call, or of an agent, a chain or a tool around calls.
+_BEGINNINGS: Final = ("gen_ai.", "llm.", "openinference.", "traceloop.")
+
 _CALLS: Final = frozenset(
     ("chat", "completion", "text_completion", "generate_content", "embeddings", "embedding", "rerank")
 )
 _CALL_KINDS: Final = frozenset(("llm", "embedding", "reranker"))
 _TOOL_KIND: Final = "tool"
 _TOOL: Final = "execute_tool"
+
+
+def told_by(attributes: Attributes | None) -> Attributes:
+    """The attributes of a span that has to do with calls; none of any other span, which are nearly all."""
+    if not attributes or not any(name.startswith(_BEGINNINGS) for name in attributes):
+        return {}
+    # One copy, because each look into a span's own takes a lock.
+    return dict(attributes)
 
 
 def usage_of(attributes: Attributes) -> dict[str, int]:
