@@ -1,4 +1,4 @@
-"""A service on a web framework with the real client: a flag in Kafka blocks its requests, and what it uses gets there."""
+"""A service on a web framework with the real client: a flag in Kafka blocks its requests, and its usage gets there."""
 
 import asyncio
 import json

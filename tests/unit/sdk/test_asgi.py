@@ -355,17 +355,18 @@ def test_a_websocket_is_closed_when_a_call_in_it_is_blocked(app: FastAPI) -> Non
 
 
 async def test_a_server_that_cannot_answer_a_websocket_closes_it(toll: RecordingTollgate) -> None:
-    async def receive() -> dict[str, Any]:
-        return {"type": "websocket.connect"}
-
     sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        sent.append("asked to connect")
+        return {"type": "websocket.connect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/ws", "headers": [(b"x-user", b"stopped")]}
     await application(toll)(scope, receive, send)
-    assert sent == [{"type": "websocket.close", "code": 1013, "reason": "spending_stopped"}]
+    assert sent == ["asked to connect", {"type": "websocket.close", "code": 1013, "reason": "spending_stopped"}]
 
 
 def test_an_answer_is_what_a_response_is_made_of() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Generator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,13 +222,14 @@ def test_a_generator_that_is_left_early_bills_what_was_told_so_far(toll: Recordi
             yield 3
             yield 9
         finally:
-            closed.append(current_names())
+            closed.append(len(toll.events))
 
     for part in (stream := speak()):
         if part == 3:
             break
     stream.close()  # type: ignore[attr-defined]
-    assert len(closed) == 1
+    # Closed once, before the call is recorded.
+    assert closed == [0]
     assert recorded(toll) == [{**SPEECH, "usage": {"output_tokens": 3}, "status": "cancelled", "billed": True}]
 
 
@@ -259,14 +261,19 @@ def test_a_blocked_generator_fails_at_the_call_and_an_unused_one_records_nothing
 
 
 async def test_an_async_generator_is_recorded_likewise(toll: RecordingTollgate) -> None:
+    closed = []
+
     @tracked(toll, usage=told, **SPEECH)
     async def speak(*parts: Any) -> AsyncIterator[Any]:
-        for part in parts:
-            await asyncio.sleep(0)
-            assert current_names() == {"user": "u-42"}
-            if part is LookupError:
-                raise LookupError
-            yield part
+        try:
+            for part in parts:
+                await asyncio.sleep(0)
+                assert current_names() == {"user": "u-42"}
+                if part is LookupError:
+                    raise LookupError
+                yield part
+        finally:
+            closed.append(len(toll.events))
 
     assert [part async for part in speak("a", 7)] == ["a", 7]
     stream: Any = speak("a", 3, 9)
@@ -279,6 +286,20 @@ async def test_an_async_generator_is_recorded_likewise(toll: RecordingTollgate) 
         ({"output_tokens": 3}, "cancelled"),
         ({"output_tokens": 4}, "error"),
     ]
+    # Each is closed before it is recorded.
+    assert closed == [0, 1, 2]
+
+
+def test_a_stream_takes_as_long_as_it_is_read(toll: RecordingTollgate, monkeypatch: pytest.MonkeyPatch) -> None:
+    @tracked(toll, **SPEECH)
+    def speak() -> Iterator[str]:
+        yield "a"
+
+    # Made at 100 s, asked for its first part at 200 s, and at its end half a second later.
+    times = iter([100, 200, 200.5])
+    monkeypatch.setattr("tollgate.sdk.tracking.time", SimpleNamespace(monotonic=lambda: next(times)))
+    assert list(speak()) == ["a"]
+    assert toll.events[0].data["latency_ms"] == 500
 
 
 def test_a_task_of_an_agent_gives_its_names_to_every_call_inside(toll: RecordingTollgate) -> None:
