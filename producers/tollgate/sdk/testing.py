@@ -78,7 +78,8 @@ class _Recording:
         `fields` are further fields of the `Decision`: message, budget, limit, spent, unit, until, ….
         """
         state = FlagState.STOPPED if error == "spending_stopped" else FlagState.BLOCKED
-        self.answer(scope, Decision(False, state, _HTTP_STATUS[error], error, scope, **fields))
+        told = {"message": f"{scope} is {state}.", **fields}
+        self.answer(scope, Decision(False, state, _HTTP_STATUS[error], error, scope, **told))
 
     def answer(self, scope: str, decision: Decision) -> None:
         """From now on answer so for the calls that have this scope. Of several scopes the last one set counts."""
@@ -180,7 +181,7 @@ class _Asked:
         decision = self._toll.check(user=self.user, **self._asked.names)
         self._end("open" if decision.allowed else "denied")
         if not decision.allowed:
-            raise BlockedError(decision.http_status or 429, decision.error or "usage_limit_exceeded", decision.message)
+            raise BlockedError.of_check(decision)
         self.granted = True
 
     def leave(self) -> None:

@@ -70,6 +70,15 @@ def test_the_wait_is_in_whole_seconds_rounded_up_and_never_below_zero(now: str, 
     assert answer_of(decision, now_ms=parse_instant(now)).headers["Retry-After"] == seconds
 
 
+def test_a_fake_that_denies_says_so_in_words() -> None:
+    assert json.loads(answer_of(denied("usage_limit_exceeded")).body)["message"] == "user/u-42 is blocked."
+    toll = RecordingTollgate()
+    toll.deny("user/u-42", error="insufficient_credits", until=UNTIL)
+    with pytest.raises(BlockedError, match="user/u-42 is blocked") as raised, toll.reserve(user="u-42", credits="1"):
+        pass
+    assert (raised.value.http_status, raised.value.until) == (402, UNTIL)
+
+
 def test_the_wait_that_a_decision_tells_is_the_one_that_is_answered() -> None:
     decision = denied("usage_limit_exceeded", message="m", until=UNTIL, retry_after_seconds=7)
     assert answer_of(decision, now_ms=NOW_MS).headers["Retry-After"] == "7"
