@@ -106,7 +106,9 @@ class TollgateSpanProcessor(SpanProcessor):
                     open_span.calls_below -= 1
             usage = usage_of(attributes)
             failed = span.status.status_code is StatusCode.ERROR
-            if ended.counted_below or ended.calls_below or not (usage or (failed and is_call(attributes))):
+            # Of a call that failed nothing is told but what it was.
+            tells = usage or (failed and is_call(attributes) and model_of(attributes)[1])
+            if ended.counted_below or ended.calls_below or not tells:
                 return
             for open_span in around:
                 open_span.counted_below = True

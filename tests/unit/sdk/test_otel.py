@@ -308,6 +308,15 @@ def test_a_call_that_failed_costs_nothing_unless_it_used_something(
     ]
 
 
+def test_a_call_that_failed_is_told_by_the_layer_that_names_its_model(toll: RecordingTollgate, tracer: Any) -> None:
+    with tracer.start_as_current_span("chat", attributes=CHAT) as outer:
+        inner = tracer.start_span("ChatCompletion", attributes={"openinference.span.kind": "LLM"})
+        for span in (inner, outer):
+            span.set_status(Status(StatusCode.ERROR))
+        inner.end()
+    assert [(event.data["model"], event.data["status"]) for event in toll.events] == [("gpt-4o", "error")]
+
+
 def test_spans_without_usage_are_no_calls(toll: RecordingTollgate, tracer: Any) -> None:
     with tracer.start_as_current_span("GET /", attributes={"http.request.method": "GET"}):
         tracer.start_span("chat", attributes=CHAT).end()
