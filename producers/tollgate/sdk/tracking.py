@@ -10,7 +10,6 @@ def render(prompt): ...
 ```
 """
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -198,8 +197,12 @@ def run_with_cost_tracking(
 
     TypeError for an asyncio task that was started before: what runs already has other names.
     """
-    if isinstance(task, asyncio.Future):
-        raise TypeError("the task runs already, under other names: give the coroutine or the function instead")
+    if inspect.isawaitable(task):
+        # Whoever has something to await has imported it; a service without waits for no import of it.
+        from asyncio import isfuture
+
+        if isfuture(task):
+            raise TypeError("the task runs already, under other names: give the coroutine or the function instead")
     every = merged_names({**names, "agent": agent, "campaign": campaign})
     if toll is not None:
         _checked(toll, {"user": "", **every}, None)
