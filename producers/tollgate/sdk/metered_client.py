@@ -1,0 +1,173 @@
+"""The clients of OpenAI and Anthropic, which are built alike: every call of theirs goes through `client.request`.
+
+`request` and `copy` are shadowed on the one client that is given, so its class, its resources and what it returns stay
+as they are. The client's own retries happen inside `request`, so a call that is retried is one call here.
+"""
+
+import copy
+import inspect
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tollgate.sdk.metering import METERED_ALREADY, Body, Call, Meter
+from tollgate.sdk.providers.answers import Answer
+from tollgate.sdk.watching import watch
+
+log = logging.getLogger("tollgate.sdk")
+
+_MARK: Final = "_tollgate_meter"
+_STREAM_OPTIONS: Final = "stream_options"
+
+
+@dataclass(slots=True)
+class Dialect:
+    """What differs between the clients: which paths are counted as what, and how an answer is read.
+
+    `asks_for_usage`: streams of these operations tell their usage only when they are asked to.
+    """
+
+    operations: Mapping[str, str]
+    answer: Callable[[str, Body], Answer]
+    asks_for_usage: frozenset[str] = frozenset()
+
+
+def meter_client(client: Any, meter: Meter, dialect: Dialect) -> None:
+    """Meter this client and the copies that it makes of itself. TypeError for what cannot be metered."""
+    request = getattr(client, "request", None)
+    if not callable(request) or not callable(getattr(client, "copy", None)):
+        raise TypeError(f"client must be a client of the provider's library, not {type(client).__name__}")
+    if _MARK in vars(client):
+        raise TypeError(METERED_ALREADY)
+    is_async = inspect.iscoroutinefunction(type(client).request)
+    if meter.reserve and not is_async and inspect.iscoroutinefunction(getattr(meter.toll, "flush", None)):
+        raise TypeError("reserve=True on a client that does not await needs a Tollgate: an AsyncTollgate awaits")
+    setattr(client, _MARK, meter)
+    # A bound method on the object itself would be a reference to itself, and the client would outlive its last user.
+    metered = _Metered(weakref.ref(client), meter, dialect)
+    client.request = metered.arequest if is_async else metered.request
+    client.copy = client.with_options = metered.copy
+
+
+class _Metered:
+    def __init__(self, client: "weakref.ref[Any]", meter: Meter, dialect: Dialect) -> None:
+        self._client = client
+        self._meter = meter
+        self._dialect = dialect
+        self._refuses_stream_options = False
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        client = self._strong()
+        copied = type(client).copy(client, *args, **kwargs)
+        meter_client(copied, self._meter, self._dialect)
+        return copied
+
+    def request(self, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        client = self._strong()
+        call = self._begin(options)
+        if call is None:
+            return type(client).request(client, cast_to, options, *args, **kwargs)
+        if call.reserves:
+            call.hold()
+        asked, sent = self._sent(call, options)
+        try:
+            try:
+                result = type(client).request(client, cast_to, sent, *args, **kwargs)
+            except Exception as error:
+                if not asked or not self._refused(error):
+                    raise
+                asked, sent = self._sent(call, options)
+                result = type(client).request(client, cast_to, sent, *args, **kwargs)
+        except BaseException as error:
+            call.failed(error)
+            raise
+        if not self._watched(result, call, hides=asked, in_async=False):
+            self._take(result, call)
+            call.finished()
+        return result
+
+    async def arequest(self, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        client = self._strong()
+        call = self._begin(options)
+        if call is None:
+            return await type(client).request(client, cast_to, options, *args, **kwargs)
+        if call.reserves:
+            await call.ahold()
+        asked, sent = self._sent(call, options)
+        try:
+            try:
+                result = await type(client).request(client, cast_to, sent, *args, **kwargs)
+            except Exception as error:
+                if not asked or not self._refused(error):
+                    raise
+                asked, sent = self._sent(call, options)
+                result = await type(client).request(client, cast_to, sent, *args, **kwargs)
+        except BaseException as error:
+            await call.afailed(error)
+            raise
+        if not self._watched(result, call, hides=asked, in_async=True):
+            self._take(result, call)
+            await call.afinished()
+        return result
+
+    def _strong(self) -> Any:
+        # Whoever calls a method of the client has it.
+        client = self._client()
+        assert client is not None
+        return client
+
+    def _begin(self, options: Any) -> Call | None:
+        """None for a call that costs nothing by itself."""
+        if str(getattr(options, "method", "")).lower() != "post":
+            return None
+        operation = self._dialect.operations.get(str(options.url).partition("?")[0])
+        if operation is None:
+            return None
+        body = options.json_data if isinstance(options.json_data, Mapping) else {}
+        return Call(self._meter, lambda given: self._dialect.answer(operation, given), body)
+
+    def _sent(self, call: Call, options: Any) -> tuple[bool, Any]:
+        """Whether the usage of a stream is asked for on top, and the options to send."""
+        body = dict(call.body)
+        asks = (
+            call.answer.operation in self._dialect.asks_for_usage
+            and body.get("stream") is True
+            and not self._refuses_stream_options
+            and (body.get(_STREAM_OPTIONS) is None or isinstance(body[_STREAM_OPTIONS], Mapping))
+            and not (body.get(_STREAM_OPTIONS) or {}).get("include_usage")
+        )
+        if asks:
+            body[_STREAM_OPTIONS] = {**(body.get(_STREAM_OPTIONS) or {}), "include_usage": True}
+        if body == options.json_data:
+            return False, options
+        sent = copy.copy(options)
+        sent.json_data = body
+        return asks, sent
+
+    def _refused(self, error: Exception) -> bool:
+        """Whether the server does not know `stream_options`; then it is not sent to it again."""
+        refused = getattr(error, "status_code", None) in {400, 422} and _STREAM_OPTIONS in str(error)
+        self._refuses_stream_options = self._refuses_stream_options or refused
+        return refused
+
+    def _watched(self, result: Any, call: Call, *, hides: bool, in_async: bool) -> bool:
+        """Watch the response of a stream, of a raw answer or of data, if the result has one."""
+        response = getattr(result, "http_response", None) or getattr(result, "response", None)
+        if not all(hasattr(response, name) for name in ("iter_bytes", "headers", "is_closed")):
+            return False
+        try:
+            watch(response, call, hides=hides, in_async=in_async)
+        except Exception as error:  # noqa: BLE001 # nothing of ours fails the service
+            log.warning("an answer cannot be watched: %s", type(error).__name__)
+            return False
+        return True
+
+    def _take(self, result: Any, call: Call) -> None:
+        try:
+            call.answer.result(result)
+        except Exception as error:  # noqa: BLE001 # an answer of a form that we do not know
+            log.warning("an answer cannot be read: %s", type(error).__name__)
+        if getattr(call.answer, "unfinished", False):
+            call.forget()

@@ -1,0 +1,308 @@
+"""One call of a provider's client, from the check before it to the usage event after it.
+
+What is the same for every provider, for sync and async clients, and for whole answers and streams.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from tollgate.sdk.context import current_names
+from tollgate.sdk.decision import Decision
+from tollgate.sdk.errors import BlockedError
+from tollgate.sdk.event_fields import CallNames
+from tollgate.sdk.faces import Recorder
+from tollgate.sdk.providers.answers import Answer
+
+log = logging.getLogger("tollgate.sdk")
+
+UNKNOWN_USER: Final = "unknown"
+"""The user of a call that names none: its cost is real, so it is counted under this name, with a warning."""
+
+_DIMENSIONS: Final = frozenset(CallNames.__annotations__)
+_NAMES: Final = (_DIMENSIONS - {"provider", "model"}) | {"operation", "resource_type", "resource_id", "metadata"}
+METERED_ALREADY: Final = "the client is metered already: say call_context(user=…) at the call, or meter another client"
+
+# Far above what a service has deployments of; a bound all the same, because the names come from requests.
+_LEARNT_MAX: Final = 1_000
+# Whose model names in requests may be a deployment's or a router's.
+_ANSWERED_NAME_COUNTS: Final = frozenset({"azure", "openrouter"})
+
+Body = Mapping[str, Any]
+User = str | Callable[[], str | None] | None
+Estimate = str | Decimal | Callable[[Body], str | Decimal | None] | None
+OnBlock = Callable[[Decision, dict[str, Any]], Mapping[str, Any] | None]
+Status = Literal["success", "error", "rate_limited", "cancelled"]
+
+
+@dataclass(slots=True)
+class Meter:
+    """What `metered` was told about a client; shared by the copies that the client makes of itself."""
+
+    toll: Recorder
+    provider: str
+    user: User = None
+    reserve: bool = False
+    estimate_usd: Estimate = None
+    on_block: OnBlock | None = None
+    names: Mapping[str, Any] = field(default_factory=dict)
+    answered_as: dict[str, str] = field(default_factory=dict)
+    """The model behind a name that is none: a deployment of Azure, a router's name."""
+    _warned: bool = False
+
+    def __post_init__(self) -> None:
+        """TypeError says what to write instead."""
+        if not isinstance(self.toll, Recorder):
+            raise TypeError(f"toll must be a Tollgate or AsyncTollgate, not {type(self.toll).__name__}")
+        unknown = self.names.keys() - _NAMES
+        if unknown:
+            raise TypeError(f"{sorted(unknown)[0]!r} is no name of a call: give {', '.join(sorted(_NAMES))}")
+        if not (self.user is None or callable(self.user) or isinstance(self.user, str)):
+            raise TypeError(f"user must be text or a function that gives it, not {type(self.user).__name__}")
+        if self.reserve and self.estimate_usd is None:
+            raise TypeError('reserve=True needs what a call may cost: write estimate_usd="0.05"')
+        if self.reserve and not hasattr(self.toll, "reserve"):
+            raise TypeError("reserve=True needs a Tollgate or AsyncTollgate")
+        if isinstance(self.estimate_usd, float):
+            raise TypeError('estimate_usd must be text or a Decimal: write estimate_usd="0.05"')
+
+    def named(self, model: str) -> dict[str, Any]:
+        """The user and names of a call that is made here and now; `call_context` goes before `metered`."""
+        names = {**self.names, **current_names(), "provider": self.provider}
+        names["model"] = self.answered_as.get(model, model)
+        if not names.get("user"):
+            names["user"] = self._user() or UNKNOWN_USER
+        if names["user"] == UNKNOWN_USER and not self._warned:
+            self._warned = True
+            log.warning("a call names no user and is counted for %r: say user=… or use call_context", UNKNOWN_USER)
+        return {name: value for name, value in names.items() if value is not None}
+
+    def _user(self) -> str | None:
+        if not callable(self.user):
+            return self.user
+        try:
+            return self.user()
+        except Exception as error:  # noqa: BLE001 # a service's function must not fail its calls through us
+            log.warning("the function that names the user failed: %s", type(error).__name__)
+            return None
+
+    def learn(self, asked: str, answered: str | None) -> None:
+        """Remember the model behind a name that does not begin the answered one, so that checks name it too."""
+        if answered and not answered.startswith(asked) and len(self.answered_as) < _LEARNT_MAX:
+            self.answered_as[asked] = answered
+
+
+class Call:
+    """One call that is being made. Records exactly one usage event, whichever of its ends comes first.
+
+    Nothing but `begin` and `reserve` raises, and those only BlockedError or what the service's own `on_block` raises.
+    """
+
+    def __init__(self, meter: Meter, answer: Callable[[Body], Answer], body: Body, *, checked: bool = True) -> None:
+        self._meter = meter
+        self._started = time.monotonic()
+        self._id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+        self._held: Any = None
+        self._ended = False
+        self._estimate: str | Decimal | None = None
+        self.body = body
+        self.names = meter.named(str(body.get("model") or ""))
+        if checked:
+            self.begin()
+        self.answer = answer(self.body)
+
+    def begin(self) -> None:
+        """Check; BlockedError when the call must not be made and `on_block` knows no other."""
+        decision = self._check()
+        if decision is None or (decision.allowed and getattr(decision, "action", None) != "downgrade"):
+            return
+        on_block = self._meter.on_block
+        changed = None if on_block is None else on_block(decision, dict(self.body))
+        if changed is not None:
+            self.body = {**self.body, **changed}
+            decision = self._check() or decision
+        if not decision.allowed:
+            raise blocked(decision)
+
+    def _check(self) -> Decision | None:
+        """None when it cannot be asked: the call goes ahead."""
+        self.names = self._meter.named(str(self.body.get("model") or ""))
+        try:
+            self._estimate = self._estimated()
+            asked = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
+            return self._meter.toll.check(user=self.names["user"], estimate_usd=self._estimate, **asked)  # type: ignore[typeddict-item] # filtered by its own names
+        except Exception as error:  # noqa: BLE001 # what is wrong with our side must not fail the service's call
+            log.warning("a call was not checked: %s", type(error).__name__)
+            return None
+
+    def _estimated(self) -> str | Decimal | None:
+        estimate = self._meter.estimate_usd
+        return estimate(self.body) if callable(estimate) else estimate
+
+    # Reserving
+
+    @property
+    def reserves(self) -> bool:
+        """Whether the call waits for a reservation."""
+        return self._meter.reserve and self._estimate is not None
+
+    def _reservation(self) -> Any:
+        toll: Any = self._meter.toll
+        names = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
+        return toll.reserve(user=self.names["user"], usd=self._estimate, **names)
+
+    def hold(self) -> None:
+        """Reserve, in sync code. BlockedError when it is denied."""
+        try:
+            held = self._reservation()
+            held.__enter__()
+        except BlockedError:
+            raise
+        except Exception as error:  # noqa: BLE001 # as for the check
+            log.warning("nothing was reserved for a call: %s", type(error).__name__)
+        else:
+            self._held = held
+
+    async def ahold(self) -> None:
+        """Reserve, in async code, through either client."""
+        try:
+            held = self._reservation()
+            if hasattr(held, "__aenter__"):
+                await held.__aenter__()
+            else:
+                await asyncio.to_thread(held.__enter__)
+        except BlockedError:
+            raise
+        except Exception as error:  # noqa: BLE001 # as for the check
+            log.warning("nothing was reserved for a call: %s", type(error).__name__)
+        else:
+            self._held = held
+
+    # The end of the call
+
+    def failed(self, error: BaseException | None) -> None:
+        """No answer came: an event that costs nothing, and what was reserved is free."""
+        status, http_status = status_of(error)
+        self._end({"usage": {}, "status": status, "metadata": {"http_status": http_status} if http_status else None})
+
+    def finished(self, error: BaseException | None = None) -> None:
+        """An answer came, whole or up to here; `error` is what cut it, None when it was closed or came to its end."""
+        self._end(self._fields(error))
+
+    async def afinished(self, error: BaseException | None = None) -> None:
+        """The same where a reservation is awaited."""
+        await self._aend(self._fields(error))
+
+    async def afailed(self, error: BaseException | None) -> None:
+        """`failed` where a reservation is awaited."""
+        status, http_status = status_of(error)
+        metadata = {"http_status": http_status} if http_status else None
+        await self._aend({"usage": {}, "status": status, "metadata": metadata})
+
+    def forget(self) -> None:
+        """The call is not counted here: its usage comes with another answer."""
+        self._ended = True
+
+    def _fields(self, error: BaseException | None) -> dict[str, Any]:
+        if self._ended:
+            return {}
+        try:
+            reading = self.answer.reading()
+        except Exception as fault:  # noqa: BLE001 # an answer of a form that we do not know
+            log.warning("the usage of an answer cannot be read: %s", type(fault).__name__)
+            return {"usage": {"requests": 1}, "metadata": {"estimated": True}}
+        self._name_model(reading.model)
+        status: Status = "success"
+        if not self.answer.complete:
+            status = "error" if isinstance(error, Exception) or self.answer.failed else "cancelled"
+        elif self.answer.failed:
+            status = "error"
+        return {
+            "usage": reading.usage or {"requests": 1},
+            "status": None if status == "success" else status,
+            "billed": None if status == "success" else True,
+            "request_id": reading.answer_id,
+            "options": reading.options or None,
+            "metadata": {"estimated": True} if reading.estimated else None,
+        }
+
+    def _name_model(self, answered: str | None) -> None:
+        if self.names["provider"] in _ANSWERED_NAME_COUNTS or not self.names["model"]:
+            asked = str(self.body.get("model") or "")
+            self._meter.learn(asked, answered)
+            self.names["model"] = self._meter.answered_as.get(asked, asked) or "unknown"
+
+    def _event(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        operation = {"operation": self.answer.operation, "latency_ms": round((time.monotonic() - self._started) * 1000)}
+        event = {**operation, **self.names, **{name: value for name, value in fields.items() if value is not None}}
+        if fields.get("metadata") and self.names.get("metadata"):
+            event["metadata"] = {**self.names["metadata"], **fields["metadata"]}
+        if not event["usage"] and "status" not in event:
+            event["usage"] = {"requests": 1}
+        return event
+
+    def _end(self, fields: Mapping[str, Any]) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            event, held = self._event(fields), self._held
+            if held is None or hasattr(held, "__aenter__"):
+                # An awaited reservation that ends here was left to the garbage collector; its id is what settles it.
+                self._record(event)
+            else:
+                held.settle(id=self._id, **_without_user(event))
+                held.__exit__(None, None, None)
+        except Exception as error:  # noqa: BLE001 # nothing of ours fails the service
+            log.warning("the usage of a call was not recorded: %s", type(error).__name__)
+
+    async def _aend(self, fields: Mapping[str, Any]) -> None:
+        held = self._held
+        if self._ended or held is None:
+            self._end(fields)
+        elif not hasattr(held, "__aenter__"):
+            await asyncio.to_thread(self._end, fields)
+        else:
+            self._ended = True
+            try:
+                await held.settle(id=self._id, **_without_user(self._event(fields)))
+                await held.__aexit__(None, None, None)
+            except Exception as error:  # noqa: BLE001 # nothing of ours fails the service
+                log.warning("the usage of a call was not recorded: %s", type(error).__name__)
+
+    def _record(self, event: dict[str, Any]) -> None:
+        if self._held is not None:
+            event["reservation_id"] = self._held.id
+        self._meter.toll.record(id=self._id, **event)
+
+
+def blocked(decision: Decision) -> BlockedError:
+    """The error of a call that must not be made, with what the decision says stood in the way."""
+    error = decision.error or "usage_limit_exceeded"
+    message = (
+        getattr(decision, "message", None) or f"the call is blocked: {error} ({decision.scope or 'unknown scope'})"
+    )
+    raised = BlockedError(decision.http_status or 429, error, message)
+    for name in ("scope", "budget", "limit", "spent"):
+        setattr(raised, name, getattr(decision, name, None))
+    return raised
+
+
+def status_of(error: BaseException | None) -> tuple[Status, int | None]:
+    """How a call without an answer ended, and the provider's HTTP status where it gave one."""
+    if not isinstance(error, Exception):
+        # A task's cancellation, the end of a generator, Ctrl-C: none of them is an Exception, with trio neither.
+        return "cancelled", None
+    # OpenAI and Anthropic call it `status_code`, Google `code`.
+    given = getattr(error, "status_code", None) or getattr(error, "code", None)
+    http_status = given if isinstance(given, int) else None
+    return ("rate_limited" if http_status == 429 else "error"), http_status
+
+
+def _without_user(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name != "user"}

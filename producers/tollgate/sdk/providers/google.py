@@ -1,0 +1,74 @@
+"""Answers of Google's Gemini API and of Vertex AI."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tollgate.sdk.providers.answers import Answer, as_mapping, listed, part, text_bytes, text_or_none, tokens_of
+from tollgate.sdk.providers.dimensions import INPUT, OUTPUT, Amounts
+
+OPERATIONS: Final[Mapping[str, str]] = {
+    "generateContent": "generate_content",
+    "streamGenerateContent": "generate_content",
+    "embedContent": "embed_content",
+    "batchEmbedContents": "embed_content",
+    "predict": "predict",
+}
+"""The methods of a model that are counted."""
+
+_GOOGLE: Final = "google"
+_TRAFFIC: Final[Mapping[str, str]] = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}
+
+
+class GoogleAnswer(Answer):
+    """An answer of `generateContent`, `embedContent` or `predict`, as JSON."""
+
+    def __init__(self, operation: str, body: Mapping[str, Any], convention: str = _GOOGLE) -> None:
+        super().__init__(operation, body, convention)
+        self._predictions: list[Any] = []
+
+    def result(self, result: Any) -> None:
+        self.event(result)
+        self._predictions = listed(part(result, "predictions"))
+        self.complete = True
+
+    def event(self, event: Mapping[str, Any]) -> bool:
+        self.model = text_or_none(part(event, "modelVersion")) or self.model
+        self.answer_id = text_or_none(part(event, "responseId")) or self.answer_id
+        # The amounts of every event are those of the whole answer by now, so the last one counts.
+        self.usage = as_mapping(part(event, "usageMetadata")) or self.usage
+        traffic = part(self.usage, "trafficType")
+        if traffic in _TRAFFIC:
+            self.options["service_tier"] = _TRAFFIC[traffic]
+        for candidate in listed(part(event, "candidates")):
+            for piece in listed(part(part(candidate, "content"), "parts")):
+                call = part(piece, "functionCall")
+                self.deliver(part(piece, "text"), part(call, "name"))
+                self.text_bytes += text_bytes(part(call, "args"))
+            self.complete = self.complete or bool(part(candidate, "finishReason"))
+        if part(part(event, "promptFeedback"), "blockReason"):
+            self.complete = True
+        return False
+
+    def told(self) -> Amounts | None:
+        """None before the end: amounts before it are of the part of the answer that was sent until then."""
+        if self.operation == "predict":
+            return self._predicted()
+        told = super().told()
+        return told if self.complete else None
+
+    def estimate(self) -> Amounts:
+        if self.operation == "embed_content":
+            return {INPUT: tokens_of(text_bytes(self.body)) or 1}
+        told = super().told()
+        if told is None:
+            return super().estimate()
+        output = max(int(told.get(OUTPUT, 0)), tokens_of(self.text_bytes))
+        return {**told, OUTPUT: output} if output else told
+
+    def _predicted(self) -> Amounts | None:
+        """Embeddings of Vertex AI count their tokens each; what has none is an image."""
+        counts = [part(part(part(found, "embeddings"), "statistics"), "token_count") for found in self._predictions]
+        counted = [int(count) for count in counts if isinstance(count, int | float)]
+        if counted:
+            return {INPUT: sum(counted)}
+        return {"images": len(self._predictions)} if self._predictions else None
