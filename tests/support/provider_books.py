@@ -107,6 +107,7 @@ def message_usage(truth: Truth) -> dict[str, Any]:
         "cache_read_input_tokens": truth.cached,
         "cache_creation_input_tokens": truth.written,
         "output_tokens": truth.output,
+        "output_tokens_details": {"thinking_tokens": truth.thoughts},
         "service_tier": "standard",
         "server_tool_use": {"web_search_requests": truth.searches} if truth.searches else None,
     }

@@ -77,7 +77,7 @@ class ProviderServer:
         app.router.add_post("/v1/audio/{what}", self._audio)
         app.router.add_get("/v1/realtime", self._realtime)
         app.router.add_post("/v1/messages", self._messages)
-        app.router.add_post("/v1beta/models/{call}", self._google)
+        app.router.add_post("/{version:v1|v1beta}/models/{call}", self._google)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -308,7 +308,7 @@ class ProviderServer:
             return web.json_response(message)
 
         async def events() -> Events:
-            begun = {**message_usage(truth), "output_tokens": 1}
+            begun = {**message_usage(truth), "output_tokens": 1, "output_tokens_details": None}
             yield _named("message_start", message={**message, "content": [], "stop_reason": None, "usage": begun}), 0
             empty = {**block, "input": {}} if "input" in block else {**block, "text": ""}
             yield _named("content_block_start", index=0, content_block=empty), 0
@@ -321,7 +321,8 @@ class ProviderServer:
                 yield _named("content_block_delta", index=0, delta=delta), 1
             yield _named("content_block_stop", index=0), 0
             end = {"stop_reason": "end_turn", "stop_sequence": None}
-            yield _named("message_delta", delta=end, usage={"output_tokens": truth.output}), 0
+            told = {name: message_usage(truth)[name] for name in ("output_tokens", "output_tokens_details")}
+            yield _named("message_delta", delta=end, usage=told), 0
             yield _named("message_stop"), 0
 
         return await self._stream(request, body["model"], events(), _bill(body, truth))

@@ -7,7 +7,6 @@ as they are. The client's own retries happen inside `request`, so a call that is
 import copy
 import inspect
 import logging
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,27 +44,26 @@ def meter_client(client: Any, meter: Meter, dialect: Dialect) -> None:
     if meter.reserve and not is_async and inspect.iscoroutinefunction(getattr(meter.toll, "flush", None)):
         raise TypeError("reserve=True on a client that does not await needs a Tollgate: an AsyncTollgate awaits")
     setattr(client, _MARK, meter)
-    # A bound method on the object itself would be a reference to itself, and the client would outlive its last user.
-    metered = _Metered(weakref.ref(client), meter, dialect)
+    metered = _Metered(client, meter, dialect)
     client.request = metered.arequest if is_async else metered.request
     client.copy = client.with_options = metered.copy
 
 
 class _Metered:
-    def __init__(self, client: "weakref.ref[Any]", meter: Meter, dialect: Dialect) -> None:
+    def __init__(self, client: Any, meter: Meter, dialect: Dialect) -> None:
         self._client = client
         self._meter = meter
         self._dialect = dialect
         self._refuses_stream_options = False
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
-        client = self._strong()
+        client = self._client
         copied = type(client).copy(client, *args, **kwargs)
         meter_client(copied, self._meter, self._dialect)
         return copied
 
     def request(self, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
-        client = self._strong()
+        client = self._client
         call = self._begin(options)
         if call is None:
             return type(client).request(client, cast_to, options, *args, **kwargs)
@@ -89,7 +87,7 @@ class _Metered:
         return result
 
     async def arequest(self, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
-        client = self._strong()
+        client = self._client
         call = self._begin(options)
         if call is None:
             return await type(client).request(client, cast_to, options, *args, **kwargs)
@@ -111,12 +109,6 @@ class _Metered:
             self._take(result, call)
             await call.afinished()
         return result
-
-    def _strong(self) -> Any:
-        # Whoever calls a method of the client has it.
-        client = self._client()
-        assert client is not None
-        return client
 
     def _begin(self, options: Any) -> Call | None:
         """None for a call that costs nothing by itself."""

@@ -111,7 +111,7 @@ class Call:
         self._ended = False
         self._estimate: str | Decimal | None = None
         self.body = body
-        self.names = meter.named(str(body.get("model") or ""))
+        self.names = meter.named(self._model())
         if checked:
             self.begin()
         self.answer = answer(self.body)
@@ -125,13 +125,13 @@ class Call:
         changed = None if on_block is None else on_block(decision, dict(self.body))
         if changed is not None:
             self.body = {**self.body, **changed}
+            self.names["model"] = self._meter.answered_as.get(self._model(), self._model())
             decision = self._check() or decision
         if not decision.allowed:
             raise blocked(decision)
 
     def _check(self) -> Decision | None:
         """None when it cannot be asked: the call goes ahead."""
-        self.names = self._meter.named(str(self.body.get("model") or ""))
         try:
             self._estimate = self._estimated()
             asked = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
@@ -139,6 +139,9 @@ class Call:
         except Exception as error:  # noqa: BLE001 # what is wrong with our side must not fail the service's call
             log.warning("a call was not checked: %s", type(error).__name__)
             return None
+
+    def _model(self) -> str:
+        return str(self.body.get("model") or "")
 
     def _estimated(self) -> str | Decimal | None:
         estimate = self._meter.estimate_usd
@@ -233,9 +236,8 @@ class Call:
 
     def _name_model(self, answered: str | None) -> None:
         if self.names["provider"] in _ANSWERED_NAME_COUNTS or not self.names["model"]:
-            asked = str(self.body.get("model") or "")
-            self._meter.learn(asked, answered)
-            self.names["model"] = self._meter.answered_as.get(asked, asked) or "unknown"
+            self._meter.learn(self._model(), answered)
+            self.names["model"] = self._meter.answered_as.get(self._model(), self._model()) or "unknown"
 
     def _event(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         operation = {"operation": self.answer.operation, "latency_ms": round((time.monotonic() - self._started) * 1000)}

@@ -57,15 +57,14 @@ def dimensions(usage: Mapping[str, Any], convention: str) -> Amounts:
     """Amounts by dimension of what a provider reports under this convention; empty when it reports nothing.
 
     Parts are inside their whole: `{"input_tokens": 3, "cache_read_input_tokens": 7}` of `anthropic` becomes
-    `{"input_tokens": 10, "cached_input_tokens": 7}`. Where the provider's total says that a part is inside already, it
-    is not added again; what the total has above input and output is output that has no key of its own. Nested objects
-    may be given as they are. Text parts are left out, since they are what the other parts leave of the whole; so are
-    keys that say nothing of the cost. Token amounts are integers, others decimals as text.
+    `{"input_tokens": 10, "cached_input_tokens": 7}`. What a total has above input and output is output that has no key
+    of its own. Nested objects may be given as they are. Text parts are left out, since they are what the other parts
+    leave of the whole; so are keys that say nothing of the cost. Tokens are integers, other amounts decimals as text.
     """
     keys = PROVIDER_KEYS.get(convention, PROVIDER_KEYS[_OPENAI])
     known = _PLAIN.union(keys.names.values())
     given: dict[str, int | Decimal] = {}
-    rest = 0
+    rest: int | None = None
     for key, amount in _flat(usage):
         if key == keys.rest:
             rest = int(amount)
@@ -74,7 +73,7 @@ def dimensions(usage: Mapping[str, Any], convention: str) -> Amounts:
             continue
         # Two keys of one dimension say the same; the larger counts, as in the worker.
         given[dimension] = max(amount, given.get(dimension, 0))
-    if rest and INPUT not in given:
+    if rest is not None and INPUT not in given:
         given[INPUT] = rest + given.get("cached_input_tokens", 0)
     _put_inside(given, keys.beside)
     return _without_zeros(given)
@@ -119,22 +118,17 @@ def _by_modality(key: str, found: list[Any]) -> Iterator[tuple[str, int | Decima
 
 
 def _put_inside(given: dict[str, int | Decimal], beside: frozenset[str]) -> None:
-    """Add the parts that stand beside their whole to it, and settle with the total."""
+    """Add the parts that stand beside their whole to it, and what the total has above all of them."""
     writes = sum(given.get(part, 0) for part in _WRITES)
     if writes > given.get("cache_write_tokens", 0):
         given["cache_write_tokens"] = writes
     total = given.pop(TOTAL, 0)
-    more_input = sum(given.get(part, 0) for part in _BESIDE_INPUT if part in beside)
-    more_output = sum(given.get(part, 0) for part in _BESIDE_OUTPUT if part in beside)
-    whole = given.get(INPUT, 0) + given.get(OUTPUT, 0)
-    if not total or total != whole:
-        given[INPUT] = given.get(INPUT, 0) + more_input
-        given[OUTPUT] = given.get(OUTPUT, 0) + more_output
-    if not whole and not more_input and not more_output:
+    given[INPUT] = given.get(INPUT, 0) + sum(given.get(part, 0) for part in _BESIDE_INPUT if part in beside)
+    given[OUTPUT] = given.get(OUTPUT, 0) + sum(given.get(part, 0) for part in _BESIDE_OUTPUT if part in beside)
+    if not given[INPUT] and not given[OUTPUT]:
         # Some embedding services report nothing but the total.
         given[INPUT] = total
-    elif total > given.get(INPUT, 0) + given.get(OUTPUT, 0):
-        given[OUTPUT] = total - given.get(INPUT, 0)
+    given[OUTPUT] = max(given[OUTPUT], total - given[INPUT])
 
 
 def _without_zeros(given: Mapping[str, int | Decimal]) -> Amounts:

@@ -50,11 +50,10 @@ class GoogleAnswer(Answer):
         return False
 
     def told(self) -> Amounts | None:
-        """None before the end: amounts before it are of the part of the answer that was sent until then."""
+        """Before the end, what was sent until then, if the events tell the tokens of candidates at all."""
         if self.operation == "predict":
             return self._predicted()
-        told = super().told()
-        return told if self.complete else None
+        return super().told() if self.complete or part(self.usage, "candidatesTokenCount") else None
 
     def estimate(self) -> Amounts:
         if self.operation == "embed_content":
