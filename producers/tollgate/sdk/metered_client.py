@@ -79,7 +79,8 @@ class _Metered:
                 asked, sent = self._sent(call, options)
                 result = type(client).request(client, cast_to, sent, *args, **kwargs)
         except BaseException as error:
-            call.failed(error)
+            # An answer that came and that the client or the service cannot parse is billed all the same.
+            call.finished() if call.answer.complete else call.failed(error)
             raise
         if not self._watched(result, call, hides=asked, in_async=False):
             self._take(result, call)
@@ -103,7 +104,7 @@ class _Metered:
                 asked, sent = self._sent(call, options)
                 result = await type(client).request(client, cast_to, sent, *args, **kwargs)
         except BaseException as error:
-            await call.afailed(error)
+            await (call.afinished() if call.answer.complete else call.afailed(error))
             raise
         if not self._watched(result, call, hides=asked, in_async=True):
             self._take(result, call)
@@ -132,11 +133,22 @@ class _Metered:
         )
         if asks:
             body[_STREAM_OPTIONS] = {**(body.get(_STREAM_OPTIONS) or {}), "include_usage": True}
-        if body == options.json_data:
-            return False, options
         sent = copy.copy(options)
-        sent.json_data = body
+        if body != options.json_data:
+            sent.json_data = body
+        parser = getattr(options, "post_parser", None)
+        if callable(parser):
+            sent.post_parser = self._parser(parser, call)
         return asks, sent
+
+    def _parser(self, parser: Callable[[Any], Any], call: Call) -> Callable[[Any], Any]:
+        """The client's last step. It raises for an answer that was cut, or has another form than was asked for."""
+
+        def parsed(result: Any) -> Any:
+            self._take(result, call)
+            return parser(result)
+
+        return parsed
 
     def _refused(self, error: Exception) -> bool:
         """Whether the server does not know `stream_options`; then it is not sent to it again."""
@@ -158,7 +170,8 @@ class _Metered:
 
     def _take(self, result: Any, call: Call) -> None:
         try:
-            call.answer.result(result)
+            if not call.answer.complete:
+                call.answer.result(result)
         except Exception as error:  # noqa: BLE001 # an answer of a form that we do not know
             log.warning("an answer cannot be read: %s", type(error).__name__)
         if getattr(call.answer, "unfinished", False):
