@@ -44,6 +44,7 @@ class ProviderServer:
         self.knows_stream_options = True
         self.says_done = True
         self._refusals: deque[int] = deque()
+        self._later: list[Body] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -72,6 +73,7 @@ class ProviderServer:
         for path in ("/v1/chat/completions", "/openai/deployments/{deployment}/chat/completions"):
             app.router.add_post(path, self._chat)
         app.router.add_post("/v1/responses", self._responses)
+        app.router.add_get("/v1/responses/{id}", self._response)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_post("/v1/images/{what}", self._images)
         app.router.add_post("/v1/audio/{what}", self._audio)
@@ -198,6 +200,10 @@ class ProviderServer:
             "output": output, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
             "usage": response_usage(truth),
         }  # fmt: skip
+        if body.get("background"):
+            self._later = [{**answer, "status": "in_progress", "output": [], "usage": None}, answer]
+            self._book(request, body["model"], truth.dimensions())
+            return web.json_response({**self._later[0], "status": "queued"})
         if not body.get("stream"):
             self._book(request, body["model"], truth.dimensions())
             return web.json_response(answer)
@@ -215,6 +221,10 @@ class ProviderServer:
             yield _typed("response.completed", response=answer), 0
 
         return await self._stream(request, body["model"], events(), _bill(body, truth))
+
+    async def _response(self, _request: web.Request) -> web.StreamResponse:
+        """One that is made in the background: in progress when it is first asked for, then completed."""
+        return web.json_response(self._later.pop(0) if len(self._later) > 1 else self._later[0])
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         body = await self._body(request)

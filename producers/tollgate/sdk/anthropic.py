@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from tollgate.sdk.faces import Recorder
 from tollgate.sdk.metered_client import Dialect, meter_client
-from tollgate.sdk.metering import Estimate, Meter, OnBlock, User
+from tollgate.sdk.metering import Estimate, Meter, OnBlock, Reserve, User
 from tollgate.sdk.providers.anthropic import OPERATIONS, AnthropicAnswer
 
 Client = TypeVar("Client")
@@ -32,7 +32,7 @@ def metered(
     *,
     user: User = None,
     provider: str | None = None,
-    reserve: bool = False,
+    reserve: Reserve = False,
     estimate_usd: Estimate = None,
     on_block: OnBlock | None = None,
     **names: Any,

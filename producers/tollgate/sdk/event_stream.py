@@ -1,6 +1,8 @@
 """Server-sent events in a response's bytes: what is in them, and the bytes without those that nobody asked for."""
 
+import base64
 import re
+import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +15,9 @@ _END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
 _decode: Final = msgspec.json.Decoder().decode
 _DONE: Final = b"[DONE]"
+_PRELUDE: Final = struct.Struct(">II")
+_PRELUDE_BYTES: Final = 12
+_FRAME_BYTES_MIN: Final = 16
 
 EVENT_BYTES_MAX: Final = 64 << 20
 """An event or a document above this is passed on and not read: an image as base64 has about 8 MB."""
@@ -63,6 +68,39 @@ class EventStream:
         return document is not None and self._answer.event(document) and self._hides
 
 
+class AmazonEvents:
+    """Reads the events of a body in Amazon's framing, in which Bedrock sends what Anthropic sends as text.
+
+    A frame is its own length, that of its headers and a checksum of both, in four bytes each; then headers, payload and
+    a checksum. The payload has an event as base64: https://docs.aws.amazon.com/lexv2/latest/dg/event-stream-encoding.html
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Reads the frames that are whole by now, and passes the bytes on."""
+        self._rest += chunk
+        while len(self._rest) >= _PRELUDE_BYTES:
+            length, headers = _PRELUDE.unpack_from(self._rest)
+            if not _FRAME_BYTES_MIN <= length <= EVENT_BYTES_MAX:
+                self._rest.clear()
+                break
+            if len(self._rest) < length:
+                break
+            payload = document_of(bytes(self._rest[_PRELUDE_BYTES + headers : length - 4])) or {}
+            event = document_of(base64.b64decode(payload.get("bytes") or b""))
+            if event is not None:
+                self._answer.event(event)
+            del self._rest[:length]
+        return chunk
+
+    def flush(self) -> bytes:
+        """Nothing is held back."""
+        return b""
+
+
 class Document:
     """Reads an answer that is one JSON document, once all of it has passed."""
 
@@ -108,7 +146,7 @@ class Text:
         return b""
 
 
-Reader = EventStream | Document | Text
+Reader = EventStream | AmazonEvents | Document | Text
 
 
 def reader_of(content_type: str, answer: Answer, *, hides: bool) -> Reader:
@@ -116,6 +154,8 @@ def reader_of(content_type: str, answer: Answer, *, hides: bool) -> Reader:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return EventStream(answer, hides=hides)
+    if kind == "application/vnd.amazon.eventstream":
+        return AmazonEvents(answer)
     if kind.endswith("json"):
         return Document(answer)
     return Text(answer, is_text=kind.startswith("text/"))

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from tollgate.sdk.event_stream import document_of
 from tollgate.sdk.faces import Recorder
-from tollgate.sdk.metering import METERED_ALREADY, Call, Estimate, Meter, OnBlock, User
+from tollgate.sdk.metering import METERED_ALREADY, Call, Estimate, Meter, OnBlock, Reserve, User
 from tollgate.sdk.providers.google import OPERATIONS, GoogleAnswer
 
 log = logging.getLogger("tollgate.sdk")
@@ -34,7 +34,7 @@ def metered(
     *,
     user: User = None,
     provider: str = "google",
-    reserve: bool = False,
+    reserve: Reserve = False,
     estimate_usd: Estimate = None,
     on_block: OnBlock | None = None,
     **names: Any,

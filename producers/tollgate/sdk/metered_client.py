@@ -19,6 +19,8 @@ log = logging.getLogger("tollgate.sdk")
 
 _MARK: Final = "_tollgate_meter"
 _STREAM_OPTIONS: Final = "stream_options"
+# Answers in the background that nobody asks for must not fill the memory; one more is counted by its request.
+_BACKGROUND_MAX: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -66,7 +68,10 @@ class _Metered:
         client = self._client
         call = self._begin(options)
         if call is None:
-            return type(client).request(client, cast_to, options, *args, **kwargs)
+            result = type(client).request(client, cast_to, options, *args, **kwargs)
+            if (later := self._background(options, result)) is not None:
+                later.finished()
+            return result
         if call.reserves:
             call.hold()
         asked, sent = self._sent(call, options)
@@ -84,14 +89,18 @@ class _Metered:
             raise
         if not self._watched(result, call, hides=asked, in_async=False):
             self._take(result, call)
-            call.finished()
+            if not self._comes_later(call):
+                call.finished()
         return result
 
     async def arequest(self, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
         client = self._client
         call = self._begin(options)
         if call is None:
-            return await type(client).request(client, cast_to, options, *args, **kwargs)
+            result = await type(client).request(client, cast_to, options, *args, **kwargs)
+            if (later := self._background(options, result)) is not None:
+                await later.afinished()
+            return result
         if call.reserves:
             await call.ahold()
         asked, sent = self._sent(call, options)
@@ -108,7 +117,8 @@ class _Metered:
             raise
         if not self._watched(result, call, hides=asked, in_async=True):
             self._take(result, call)
-            await call.afinished()
+            if not self._comes_later(call):
+                await call.afinished()
         return result
 
     def _begin(self, options: Any) -> Call | None:
@@ -124,8 +134,10 @@ class _Metered:
     def _sent(self, call: Call, options: Any) -> tuple[bool, Any]:
         """Whether the usage of a stream is asked for on top, and the options to send."""
         body = dict(call.body)
+        extra = getattr(options, "extra_json", None)
         asks = (
             call.answer.operation in self._dialect.asks_for_usage
+            and not (isinstance(extra, Mapping) and _STREAM_OPTIONS in extra)
             and body.get("stream") is True
             and not self._refuses_stream_options
             and (body.get(_STREAM_OPTIONS) is None or isinstance(body[_STREAM_OPTIONS], Mapping))
@@ -174,5 +186,20 @@ class _Metered:
                 call.answer.result(result)
         except Exception as error:  # noqa: BLE001 # an answer of a form that we do not know
             log.warning("an answer cannot be read: %s", type(error).__name__)
-        if getattr(call.answer, "unfinished", False):
-            call.forget()
+
+    def _comes_later(self, call: Call) -> bool:
+        """Whether the answer is made in the background; the call ends when the service asks for it and it is there."""
+        answer_id = call.answer.answer_id
+        if not call.answer.unfinished or answer_id is None or len(self._meter.background) >= _BACKGROUND_MAX:
+            return False
+        self._meter.background[answer_id] = call
+        return True
+
+    def _background(self, options: Any, result: Any) -> Call | None:
+        """The call that was answered in the background, and whose answer this is."""
+        answer_id = str(getattr(options, "url", "")).removesuffix("/cancel").rpartition("/")[2]
+        call = self._meter.background.get(answer_id)
+        if call is None or not getattr(result, "status", None):
+            return None
+        self._take(result, call)
+        return None if call.answer.unfinished else self._meter.background.pop(answer_id, None)

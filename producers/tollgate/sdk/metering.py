@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from tollgate.sdk.context import current_names
+from tollgate.sdk.context import UNKNOWN_USER, current_names, usable_name, warn_of_unknown_user
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.event_fields import CallNames
@@ -20,9 +20,6 @@ from tollgate.sdk.faces import Recorder
 from tollgate.sdk.providers.answers import Answer
 
 log = logging.getLogger("tollgate.sdk")
-
-UNKNOWN_USER: Final = "unknown"
-"""The user of a call that names none: its cost is real, so it is counted under this name, with a warning."""
 
 _DIMENSIONS: Final = frozenset(CallNames.__annotations__)
 _NAMES: Final = (_DIMENSIONS - {"provider", "model"}) | {"operation", "resource_type", "resource_id", "metadata"}
@@ -33,9 +30,12 @@ _LEARNT_MAX: Final = 1_000
 # Whose model names in requests may be a deployment's or a router's.
 _ANSWERED_NAME_COUNTS: Final = frozenset({"azure", "openrouter"})
 
+_UNKNOWN: Final = "unknown"
+
 Body = Mapping[str, Any]
 User = str | Callable[[], str | None] | None
 Estimate = str | Decimal | Callable[[Body], str | Decimal | None] | None
+Reserve = bool | Literal["slice"]
 OnBlock = Callable[[Decision, dict[str, Any]], Mapping[str, Any] | None]
 Status = Literal["success", "error", "rate_limited", "cancelled"]
 
@@ -47,13 +47,14 @@ class Meter:
     toll: Recorder
     provider: str
     user: User = None
-    reserve: bool = False
+    reserve: Reserve = False
     estimate_usd: Estimate = None
     on_block: OnBlock | None = None
     names: Mapping[str, Any] = field(default_factory=dict)
     answered_as: dict[str, str] = field(default_factory=dict)
     """The model behind a name that is none: a deployment of Azure, a router's name."""
-    _warned: bool = False
+    background: dict[str, "Call"] = field(default_factory=dict)
+    """Calls whose answers are made in the background, by the answer's id."""
 
     def __post_init__(self) -> None:
         """TypeError says what to write instead."""
@@ -64,6 +65,8 @@ class Meter:
             raise TypeError(f"{sorted(unknown)[0]!r} is no name of a call: give {', '.join(sorted(_NAMES))}")
         if not (self.user is None or callable(self.user) or isinstance(self.user, str)):
             raise TypeError(f"user must be text or a function that gives it, not {type(self.user).__name__}")
+        if self.reserve not in {True, False, "slice"}:
+            raise TypeError('reserve must be True, False or "slice"')
         if self.reserve and self.estimate_usd is None:
             raise TypeError('reserve=True needs what a call may cost: write estimate_usd="0.05"')
         if self.reserve and not hasattr(self.toll, "reserve"):
@@ -73,14 +76,18 @@ class Meter:
 
     def named(self, model: str) -> dict[str, Any]:
         """The user and names of a call that is made here and now; `call_context` goes before `metered`."""
-        names = {**self.names, **current_names(), "provider": self.provider}
-        names["model"] = self.answered_as.get(model, model)
-        if not names.get("user"):
-            names["user"] = self._user() or UNKNOWN_USER
-        if names["user"] == UNKNOWN_USER and not self._warned:
-            self._warned = True
-            log.warning("a call names no user and is counted for %r: say user=… or use call_context", UNKNOWN_USER)
-        return {name: value for name, value in names.items() if value is not None}
+        given = {**self.names, **current_names(), "provider": self.provider, "model": self.priced_as(model)}
+        # A name that no event may have would be refused with all of its event.
+        names = {name: value for name, value in given.items() if name == "metadata" or usable_name(value)}
+        if "user" not in names:
+            names["user"] = usable_name(self._user()) or UNKNOWN_USER
+        if names["user"] == UNKNOWN_USER:
+            warn_of_unknown_user()
+        return names
+
+    def priced_as(self, model: str) -> str:
+        """The name that a model is counted under."""
+        return self.answered_as.get(model, model) or _UNKNOWN
 
     def _user(self) -> str | None:
         if not callable(self.user):
@@ -93,7 +100,7 @@ class Meter:
 
     def learn(self, asked: str, answered: str | None) -> None:
         """Remember the model behind a name that does not begin the answered one, so that checks name it too."""
-        if answered and not answered.startswith(asked) and len(self.answered_as) < _LEARNT_MAX:
+        if answered and not (asked and answered.startswith(asked)) and len(self.answered_as) < _LEARNT_MAX:
             self.answered_as[asked] = answered
 
 
@@ -125,10 +132,10 @@ class Call:
         changed = None if on_block is None else on_block(decision, dict(self.body))
         if changed is not None:
             self.body = {**self.body, **changed}
-            self.names["model"] = self._meter.answered_as.get(self._model(), self._model())
+            self.names["model"] = self._meter.priced_as(self._model())
             decision = self._check() or decision
         if not decision.allowed:
-            raise blocked(decision)
+            raise BlockedError.of_check(decision)
 
     def _check(self) -> Decision | None:
         """None when it cannot be asked: the call goes ahead."""
@@ -141,7 +148,7 @@ class Call:
             return None
 
     def _model(self) -> str:
-        return str(self.body.get("model") or "")
+        return usable_name(self.body.get("model")) or ""
 
     def _estimated(self) -> str | Decimal | None:
         estimate = self._meter.estimate_usd
@@ -152,12 +159,13 @@ class Call:
     @property
     def reserves(self) -> bool:
         """Whether the call waits for a reservation."""
-        return self._meter.reserve and self._estimate is not None
+        return bool(self._meter.reserve) and self._estimate is not None
 
     def _reservation(self) -> Any:
         toll: Any = self._meter.toll
         names = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
-        return toll.reserve(user=self.names["user"], usd=self._estimate, **names)
+        in_slices = self._meter.reserve == "slice"
+        return toll.reserve(user=self.names["user"], usd=self._estimate, slice=in_slices, **names)
 
     def hold(self) -> None:
         """Reserve, in sync code. BlockedError when it is denied."""
@@ -207,10 +215,6 @@ class Call:
         metadata = {"http_status": http_status} if http_status else None
         await self._aend({"usage": {}, "status": status, "metadata": metadata})
 
-    def forget(self) -> None:
-        """The call is not counted here: its usage comes with another answer."""
-        self._ended = True
-
     def _fields(self, error: BaseException | None) -> dict[str, Any]:
         if self._ended:
             return {}
@@ -219,7 +223,7 @@ class Call:
         except Exception as fault:  # noqa: BLE001 # an answer of a form that we do not know
             log.warning("the usage of an answer cannot be read: %s", type(fault).__name__)
             return {"usage": {"requests": 1}, "metadata": {"estimated": True}}
-        self._name_model(reading.model)
+        self._name_model(usable_name(reading.model))
         status: Status = "success"
         if not self.answer.complete:
             status = "error" if isinstance(error, Exception) or self.answer.failed else "cancelled"
@@ -229,15 +233,15 @@ class Call:
             "usage": reading.usage or {"requests": 1},
             "status": None if status == "success" else status,
             "billed": None if status == "success" else True,
-            "request_id": reading.answer_id,
-            "options": reading.options or None,
+            "request_id": usable_name(reading.answer_id),
+            "options": {name: value for name, value in reading.options.items() if usable_name(value)} or None,
             "metadata": {"estimated": True} if reading.estimated else None,
         }
 
     def _name_model(self, answered: str | None) -> None:
-        if self.names["provider"] in _ANSWERED_NAME_COUNTS or not self.names["model"]:
+        if self._meter.provider in _ANSWERED_NAME_COUNTS or not self._model():
             self._meter.learn(self._model(), answered)
-            self.names["model"] = self._meter.answered_as.get(self._model(), self._model()) or "unknown"
+            self.names["model"] = self._meter.priced_as(self._model())
 
     def _event(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         operation = {"operation": self.answer.operation, "latency_ms": round((time.monotonic() - self._started) * 1000)}
@@ -281,18 +285,6 @@ class Call:
         if self._held is not None:
             event["reservation_id"] = self._held.id
         self._meter.toll.record(id=self._id, **event)
-
-
-def blocked(decision: Decision) -> BlockedError:
-    """The error of a call that must not be made, with what the decision says stood in the way."""
-    error = decision.error or "usage_limit_exceeded"
-    message = (
-        getattr(decision, "message", None) or f"the call is blocked: {error} ({decision.scope or 'unknown scope'})"
-    )
-    raised = BlockedError(decision.http_status or 429, error, message)
-    for name in ("scope", "budget", "limit", "spent"):
-        setattr(raised, name, getattr(decision, name, None))
-    return raised
 
 
 def status_of(error: BaseException | None) -> tuple[Status, int | None]:

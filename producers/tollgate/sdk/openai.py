@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tollgate.sdk.faces import Recorder
 from tollgate.sdk.metered_client import Dialect, meter_client
-from tollgate.sdk.metering import Estimate, Meter, OnBlock, User
+from tollgate.sdk.metering import Estimate, Meter, OnBlock, Reserve, User
 from tollgate.sdk.providers.openai import OPERATIONS, OpenAIAnswer, convention_of, provider_of
 from tollgate.sdk.realtime import meter_connections
 
@@ -25,7 +25,7 @@ def metered(
     *,
     user: User = None,
     provider: str | None = None,
-    reserve: bool = False,
+    reserve: Reserve = False,
     estimate_usd: Estimate = None,
     on_block: OnBlock | None = None,
     **names: Any,
@@ -39,7 +39,7 @@ def metered(
     - `names`: the calls' other names, such as `feature` and `agent`. `call_context` goes before them too.
     - `provider`: who answers; found by the base URL when absent (Azure, Groq, OpenRouter, …), else `openai`.
     - `estimate_usd`: what a call may cost, as text or Decimal, or a function of the request's body. With `reserve=True`
-      so much is reserved before each call, and settled by it.
+      so much is reserved before each call, and settled by it; with `reserve="slice"` busy users' calls share slices.
     - `on_block`: called as `on_block(decision, body)` when a call is blocked, or a budget asks for a cheaper model. The
       fields that it gives, such as `{"model": "gpt-4o-mini"}`, take the place of the body's; with None, or when that
       call is blocked too, the call raises BlockedError.

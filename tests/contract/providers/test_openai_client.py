@@ -132,6 +132,20 @@ def test_responses_whole_in_streams_and_with_searches(server: ProviderServer) ->
     assert [event.data["usage"].get("web_searches") for event in toll.events] == [None, 2, None, None]
 
 
+def test_a_response_in_the_background_is_recorded_once_the_service_has_it(server: ProviderServer) -> None:
+    toll = RecordingTollgate()
+    client = client_of(server, toll)
+    with call_context(user="u-7"):
+        made = client.responses.create(model="gpt-5", input="hello", background=True)
+        assert made.status == "queued"
+        assert client.responses.retrieve(made.id).status == "in_progress"
+    assert toll.events == []
+    with client:
+        assert [client.responses.retrieve(made.id).status for _ in range(2)] == ["completed", "completed"]
+    agree(toll, server, 1)
+    assert toll.events[0].user == "u-7"
+
+
 def test_embeddings_images_and_audio(server: ProviderServer) -> None:
     toll = RecordingTollgate()
     with client_of(server, toll) as client, warnings.catch_warnings():

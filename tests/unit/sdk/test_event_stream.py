@@ -1,14 +1,16 @@
 """Server-sent events that pass, however the bytes are cut."""
 
+import base64
 import json
 import os
 import random
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tollgate.sdk.event_stream import Document, EventStream, Text, reader_of
+from tollgate.sdk.event_stream import AmazonEvents, Document, EventStream, Text, reader_of
 from tollgate.sdk.providers import Answer
 from tollgate.sdk.providers.dimensions import Amounts
 
@@ -101,9 +103,38 @@ def test_a_document_is_read_once_it_is_whole_and_not_when_it_is_cut() -> None:
     assert (whole.heard, halved.heard) == ([{"n": 1}], [])
 
 
+def frame(event: Mapping[str, Any]) -> bytes:
+    """A frame of Amazon's event stream, with one header; its checksums are not looked at here."""
+    headers = b"\x0b:event-type\x07\x00\x05chunk"
+    payload = json.dumps({"bytes": base64.b64encode(json.dumps(event).encode()).decode(), "p": "abc"}).encode()
+    length = 12 + len(headers) + len(payload) + 4
+    return struct.pack(">III", length, len(headers), 0) + headers + payload + b"\0\0\0\0"
+
+
+def test_events_in_amazons_frames_are_read_however_the_bytes_are_cut() -> None:
+    print(f"TOLLGATE_TEST_SEED={SEED}")
+    rnd = random.Random(f"{SEED} amazon")
+    for _ in range(100):
+        documents = [{"n": number, "text": "é" * rnd.randrange(50)} for number in range(rnd.randrange(1, 6))]
+        body = b"".join(map(frame, documents))
+        answer = Heard()
+        reader = AmazonEvents(answer)
+        assert b"".join(reader.feed(chunk) for chunk in cut(rnd, body)) + reader.flush() == body
+        assert answer.heard == documents
+
+
+def test_bytes_that_are_no_frame_pass_unread() -> None:
+    answer = Heard()
+    reader = AmazonEvents(answer)
+    for chunk in (b"\0" * 40, b"\xff" * 40, frame({"n": 1})):
+        assert reader.feed(chunk) == chunk
+    assert answer.heard == [{"n": 1}]
+
+
 def test_a_body_is_read_by_its_type() -> None:
     kinds = {
         "text/event-stream; charset=utf-8": EventStream,
+        "application/vnd.amazon.eventstream": AmazonEvents,
         "application/json": Document,
         "application/problem+json": Document,
         "audio/mpeg": Text,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tollgate.schemas.outputs import FlagState
-from tollgate.sdk.context import call_context
+from tollgate.sdk.context import call_context, warn_of_unknown_user
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.metering import Call, Meter, status_of
@@ -73,6 +73,7 @@ def test_a_call_that_names_no_user_is_counted_for_unknown(caplog: pytest.LogCapt
         raise LookupError("no request")
 
     toll = RecordingTollgate()
+    warn_of_unknown_user.cache_clear()
     with caplog.at_level(logging.WARNING, "tollgate.sdk"):
         answered(call_of(toll, user=broken))
         answered(call_of(toll))
@@ -80,6 +81,14 @@ def test_a_call_that_names_no_user_is_counted_for_unknown(caplog: pytest.LogCapt
     assert "LookupError" in caplog.text
     assert "names no user" in caplog.text
     assert "no request" not in caplog.text
+
+
+def test_names_that_no_event_may_have_are_left_out_and_the_cost_is_counted() -> None:
+    toll = RecordingTollgate()
+    answered(call_of(toll, "gpt\n4", user="u" * 257, names={"feature": "chat\x00", "agent": "SEO"}))
+    [event] = toll.events
+    assert (event.user, event.data["model"], event.data["agent"]) == ("unknown", "gpt-4o-2024-08-06", "SEO")
+    assert "feature" not in event.data
 
 
 def test_a_blocked_call_is_not_made_and_not_recorded() -> None:
@@ -220,6 +229,13 @@ def test_a_call_is_settled_by_its_reservation() -> None:
     assert toll.events[0].data["usage"] == {"input_tokens": 7, "output_tokens": 2}
 
 
+def test_calls_may_be_reserved_for_in_slices() -> None:
+    toll = RecordingTollgate()
+    call = call_of(toll, user="u-42", reserve="slice", estimate_usd="0.1")
+    call.hold()
+    assert [asked.slice for asked in toll.reservations.values()] == [True]
+
+
 def test_a_failed_call_gives_its_reservation_back() -> None:
     """The contract: usage of a status other than success that is not billed releases."""
     toll = RecordingTollgate()
@@ -267,6 +283,7 @@ def test_an_awaited_reservation_that_nobody_awaits_any_more_is_settled_by_its_id
         ({"names": {"modell": "x"}}, "'modell' is no name of a call: give agent, campaign"),
         ({"user": 42}, "user must be text or a function"),
         ({"reserve": True}, 'write estimate_usd="0.05"'),
+        ({"reserve": "slices", "estimate_usd": "0.05"}, 'reserve must be True, False or "slice"'),
         ({"estimate_usd": 0.05}, 'write estimate_usd="0.05"'),
     ],
 )

@@ -28,7 +28,8 @@ class Reading:
 class Answer:
     """One answer, of one operation. Feed it the whole result, or the events of its stream.
 
-    `complete` once the provider has said that the answer has ended; `failed` when it said so by an error.
+    `complete` once the provider has said that the answer has ended; `failed` when it said so by an error. `unfinished`
+    while it is made in the background, and its usage comes later.
     """
 
     def __init__(self, operation: str, body: Mapping[str, Any], convention: str) -> None:
@@ -37,6 +38,7 @@ class Answer:
         self.convention = convention
         self.complete = False
         self.failed = False
+        self.unfinished = False
         self.usage: Mapping[str, Any] | None = None
         self.model: str | None = None
         self.answer_id: str | None = None

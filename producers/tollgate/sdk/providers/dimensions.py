@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tollgate.schemas.conventions import INFORMATION, PROVIDER_KEYS
+from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX
 
 INPUT: Final = "input_tokens"
 OUTPUT: Final = "output_tokens"
@@ -99,7 +100,7 @@ def _flat(usage: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int
             yield from _by_modality(key, value)
         elif isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        elif math.isfinite(value) and value >= 0:
+        elif 0 <= value <= AMOUNT_UNITS_MAX:
             yield key, int(value) if value == int(value) else Decimal(decimal_text(value))
 
 

@@ -75,8 +75,6 @@ class OpenAIAnswer(Answer):
         self._searches = 0
         self._images = 0
         self._duration: Any = None
-        self.unfinished = False
-        """A response that is answered in the background: its usage comes later."""
 
     def result(self, result: Any) -> None:
         if isinstance(result, str):
@@ -88,8 +86,10 @@ class OpenAIAnswer(Answer):
         for choice in listed(part(result, "choices")):
             self._choice(part(choice, "message") or choice)
         self._output(result)
-        self.unfinished = part(result, "status") in _UNFINISHED
-        self.complete = not self.unfinished
+        status = part(result, "status")
+        self.unfinished = status in _UNFINISHED
+        self.complete = not self.unfinished and status != "cancelled"
+        self.failed = status == "failed"
 
     def event(self, event: Mapping[str, Any]) -> bool:
         kind = event.get("type")
