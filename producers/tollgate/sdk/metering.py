@@ -142,7 +142,7 @@ class Call:
         try:
             self._estimate = self._estimated()
             asked = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
-            return self._meter.toll.check(user=self.names["user"], estimate_usd=self._estimate, **asked)  # type: ignore[typeddict-item] # filtered by its own names
+            return self._meter.toll.check(user=self.names["user"], estimate_usd=self._estimate, **asked)
         except Exception as error:  # noqa: BLE001 # what is wrong with our side must not fail the service's call
             log.warning("a call was not checked: %s", type(error).__name__)
             return None

@@ -29,7 +29,7 @@ _MARKS: Final = tuple(f'"{kind}"'.encode() for kind in (*_ANSWERS, _HEARD, *_SES
 def meter_connections(client: Any, meter: Meter, convention: str) -> None:
     """Meter the connections that this client makes, where its version can make any."""
     for resource in ("realtime", "responses"):
-        connects = getattr(client, resource, None)
+        connects: Any = getattr(client, resource, None)
         connect = getattr(connects, "connect", None)
         if callable(connect):
             connects.connect = _connect(connect, meter, convention)

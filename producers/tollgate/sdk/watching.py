@@ -30,7 +30,8 @@ def watch(response: Any, call: Call, *, hides: bool, in_async: bool) -> None:
         call.finished()
         return
     setattr(response, _WATCHED, body)
-    response.__class__ = _async_class(type(response)) if in_async else _sync_class(type(response))
+    kind: Any = type(response)
+    response.__class__ = _async_class(kind) if in_async else _sync_class(kind)
     # Nobody closed it and nobody has it any more.
     weakref.finalize(response, call.finished)
 

@@ -325,8 +325,8 @@ async def test_calls_that_are_awaited_are_reserved_for_by_either_client(server: 
             await client.chat.completions.create(**ask())
             async for _ in await client.chat.completions.create(**ask(), stream=True):
                 pass
-        agree(toll, server, 2)  # type: ignore[arg-type] # one of the two
-        assert [asked.end for asked in toll.reservations.values()] == ["settled", "settled"]  # type: ignore[attr-defined]
+        agree(toll, server, 2)
+        assert [asked.end for asked in toll.reservations.values()] == ["settled", "settled"]
 
 
 def test_wrong_use_says_what_to_write_instead(server: ProviderServer) -> None:

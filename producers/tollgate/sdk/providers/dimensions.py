@@ -69,11 +69,12 @@ def dimensions(usage: Mapping[str, Any], convention: str) -> Amounts:
     for key, amount in _flat(usage):
         if key == keys.rest:
             rest = int(amount)
-        dimension = keys.names.get(key) if key in keys.names else _ALSO.get(key, key)
+        dimension = keys.names.get(key, _ALSO.get(key, key))
         if dimension == INFORMATION or (dimension not in known and key not in _ALSO):
             continue
         # Two keys of one dimension say the same; the larger counts, as in the worker.
-        given[dimension] = max(amount, given.get(dimension, 0))
+        if amount >= given.get(dimension, 0):
+            given[dimension] = amount
     if rest is not None and INPUT not in given:
         given[INPUT] = rest + given.get("cached_input_tokens", 0)
     _put_inside(given, keys.beside)
