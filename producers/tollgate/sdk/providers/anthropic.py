@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX
 from tollgate.sdk.providers.answers import Answer, as_mapping, listed, part, text_or_none, tokens_of
 from tollgate.sdk.providers.dimensions import OUTPUT, Amounts, dimensions
 
@@ -71,7 +72,7 @@ class AnthropicAnswer(Answer):
         for iteration in listed(self.usage.get("iterations")):
             if part(iteration, "type") == "compaction":
                 for dimension, amount in dimensions(as_mapping(iteration) or {}, _ANTHROPIC).items():
-                    amounts[dimension] = int(amounts.get(dimension, 0)) + int(amount)
+                    amounts[dimension] = min(int(amounts.get(dimension, 0)) + int(amount), AMOUNT_UNITS_MAX)
         return amounts or None
 
     def _message(self, message: Any) -> None:
@@ -85,5 +86,5 @@ class AnthropicAnswer(Answer):
             return
         self.usage = {**(self.usage or {}), **{name: value for name, value in usage.items() if value is not None}}
         for name, values in _OPTIONS.items():
-            if usage.get(name) in values:
-                self.options[name] = usage[name]
+            if (told := text_or_none(usage.get(name))) in values:
+                self.options[name] = told

@@ -86,6 +86,12 @@ def flat_name(name: str) -> str:
     return _CAMEL.sub("_", name).lower()
 
 
+def whole_number(given: Any) -> int:
+    """A count in an answer, rounded up; 0 for what is none, is negative or is more than an event may have."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return math.ceil(given) if is_number and 0 <= given <= AMOUNT_UNITS_MAX else 0
+
+
 def decimal_text(amount: float | int | Decimal) -> str:
     """A number of a JSON answer as the decimal text that was sent: 12.34 → "12.34". At most nine places."""
     rounded = round(Decimal(repr(amount)) if isinstance(amount, float) else Decimal(amount), 9)
@@ -141,5 +147,5 @@ def _without_zeros(given: Mapping[str, int | Decimal]) -> Amounts:
         settles = dimension in _CACHED_OF and given.get(_CACHED_OF[dimension]) and given.get("cached_input_tokens")
         if amount or settles:
             whole = amount == int(amount) or dimension.endswith("_tokens")
-            kept[dimension] = math.ceil(amount) if whole else decimal_text(amount)
+            kept[dimension] = min(math.ceil(amount), AMOUNT_UNITS_MAX) if whole else decimal_text(amount)
     return kept

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tollgate.schemas.usage_limits import AMOUNT_UNITS_MAX
 from tollgate.sdk.providers.answers import Answer, as_mapping, listed, part, text_bytes, text_or_none, tokens_of
-from tollgate.sdk.providers.dimensions import INPUT, OUTPUT, Amounts
+from tollgate.sdk.providers.dimensions import INPUT, OUTPUT, Amounts, whole_number
 
 OPERATIONS: Final[Mapping[str, str]] = {
     "generateContent": "generate_content",
@@ -36,7 +37,7 @@ class GoogleAnswer(Answer):
         self.answer_id = text_or_none(part(event, "responseId")) or self.answer_id
         # The amounts of every event are those of the whole answer by now, so the last one counts.
         self.usage = as_mapping(part(event, "usageMetadata")) or self.usage
-        traffic = part(self.usage, "trafficType")
+        traffic = text_or_none(part(self.usage, "trafficType"))
         if traffic in _TRAFFIC:
             self.options["service_tier"] = _TRAFFIC[traffic]
         for candidate in listed(part(event, "candidates")):
@@ -67,7 +68,6 @@ class GoogleAnswer(Answer):
     def _predicted(self) -> Amounts | None:
         """Embeddings of Vertex AI count their tokens each; what has none is an image."""
         counts = [part(part(part(found, "embeddings"), "statistics"), "token_count") for found in self._predictions]
-        counted = [int(count) for count in counts if isinstance(count, int | float)]
-        if counted:
-            return {INPUT: sum(counted)}
+        if counted := sum(whole_number(count) for count in counts):
+            return {INPUT: min(counted, AMOUNT_UNITS_MAX)}
         return {"images": len(self._predictions)} if self._predictions else None

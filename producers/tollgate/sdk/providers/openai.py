@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from tollgate.schemas.conventions import PROVIDER_KEYS
 from tollgate.sdk.providers.answers import Answer, as_mapping, listed, part, text_bytes, text_or_none, tokens_of
-from tollgate.sdk.providers.dimensions import INPUT, OUTPUT, Amounts, decimal_text
+from tollgate.sdk.providers.dimensions import INPUT, OUTPUT, Amounts, dimensions, whole_number
 
 OPERATIONS: Final[Mapping[str, str]] = {
     "/chat/completions": "chat.completion",
@@ -86,7 +86,7 @@ class OpenAIAnswer(Answer):
         for choice in listed(part(result, "choices")):
             self._choice(part(choice, "message") or choice)
         self._output(result)
-        status = part(result, "status")
+        status = text_or_none(part(result, "status"))
         self.unfinished = status in _UNFINISHED
         self.complete = not self.unfinished and status != "cancelled"
         self.failed = status == "failed"
@@ -155,22 +155,19 @@ class OpenAIAnswer(Answer):
         if self.operation.startswith("image.") and self._images:
             self.options |= {name: str(self.body[name]) for name in ("size", "quality") if self.body.get(name)}
             return {"images": self._images}
-        if isinstance(self._duration, int | float):
-            return {"audio_seconds": decimal_text(self._duration)}
-        return None
+        return dimensions({"seconds": self._duration}, self.convention) or None
 
     def _spoken(self) -> str:
         return str(self.body.get("input") or "")
 
     def _asked_for(self) -> int:
-        asked = self.body.get("n")
-        return asked if isinstance(asked, int) and asked > 0 else 1
+        return whole_number(self.body.get("n")) or 1
 
     def _head(self, holder: Any) -> None:
         """The fields that an answer has once, and a stream on each event or on its last."""
         self.model = text_or_none(part(holder, "model")) or self.model
         self.answer_id = text_or_none(part(holder, "id")) or self.answer_id
-        tier = part(holder, "service_tier")
+        tier = text_or_none(part(holder, "service_tier"))
         if tier in _TIERS:
             self.options["service_tier"] = tier
         self.usage = as_mapping(part(holder, "usage")) or self.usage
@@ -195,4 +192,5 @@ class OpenAIAnswer(Answer):
 
 def _searched(item: Any) -> bool:
     """Opening a page that was found, or finding text in it, is not billed as a search."""
-    return part(part(item, "action"), "type") in {None, "search"}
+    action = part(part(item, "action"), "type")
+    return action is None or action == "search"
