@@ -57,7 +57,8 @@ def anything(rnd: random.Random, depth: int = 0) -> Any:
 def document(rnd: random.Random) -> dict[str, Any]:
     made = {rnd.choice(WORDS): anything(rnd, 1) for _ in range(rnd.randrange(1, 9))}
     for name in ("usage", "usageMetadata") if rnd.random() < 0.3 else ():
-        made[name] = {word: anything(rnd, 4) for word in WORDS if "oken" in word and rnd.random() < 0.3}
+        words = [word for word in WORDS if "oken" in word and rnd.random() < 0.3]
+        made[name] = {word: rnd.choice([rnd.randrange(10**6), anything(rnd, 4)]) for word in words}
     return made
 
 
