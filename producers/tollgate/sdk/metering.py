@@ -3,7 +3,6 @@
 What is the same for every provider, for sync and async clients, and for whole answers and streams.
 """
 
-import asyncio
 import logging
 import secrets
 import time
@@ -186,7 +185,7 @@ class Call:
             if hasattr(held, "__aenter__"):
                 await held.__aenter__()
             else:
-                await asyncio.to_thread(held.__enter__)
+                await _in_thread(held.__enter__)
         except BlockedError:
             raise
         except Exception as error:  # noqa: BLE001 # as for the check
@@ -272,7 +271,7 @@ class Call:
         if self._ended or held is None:
             self._end(fields)
         elif not hasattr(held, "__aenter__"):
-            await asyncio.to_thread(self._end, fields)
+            await _in_thread(self._end, fields)
         else:
             self._ended = True
             try:
@@ -296,6 +295,13 @@ def status_of(error: BaseException | None) -> tuple[Status, int | None]:
     given = getattr(error, "status_code", None) or getattr(error, "code", None)
     http_status = given if isinstance(given, int) else None
     return ("rate_limited" if http_status == 429 else "error"), http_status
+
+
+async def _in_thread(function: Callable[..., object], *given: object) -> None:
+    # Half of the import of this module, and whoever gets here has it.
+    import asyncio
+
+    await asyncio.to_thread(function, *given)
 
 
 def _without_user(event: Mapping[str, Any]) -> dict[str, Any]:
