@@ -80,7 +80,7 @@ class ProviderServer:
         app.router.add_get("/v1/realtime", self._realtime)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/{version:v1|v1beta}/models/{call}", self._google)
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

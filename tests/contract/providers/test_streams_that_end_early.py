@@ -31,37 +31,35 @@ INPUT = {"chat": 4, "responses": 3}
 KINDS = ["chat", "responses", "messages", "google"]
 
 
-def streams(server: ProviderServer, toll: RecordingTollgate) -> dict[str, Callable[[], Any]]:
-    """A stream of each API, by clients that do not retry."""
-    told = {"user": "u-42"}
-    ours = openai.metered(OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0), toll, **told)  # type: ignore[arg-type] # a name of the call
-    claude = anthropic.metered(Anthropic(base_url=server.url, api_key="x", max_retries=0), toll, user="u-42")
-    options = types.HttpOptions(base_url=server.url)
-    gemini = google.metered(genai.Client(api_key="x", http_options=options), toll, user="u-42")
-    return {
-        "chat": lambda: ours.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True),
-        "responses": lambda: ours.responses.create(model="gpt-5", input="hello there", stream=True),
-        "messages": lambda: claude.messages.create(
-            model="claude-opus-4-8", max_tokens=100, messages=MESSAGES, stream=True
-        ),
-        "google": lambda: gemini.models.generate_content_stream(model="gemini-2.5-flash", contents="hello there"),
-    }
+def stream_of(server: ProviderServer, toll: RecordingTollgate, kind: str) -> Callable[[], Any]:
+    """A function that begins a stream of an API, by a client that does not retry and that lives as long as it."""
+    if kind in INPUT:
+        ours = openai.metered(OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0), toll, user="u-42")
+        if kind == "chat":
+            return lambda: ours.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
+        return lambda: ours.responses.create(model="gpt-5", input="hello there", stream=True)
+    if kind == "messages":
+        claude = anthropic.metered(Anthropic(base_url=server.url, api_key="x", max_retries=0), toll, user="u-42")
+        return lambda: claude.messages.create(model="claude-opus-4-8", max_tokens=100, messages=MESSAGES, stream=True)
+    gemini = google.metered(gemini_of(server), toll, user="u-42")
+    return lambda: gemini.models.generate_content_stream(model="gemini-2.5-flash", contents="hello there")
 
 
-def async_streams(server: ProviderServer, toll: RecordingTollgate) -> dict[str, Callable[[], Any]]:
-    ours = openai.metered(AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0), toll, user="u-42")
-    claude = anthropic.metered(AsyncAnthropic(base_url=server.url, api_key="x", max_retries=0), toll, user="u-42")
-    gemini = google.metered(
-        genai.Client(api_key="x", http_options=types.HttpOptions(base_url=server.url)), toll, user="u-42"
-    )
-    return {
-        "chat": lambda: ours.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True),
-        "responses": lambda: ours.responses.create(model="gpt-5", input="hello there", stream=True),
-        "messages": lambda: claude.messages.create(
-            model="claude-opus-4-8", max_tokens=100, messages=MESSAGES, stream=True
-        ),
-        "google": lambda: gemini.aio.models.generate_content_stream(model="gemini-2.5-flash", contents="hello there"),
-    }
+def async_stream_of(server: ProviderServer, toll: RecordingTollgate, kind: str) -> Callable[[], Any]:
+    if kind in INPUT:
+        ours = openai.metered(AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0), toll, user="u-42")
+        if kind == "chat":
+            return lambda: ours.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
+        return lambda: ours.responses.create(model="gpt-5", input="hello there", stream=True)
+    if kind == "messages":
+        claude = anthropic.metered(AsyncAnthropic(base_url=server.url, api_key="x", max_retries=0), toll, user="u-42")
+        return lambda: claude.messages.create(model="claude-opus-4-8", max_tokens=100, messages=MESSAGES, stream=True)
+    gemini = google.metered(gemini_of(server), toll, user="u-42")
+    return lambda: gemini.aio.models.generate_content_stream(model="gemini-2.5-flash", contents="hello there")
+
+
+def gemini_of(server: ProviderServer) -> genai.Client:
+    return genai.Client(api_key="x", http_options=types.HttpOptions(base_url=server.url))
 
 
 def is_text(event: Any) -> bool:
@@ -98,8 +96,8 @@ def estimated(kind: str) -> bool:
 def test_a_stream_that_the_provider_cuts(server: ProviderServer, kind: str) -> None:
     server.cut_after = DELIVERED
     toll = RecordingTollgate()
-    made = streams(server, toll)
-    stream = made[kind]()
+    begin = stream_of(server, toll, kind)
+    stream = begin()
     with pytest.raises(Exception, match=r"Connection error|peer closed"):
         list(stream)
     agree(toll, server, kind)
@@ -110,8 +108,8 @@ def test_a_stream_that_the_provider_cuts(server: ProviderServer, kind: str) -> N
 async def test_a_stream_that_is_awaited_and_that_the_provider_cuts(server: ProviderServer, kind: str) -> None:
     server.cut_after = DELIVERED
     toll = RecordingTollgate()
-    made = async_streams(server, toll)
-    stream = await made[kind]()
+    begin = async_stream_of(server, toll, kind)
+    stream = await begin()
     with pytest.raises(Exception, match=r"Connection error|peer closed|payload is not completed"):
         async for _ in stream:
             pass
@@ -123,8 +121,8 @@ async def test_a_stream_that_is_awaited_and_that_the_provider_cuts(server: Provi
 def test_a_stream_that_the_service_closes(server: ProviderServer, kind: str) -> None:
     server.leaves_after = DELIVERED
     toll = RecordingTollgate()
-    made = streams(server, toll)
-    stream = made[kind]()
+    begin = stream_of(server, toll, kind)
+    stream = begin()
     for number, _ in enumerate(texts(stream), 1):
         if number == DELIVERED:
             break
@@ -137,10 +135,10 @@ def test_a_stream_that_the_service_closes(server: ProviderServer, kind: str) -> 
 def test_a_stream_whose_consumer_fails(server: ProviderServer, kind: str) -> None:
     server.leaves_after = DELIVERED
     toll = RecordingTollgate()
-    made = streams(server, toll)
+    begin = stream_of(server, toll, kind)
 
     def consume() -> None:
-        with made[kind]() as stream:
+        with begin() as stream:
             for number, _ in enumerate(texts(stream), 1):
                 if number == DELIVERED:
                     raise ZeroDivisionError
@@ -155,8 +153,8 @@ def test_a_stream_whose_consumer_fails(server: ProviderServer, kind: str) -> Non
 def test_a_stream_that_is_forgotten_is_not_kept_alive(server: ProviderServer, kind: str) -> None:
     server.leaves_after = DELIVERED
     toll = RecordingTollgate()
-    made = streams(server, toll)
-    stream = made[kind]()
+    begin = stream_of(server, toll, kind)
+    stream = begin()
     gone = weakref.ref(stream)
     events = texts(stream)
     for _ in range(DELIVERED):
@@ -174,8 +172,8 @@ def test_a_stream_that_is_forgotten_is_not_kept_alive(server: ProviderServer, ki
 def test_a_stream_that_nobody_reads(server: ProviderServer, kind: str) -> None:
     """The request is estimated, because nothing was heard of what it was billed."""
     toll = RecordingTollgate()
-    made = streams(server, toll)
-    stream = made[kind]()
+    begin = stream_of(server, toll, kind)
+    stream = begin()
     del stream
     gc.collect()
     assert ends(toll) == [("cancelled", True, True)]
@@ -188,11 +186,11 @@ async def test_a_stream_whose_task_is_cancelled(server: ProviderServer, kind: st
     toll = RecordingTollgate()
     reached = asyncio.Event()
 
-    made = async_streams(server, toll)
+    begin = async_stream_of(server, toll, kind)
 
     async def read() -> None:
         number = 0
-        async for event in await made[kind]():
+        async for event in await begin():
             number += is_text(event)
             if number == DELIVERED:
                 reached.set()
@@ -210,7 +208,7 @@ async def test_a_stream_whose_task_is_cancelled(server: ProviderServer, kind: st
 async def test_a_stream_that_a_task_leaves(server: ProviderServer, kind: str) -> None:
     server.leaves_after = DELIVERED
     toll = RecordingTollgate()
-    async with await async_streams(server, toll)[kind]() as stream:
+    async with await async_stream_of(server, toll, kind)() as stream:
         number = 0
         async for _ in atexts(stream):
             number += 1
@@ -237,6 +235,6 @@ def test_a_stream_without_its_end_is_what_was_said_of_it(server: ProviderServer)
     """Its usage came before its end, so that nothing is estimated."""
     server.says_done = False
     toll = RecordingTollgate()
-    list(streams(server, toll)["chat"]())
+    list(stream_of(server, toll, "chat")())
     assert ends(toll) == [("success", False, False)]
     assert toll.events[0].data["usage"] == server.books[0].usage
