@@ -41,7 +41,8 @@ class _Hold:
         self._limits = limits
         self._wanted = wanted
         self._drawn: Slice | None = None
-        self._lock = threading.Lock()
+        # Of one thread again and again: the garbage collector may end a forgotten call while its thread is in here.
+        self._lock = threading.RLock()
         self._abandoned = self._held = self._asked = False
         self._used = self._over = False
         self.user = wanted.key.user

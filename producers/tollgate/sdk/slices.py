@@ -137,7 +137,8 @@ class Slices:
         self._new_id = new_id
         self._clock = clock
         self._ask_seconds_max = ask_seconds_max
-        self._lock = threading.Lock()
+        # Of one thread again and again: the garbage collector may end a forgotten call while its thread is in here.
+        self._lock = threading.RLock()
         self._lanes: dict[LaneKey, _Lane] = {}
         self._tidying: asyncio.Task[None] | None = None
         self._closed = False

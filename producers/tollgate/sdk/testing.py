@@ -63,7 +63,8 @@ class _Recording:
     def __init__(self, source: str = "tests") -> None:
         self._source = source
         self._answers: dict[str, Decision] = {}
-        self._lock = threading.Lock()
+        # Of one thread again and again: the garbage collector may end a forgotten call while its thread is in here.
+        self._lock = threading.RLock()
         self._closed = False
         self.events: list[RecordedEvent] = []
         """What was recorded, in order."""
