@@ -89,10 +89,10 @@ class _MeteredSender:
         try:
             answer = await self._send["async_request"](method, *_sent(call, path, body), *rest, **options)
         except BaseException as error:
-            await call.afailed(error)
+            call.failed(error)
             raise
         _take(answer, call)
-        await call.afinished()
+        call.finished()
         return answer
 
     def request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Iterator[Any]:
@@ -127,7 +127,7 @@ class _MeteredSender:
         try:
             answers = await self._send["async_request_streamed"](method, *_sent(call, path, body), *rest, **options)
         except BaseException as error:
-            await call.afailed(error)
+            call.failed(error)
             raise
         return _watched(answers, call)
 
@@ -165,7 +165,7 @@ async def _watched(answers: Any, call: Call) -> AsyncIterator[Any]:
         error = caught
         raise
     finally:
-        await call.afinished(error)
+        call.finished(error)
         await answers.aclose()
 
 

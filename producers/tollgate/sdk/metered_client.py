@@ -99,7 +99,7 @@ class _Metered:
         if call is None:
             result = await type(client).request(client, cast_to, options, *args, **kwargs)
             if (later := self._background(options, result)) is not None:
-                await later.afinished()
+                later.finished()
             return result
         if call.reserves:
             await call.ahold()
@@ -113,12 +113,12 @@ class _Metered:
                 asked, sent = self._sent(call, options)
                 result = await type(client).request(client, cast_to, sent, *args, **kwargs)
         except BaseException as error:
-            await (call.afinished() if call.answer.complete else call.afailed(error))
+            call.finished() if call.answer.complete else call.failed(error)
             raise
         if not self._watched(result, call, hides=asked, in_async=True):
             self._take(result, call)
             if not self._comes_later(call):
-                await call.afinished()
+                call.finished()
         return result
 
     def _begin(self, options: Any) -> Call | None:

@@ -3,6 +3,7 @@
 What is the same for every provider, for sync and async clients, and for whole answers and streams.
 """
 
+import inspect
 import logging
 import secrets
 import time
@@ -62,6 +63,11 @@ class Meter:
         unknown = self.names.keys() - _NAMES
         if unknown:
             raise TypeError(f"{sorted(unknown)[0]!r} is no name of a call: give {', '.join(sorted(_NAMES))}")
+        texts = {name: value for name, value in self.names.items() if name != "metadata" and value is not None}
+        if wrong := [name for name, value in texts.items() if not isinstance(value, str)]:
+            raise TypeError(f"{wrong[0]} must be text, not {type(texts[wrong[0]]).__name__}: write {wrong[0]}=str(...)")
+        if not isinstance(self.names.get("metadata", {}), Mapping):
+            raise TypeError("metadata must be a mapping: write metadata={'tenant': 't1'}")
         if not (self.user is None or callable(self.user) or isinstance(self.user, str)):
             raise TypeError(f"user must be text or a function that gives it, not {type(self.user).__name__}")
         if self.reserve not in {True, False, "slice"}:
@@ -106,7 +112,7 @@ class Meter:
 class Call:
     """One call that is being made. Records exactly one usage event, whichever of its ends comes first.
 
-    Nothing but `begin` and `reserve` raises, and those only BlockedError or what the service's own `on_block` raises.
+    Nothing but its making and `hold` raises, and those only BlockedError or what the service's own `on_block` raises.
     """
 
     def __init__(self, meter: Meter, answer: Callable[[Body], Answer], body: Body, *, checked: bool = True) -> None:
@@ -138,8 +144,8 @@ class Call:
 
     def _check(self) -> Decision | None:
         """None when it cannot be asked: the call goes ahead."""
+        self._estimate = self._estimated()
         try:
-            self._estimate = self._estimated()
             asked = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
             return self._meter.toll.check(user=self.names["user"], estimate_usd=self._estimate, **asked)
         except Exception as error:  # noqa: BLE001 # what is wrong with our side must not fail the service's call
@@ -151,25 +157,27 @@ class Call:
 
     def _estimated(self) -> str | Decimal | None:
         estimate = self._meter.estimate_usd
-        return estimate(self.body) if callable(estimate) else estimate
-
-    # Reserving
+        if not callable(estimate):
+            return estimate
+        try:
+            return estimate(self.body)
+        except Exception as error:  # noqa: BLE001 # a service's function must not fail its calls through us
+            log.warning("the function that estimates a call failed: %s", type(error).__name__)
+            return None
 
     @property
     def reserves(self) -> bool:
         """Whether the call waits for a reservation."""
         return bool(self._meter.reserve) and self._estimate is not None
 
-    def _reservation(self) -> Any:
-        toll: Any = self._meter.toll
-        names = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
-        in_slices = self._meter.reserve == "slice"
-        return toll.reserve(user=self.names["user"], usd=self._estimate, slice=in_slices, **names)
-
     def hold(self) -> None:
-        """Reserve, in sync code. BlockedError when it is denied."""
+        """Reserve, in sync code. BlockedError when it is denied, TypeError when the client only awaits."""
+        held = self._reservation()
+        if held is None:
+            return
+        if not hasattr(held, "__enter__"):
+            raise TypeError("reserve=True on a call that does not await needs a Tollgate: an AsyncTollgate awaits")
         try:
-            held = self._reservation()
             held.__enter__()
         except BlockedError:
             raise
@@ -180,8 +188,10 @@ class Call:
 
     async def ahold(self) -> None:
         """Reserve, in async code, through either client."""
+        held = self._reservation()
+        if held is None:
+            return
         try:
-            held = self._reservation()
             if hasattr(held, "__aenter__"):
                 await held.__aenter__()
             else:
@@ -193,30 +203,32 @@ class Call:
         else:
             self._held = held
 
-    # The end of the call
+    def _reservation(self) -> Any:
+        toll: Any = self._meter.toll
+        names = {name: value for name, value in self.names.items() if name in _DIMENSIONS}
+        in_slices = self._meter.reserve == "slice"
+        try:
+            return toll.reserve(user=self.names["user"], usd=self._estimate, slice=in_slices, **names)
+        except Exception as error:  # noqa: BLE001 # as for the check
+            log.warning("nothing was reserved for a call: %s", type(error).__name__)
+            return None
 
     def failed(self, error: BaseException | None) -> None:
-        """No answer came: an event that costs nothing, and what was reserved is free."""
-        status, http_status = status_of(error)
-        self._end({"usage": {}, "status": status, "metadata": {"http_status": http_status} if http_status else None})
-
-    def finished(self, error: BaseException | None = None) -> None:
-        """An answer came, whole or up to here; `error` is what cut it, None when it was closed or came to its end."""
-        self._end(self._fields(error))
-
-    async def afinished(self, error: BaseException | None = None) -> None:
-        """The same where a reservation is awaited."""
-        await self._aend(self._fields(error))
-
-    async def afailed(self, error: BaseException | None) -> None:
-        """`failed` where a reservation is awaited."""
+        """No answer came: an event that costs nothing, and what was reserved is given back."""
         status, http_status = status_of(error)
         metadata = {"http_status": http_status} if http_status else None
-        await self._aend({"usage": {}, "status": status, "metadata": metadata})
+        self._end({"usage": {}, "status": status, "metadata": metadata}, settles=False)
+
+    def finished(self, error: BaseException | None = None) -> None:
+        """An answer came, whole or up to here; `error` is what cut it, None when it was closed or came to its end.
+
+        It waits for nothing, so that it may be called in async code, by a generator that is closed and by the garbage
+        collector.
+        """
+        if not self._ended:
+            self._end(self._fields(error), settles=True)
 
     def _fields(self, error: BaseException | None) -> dict[str, Any]:
-        if self._ended:
-            return {}
         try:
             reading = self.answer.reading()
         except Exception as fault:  # noqa: BLE001 # an answer of a form that we do not know
@@ -251,39 +263,26 @@ class Call:
             event["usage"] = {"requests": 1}
         return event
 
-    def _end(self, fields: Mapping[str, Any]) -> None:
+    def _end(self, fields: Mapping[str, Any], *, settles: bool) -> None:
         if self._ended:
             return
         self._ended = True
+        held = self._held
         try:
-            event, held = self._event(fields), self._held
-            if held is None or hasattr(held, "__aenter__"):
-                # An awaited reservation that ends here was left to the garbage collector; its id is what settles it.
-                self._record(event)
+            event = self._event(fields)
+            if held is None or not settles:
+                self._meter.toll.record(id=self._id, **event)
             else:
-                held.settle(id=self._id, **_without_user(event))
-                held.__exit__(None, None, None)
+                del event["user"]
+                _now(held.settle(id=self._id, **event))
         except Exception as error:  # noqa: BLE001 # nothing of ours fails the service
             log.warning("the usage of a call was not recorded: %s", type(error).__name__)
-
-    async def _aend(self, fields: Mapping[str, Any]) -> None:
-        held = self._held
-        if self._ended or held is None:
-            self._end(fields)
-        elif not hasattr(held, "__aenter__"):
-            await _in_thread(self._end, fields)
-        else:
-            self._ended = True
-            try:
-                await held.settle(id=self._id, **_without_user(self._event(fields)))
-                await held.__aexit__(None, None, None)
-            except Exception as error:  # noqa: BLE001 # nothing of ours fails the service
-                log.warning("the usage of a call was not recorded: %s", type(error).__name__)
-
-    def _record(self, event: dict[str, Any]) -> None:
-        if self._held is not None:
-            event["reservation_id"] = self._held.id
-        self._meter.toll.record(id=self._id, **event)
+        try:
+            if held is not None:
+                leave = getattr(held, "__aexit__", None) or held.__exit__
+                _now(leave(None, None, None))
+        except Exception as error:  # noqa: BLE001 # as above
+            log.warning("a reservation was not given back: %s", type(error).__name__)
 
 
 def status_of(error: BaseException | None) -> tuple[Status, int | None]:
@@ -304,5 +303,12 @@ async def _in_thread(function: Callable[..., object], *given: object) -> None:
     await asyncio.to_thread(function, *given)
 
 
-def _without_user(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name != "user"}
+def _now(ended: object) -> None:
+    """The end of a reservation, of either client. Neither waits for anything, so an awaited one needs no loop."""
+    if inspect.iscoroutine(ended):
+        try:
+            ended.send(None)
+        except StopIteration:
+            return
+        ended.close()
+        raise RuntimeError("a reservation's end waits for something")

@@ -124,7 +124,7 @@ def _async_class(base: Any) -> type:
                 error = caught
                 raise
             finally:
-                await body.call.afinished(error)
+                body.call.finished(error)
                 await chunks.aclose()
 
         async def aclose(self) -> None:
@@ -133,7 +133,7 @@ def _async_class(base: Any) -> type:
                 await base.aclose(self)
             finally:
                 if not body.reading:
-                    await body.call.afinished()
+                    body.call.finished()
 
     return _named_as(base, Watched)
 

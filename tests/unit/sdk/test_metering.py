@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -166,7 +167,22 @@ def test_a_call_is_recorded_once_however_often_it_ends() -> None:
     answered(call)
     call.finished(OSError())
     call.failed(OSError())
-    asyncio.run(call.afinished())
+    assert len(toll.events) == 1
+
+
+def test_the_collector_may_end_a_forgotten_call_while_its_thread_records() -> None:
+    toll = RecordingTollgate()
+    call = call_of(toll, user="u-42", reserve=True, estimate_usd="0.1")
+    call.hold()
+
+    def collect_in_the_middle() -> None:
+        with toll._lock:
+            answered(call)
+
+    thread = threading.Thread(target=collect_in_the_middle, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
     assert len(toll.events) == 1
 
 
@@ -237,14 +253,13 @@ def test_calls_may_be_reserved_for_in_slices() -> None:
 
 
 def test_a_failed_call_gives_its_reservation_back() -> None:
-    """The contract: usage of a status other than success that is not billed releases."""
     toll = RecordingTollgate()
     call = call_of(toll, user="u-42", reserve=True, estimate_usd="0.1")
     call.hold()
     call.failed(OSError())
     data = toll.events[0].data
-    assert data["reservation_id"] == next(iter(toll.reservations))
-    assert (data["status"], data.get("billed")) == ("error", None)
+    assert (data["status"], data.get("billed"), data.get("reservation_id")) == ("error", None, None)
+    assert [asked.end for asked in toll.reservations.values()] == ["released"]
 
 
 def test_a_denied_reservation_blocks_the_call() -> None:
@@ -263,18 +278,36 @@ async def test_reservations_of_calls_that_are_awaited(kind: type[Any]) -> None:
     for call in (settled, failed):
         await call.ahold()
     settled.answer.result({"usage": USAGE})
-    await settled.afinished()
-    await failed.afailed(OSError())
-    assert [event.data["reservation_id"] for event in toll.events] == list(toll.reservations)
-    assert [event.data.get("status") for event in toll.events] == [None, "error"]
+    settled.finished()
+    failed.failed(OSError())
+    assert [event.data.get("reservation_id") for event in toll.events] == [next(iter(toll.reservations)), None]
+    assert [asked.end for asked in toll.reservations.values()] == ["settled", "released"]
 
 
-def test_an_awaited_reservation_that_nobody_awaits_any_more_is_settled_by_its_id() -> None:
+def test_an_awaited_reservation_is_settled_also_after_its_loop() -> None:
     toll = AsyncRecordingTollgate()
     call = call_of(toll, user="u-42", reserve=True, estimate_usd="0.1")
     asyncio.run(call.ahold())
     answered(call)
     assert toll.events[0].data["reservation_id"] == next(iter(toll.reservations))
+    assert [asked.end for asked in toll.reservations.values()] == ["settled"]
+
+
+def test_a_client_that_only_awaits_cannot_reserve_in_sync_code() -> None:
+    call = call_of(AsyncRecordingTollgate(), user="u-42", reserve=True, estimate_usd="0.1")
+    with pytest.raises(TypeError, match="needs a Tollgate"):
+        call.hold()
+
+
+def test_an_estimate_that_fails_leaves_the_check(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_body: Mapping[str, Any]) -> str:
+        raise LookupError("no price")
+
+    toll = RecordingTollgate()
+    call = call_of(toll, user="u-42", reserve=True, estimate_usd=broken)
+    assert len(toll.checked) == 1
+    assert not call.reserves
+    assert "LookupError" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -282,6 +315,8 @@ def test_an_awaited_reservation_that_nobody_awaits_any_more_is_settled_by_its_id
     [
         ({"names": {"modell": "x"}}, "'modell' is no name of a call: give agent, campaign"),
         ({"user": 42}, "user must be text or a function"),
+        ({"names": {"org": 7}}, "org must be text, not int: write org=str(...)"),
+        ({"names": {"metadata": "t1"}}, "metadata must be a mapping"),
         ({"reserve": True}, 'write estimate_usd="0.05"'),
         ({"reserve": "slices", "estimate_usd": "0.05"}, 'reserve must be True, False or "slice"'),
         ({"estimate_usd": 0.05}, 'write estimate_usd="0.05"'),
