@@ -9,7 +9,7 @@ import pytest
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.usage_codec import decode_usage_event
 from tollgate.sdk.providers import Answer, AnthropicAnswer, GoogleAnswer, OpenAIAnswer
-from tollgate.sdk.publisher import encode_event
+from tollgate.sdk.recording import encode_event
 
 SEED = int(os.environ.get("TOLLGATE_TEST_SEED", random.randrange(2**32)))
 ANSWERS = 800

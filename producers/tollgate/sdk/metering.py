@@ -18,6 +18,7 @@ from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.event_fields import CallNames
 from tollgate.sdk.faces import Recorder
 from tollgate.sdk.providers.answers import Answer
+from tollgate.sdk.providers.dimensions import decimal_text
 
 log = logging.getLogger("tollgate.sdk")
 
@@ -34,7 +35,7 @@ _UNKNOWN: Final = "unknown"
 
 Body = Mapping[str, Any]
 User = str | Callable[[], str | None] | None
-Estimate = str | Decimal | Callable[[Body], str | Decimal | None] | None
+Estimate = str | Decimal | Callable[[Body], str | Decimal | float | None] | None
 Reserve = bool | Literal["slice"]
 OnBlock = Callable[[Decision, dict[str, Any]], Mapping[str, Any] | None]
 Status = Literal["success", "error", "rate_limited", "cancelled"]
@@ -160,7 +161,8 @@ class Call:
         if not callable(estimate):
             return estimate
         try:
-            return estimate(self.body)
+            estimated = estimate(self.body)
+            return decimal_text(estimated) if isinstance(estimated, float) else estimated
         except Exception as error:  # noqa: BLE001 # a service's function must not fail its calls through us
             log.warning("the function that estimates a call failed: %s", type(error).__name__)
             return None

@@ -245,6 +245,13 @@ def test_a_call_is_settled_by_its_reservation() -> None:
     assert toll.events[0].data["usage"] == {"input_tokens": 7, "output_tokens": 2}
 
 
+def test_an_estimate_may_be_computed_as_a_float() -> None:
+    toll = RecordingTollgate()
+    call = call_of(toll, user="u-42", reserve=True, estimate_usd=lambda _body: 0.1)
+    call.hold()
+    assert [asked.usd for asked in toll.reservations.values()] == ["0.1"]
+
+
 def test_calls_may_be_reserved_for_in_slices() -> None:
     toll = RecordingTollgate()
     call = call_of(toll, user="u-42", reserve="slice", estimate_usd="0.1")

@@ -38,8 +38,8 @@ class GoogleAnswer(Answer):
         # The amounts of every event are those of the whole answer by now, so the last one counts.
         self.usage = as_mapping(part(event, "usageMetadata")) or self.usage
         traffic = text_or_none(part(self.usage, "trafficType"))
-        if traffic in _TRAFFIC:
-            self.options["service_tier"] = _TRAFFIC[traffic]
+        if (tier := _TRAFFIC.get(traffic or "")) is not None:
+            self.options["service_tier"] = tier
         for candidate in listed(part(event, "candidates")):
             for piece in listed(part(part(candidate, "content"), "parts")):
                 call = part(piece, "functionCall")
