@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from tollgate.schemas.output_words import Action
 from tollgate.sdk.context import UNKNOWN_USER, current_names, usable_name, warn_of_unknown_user
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import BlockedError
@@ -132,7 +133,7 @@ class Call:
     def begin(self) -> None:
         """Check; BlockedError when the call must not be made and `on_block` knows no other."""
         decision = self._check()
-        if decision is None or (decision.allowed and getattr(decision, "action", None) != "downgrade"):
+        if decision is None or (decision.allowed and decision.action is not Action.DOWNGRADE):
             return
         on_block = self._meter.on_block
         changed = None if on_block is None else on_block(decision, dict(self.body))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tollgate.schemas.outputs import FlagState
+from tollgate.schemas.output_words import Action, FlagState
 from tollgate.sdk.context import call_context, warn_of_unknown_user
 from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import BlockedError
@@ -341,13 +341,9 @@ def test_a_toll_that_is_none_says_what_to_write_instead() -> None:
 
 
 def test_a_budget_that_asks_for_a_cheaper_model_is_asked_for_one() -> None:
-    class Downgrading(RecordingTollgate):
-        def check(self, **given: Any) -> Any:
-            decision = super().check(**given)
-            if given["model"] != "gpt-4o":
-                return decision
-            return type("Downgrade", (), {"allowed": True, "action": "downgrade", "state": FlagState.WARNING})()
-
-    call = call_of(Downgrading(), user="u-42", on_block=lambda _decision, _body: {"model": "gpt-4o-mini"})
+    toll = RecordingTollgate()
+    toll.answer("model/gpt-4o", Decision(True, FlagState.WARNING, action=Action.DOWNGRADE))
+    call = call_of(toll, user="u-42", on_block=lambda _decision, _body: {"model": "gpt-4o-mini"})
     assert call.body["model"] == "gpt-4o-mini"
-    assert call_of(Downgrading(), user="u-42").body["model"] == "gpt-4o"
+    assert call_of(toll, user="u-42", on_block=lambda _decision, _body: None).body["model"] == "gpt-4o"
+    assert call_of(toll, user="u-42").body["model"] == "gpt-4o"

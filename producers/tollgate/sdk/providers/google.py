@@ -26,6 +26,7 @@ class GoogleAnswer(Answer):
     def __init__(self, operation: str, body: Mapping[str, Any], convention: str = _GOOGLE) -> None:
         super().__init__(operation, body, convention)
         self._predictions: list[Any] = []
+        self._queries: set[str] = set()
 
     def result(self, result: Any) -> None:
         self.event(result)
@@ -45,6 +46,8 @@ class GoogleAnswer(Answer):
                 call = part(piece, "functionCall")
                 self.deliver(part(piece, "text"), part(call, "name"))
                 self.text_bytes += text_bytes(part(call, "args"))
+            queries = listed(part(part(candidate, "groundingMetadata"), "webSearchQueries"))
+            self._queries.update(query for query in queries if isinstance(query, str) and query)
             self.complete = self.complete or bool(part(candidate, "finishReason"))
         if part(part(event, "promptFeedback"), "blockReason"):
             self.complete = True
@@ -54,7 +57,10 @@ class GoogleAnswer(Answer):
         """Before the end, what was sent until then, if the events tell the tokens of candidates at all."""
         if self.operation == "predict":
             return self._predicted()
-        return super().told() if self.complete or part(self.usage, "candidatesTokenCount") else None
+        told = super().told() if self.complete or part(self.usage, "candidatesTokenCount") else None
+        if told is not None and self._queries:
+            told["web_searches"] = 1 if self._bills_prompts() else len(self._queries)
+        return told
 
     def estimate(self) -> Amounts:
         if self.operation == "embed_content":
@@ -64,6 +70,12 @@ class GoogleAnswer(Answer):
             return super().estimate()
         output = max(int(told.get(OUTPUT, 0)), tokens_of(self.text_bytes))
         return {**told, OUTPUT: output} if output else told
+
+    def _bills_prompts(self) -> bool:
+        """Models before Gemini 3 bill a prompt that was searched for, and not each query:
+        https://ai.google.dev/gemini-api/docs/google-search#pricing
+        """
+        return (self.model or str(self.body.get("model") or "")).startswith(("gemini-1", "gemini-2"))
 
     def _predicted(self) -> Amounts | None:
         """Embeddings of Vertex AI count their tokens each; what has none is an image."""

@@ -72,7 +72,7 @@ class OpenAIAnswer(Answer):
 
     def __init__(self, operation: str, body: Mapping[str, Any], convention: str = "openai") -> None:
         super().__init__(operation, body, convention)
-        self._searches = 0
+        self._searches: Amounts = {}
         self._images = 0
         self._duration: Any = None
 
@@ -129,9 +129,7 @@ class OpenAIAnswer(Answer):
             details = part(self.usage, "output_tokens_details")
             if details is None:
                 amounts["output_image_tokens"] = amounts[OUTPUT]
-        if self._searches:
-            amounts["web_searches"] = self._searches
-        return amounts
+        return {**amounts, **self._searches}
 
     def estimate(self) -> Amounts:
         if self.operation == "audio.speech":
@@ -181,9 +179,12 @@ class OpenAIAnswer(Answer):
             self.deliver(part(function, "name"), part(function, "arguments"))
 
     def _output(self, response: Any, *, deliver: bool = True) -> None:
-        """The output of a response: web searches, which are billed by the call, and its text."""
+        """The output of a response: its searches, which are billed by the call, and its text."""
         items = listed(part(response, "output"))
-        self._searches = sum(part(item, "type") == "web_search_call" and _searched(item) for item in items)
+        web = sum(part(item, "type") == "web_search_call" and _searched(item) for item in items)
+        files = sum(part(item, "type") == "file_search_call" for item in items)
+        searches = (("web_searches", web), ("storage_searches", files))
+        self._searches = {dimension: count for dimension, count in searches if count}
         for item in items if deliver else ():
             self.deliver(part(item, "arguments"))
             for content in listed(part(item, "content")):

@@ -82,6 +82,7 @@ def test_searches_of_a_response_are_counted_and_opened_pages_are_not() -> None:
         {"type": "web_search_call", "action": {"type": "search"}},
         {"type": "web_search_call", "action": {"type": "open_page"}},
         {"type": "web_search_call"},
+        {"type": "file_search_call", "queries": ["a", "b"]},
         {"type": "message", "content": [{"type": "output_text", "text": "x"}]},
     ]
     usage = {"input_tokens": 4, "output_tokens": 5, "total_tokens": 9}
@@ -91,7 +92,7 @@ def test_searches_of_a_response_are_counted_and_opened_pages_are_not() -> None:
         OpenAIAnswer("response", {"input": "x"}),
         {"type": "response.completed", "response": {"status": "completed", "output": output, "usage": usage}},
     )
-    expected = {"input_tokens": 4, "output_tokens": 5, "web_searches": 2}
+    expected = {"input_tokens": 4, "output_tokens": 5, "web_searches": 2, "storage_searches": 1}
     assert whole.reading().usage == streamed.reading().usage == expected
 
 
@@ -194,6 +195,38 @@ def test_google_before_it_tells_the_answers_tokens_is_estimated() -> None:
     part = {"candidates": [{"content": {"parts": [{"text": "12345678"}]}}], "usageMetadata": usage}
     reading = fed(GoogleAnswer("generate_content", {}), part).reading()
     assert (reading.usage, reading.estimated) == ({"input_tokens": 9, "output_tokens": 2}, True)
+
+
+@pytest.mark.parametrize(("model", "searches"), [("gemini-2.5-flash", 1), ("gemini-3-pro-preview", 2)])
+def test_google_bills_searched_prompts_and_from_gemini_3_each_query(model: str, searches: int) -> None:
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11}
+    found = {"groundingMetadata": {"webSearchQueries": ["a", "b", "a"]}, "finishReason": "STOP"}
+    answer = fed(
+        GoogleAnswer("generate_content", {}),
+        {"modelVersion": model, "candidates": [found], "usageMetadata": usage},
+        {"modelVersion": model, "candidates": [found], "usageMetadata": usage},
+    )
+    assert answer.reading().usage == {"input_tokens": 9, "output_tokens": 2, "web_searches": searches}
+
+
+@pytest.mark.parametrize(
+    ("operation", "event", "usage"),
+    [
+        ("image.generation", "image_generation.completed", {"input_tokens": 9, "output_tokens": 272}),
+        ("audio.transcription", "transcript.text.done", {"input_tokens": 9, "output_tokens": 4}),
+        ("audio.speech", "speech.audio.done", {"input_tokens": 9, "output_tokens": 40}),
+    ],
+)
+def test_streams_of_images_and_audio_tell_their_usage_at_their_end(
+    operation: str, event: str, usage: dict[str, int]
+) -> None:
+    answer = fed(
+        OpenAIAnswer(operation, {"model": "gpt-x", "input": "hello"}),
+        {"type": "speech.audio.delta", "audio": "AAAA"},
+        {"type": event, "usage": {**usage, "total_tokens": sum(usage.values())}},
+    )
+    more = {"output_image_tokens": 272} if operation == "image.generation" else {}
+    assert (answer.reading().usage, answer.complete) == ({**usage, **more}, True)
 
 
 def test_a_prediction_of_vertex_is_its_tokens_or_an_image() -> None:
