@@ -7,6 +7,7 @@ whenever the service asks for an answer on it; what the server starts by itself 
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from tollgate.sdk.event_stream import document_of
@@ -73,6 +74,8 @@ class _Messages:
 
     def __init__(self, meter: Meter, model: Any, convention: str) -> None:
         self._meter = meter
+        # What a connection is made for cannot be changed on it.
+        self._fixed = replace(meter, on_block=None)
         self._model = text_or_none(model)
         self._transcriber: str | None = None
         self._convention = convention
@@ -112,7 +115,7 @@ class _Messages:
             return
         asked = text_or_none(part(event, "model")) or text_or_none(part(part(event, "response"), "model"))
         self._model = asked or self._model
-        _call(self._meter, {"model": self._model or ""}, self._convention, checked=True)
+        _call(self._fixed, {"model": self._model or ""}, self._convention, checked=True)
 
     def _received(self, message: bytes | str) -> None:
         try:

@@ -191,6 +191,23 @@ def test_realtime_connections(server: ProviderServer) -> None:
     assert {event.data["model"] for event in toll.events} == {"gpt-realtime"}
 
 
+def test_a_connection_may_be_made_for_a_cheaper_model_and_keeps_it(server: ProviderServer) -> None:
+    toll = RecordingTollgate()
+    toll.deny("model/gpt-realtime")
+    with (
+        client_of(server, toll, on_block=lambda _decision, _body: {"model": "gpt-realtime-mini"}) as client,
+        client.realtime.connect(model="gpt-realtime") as connection,
+    ):
+        connection.response.create()
+        while connection.recv().type != "response.done":
+            pass
+        toll.deny("model/gpt-realtime-mini")
+        with pytest.raises(BlockedError):
+            connection.response.create()
+    agree(toll, server, 1)
+    assert toll.events[0].data["model"] == server.books[0].model == "gpt-realtime-mini"
+
+
 async def test_realtime_connections_that_are_awaited(server: ProviderServer) -> None:
     toll = AsyncRecordingTollgate()
     async with (
