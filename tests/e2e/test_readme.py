@@ -19,17 +19,13 @@ KAFKA = "127.0.0.1:9092"
 
 # What a service has around the lines that reserve.
 AROUND_A_RESERVATION = """
-import asyncio
-from tollgate.sdk import BlockedError, FlagReader
+from tollgate.sdk import BlockedError, Tollgate
 
-async def main() -> None:
-    async with FlagReader("127.0.0.1:9092", source="chat-api") as flags:
-        try:
-            LINES
-        except BlockedError as error:
-            print("answer", error.http_status, error.error)
-
-asyncio.run(main())
+with Tollgate(kafka="127.0.0.1:9092", source="chat-api") as toll:
+    try:
+        LINES
+    except BlockedError as error:
+        print("answer", error.http_status, error.error)
 """
 
 
@@ -51,7 +47,7 @@ def run_service(stack: Stack) -> str:
 
 def run_reservation(stack: Stack) -> str:
     """The lines that reserve, with a connection around them."""
-    lines = textwrap.indent(blocks("python")[1], " " * 12).strip()
+    lines = textwrap.indent(blocks("python")[1], " " * 8).strip()
     return run_code(stack, AROUND_A_RESERVATION.replace("LINES", lines))
 
 

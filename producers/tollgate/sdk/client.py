@@ -162,6 +162,19 @@ class Tollgate(_Client):
         """
         return self._engine.limits().reserve(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
 
+    def ready(self, timeout_seconds: float = 10.0) -> bool:
+        """Read limits and wait until they are known: a service may call it before its first `check`.
+
+        False when they are not known in time. `check` answers all the same, as `when_unknown` says.
+        """
+        known = self._engine.limits().known()
+        try:
+            known.result(timeout_seconds)
+        except TimeoutError:
+            known.cancel()
+            return False
+        return True
+
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until nothing that was recorded before waits in the spool any more.
 
@@ -206,6 +219,15 @@ class AsyncTollgate(_Client):
     ) -> AsyncHeld:
         """As `Tollgate.reserve`, with `async with`. A caller that is cancelled meanwhile leaves nothing reserved."""
         return self._engine.limits().reserve_async(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+
+    async def ready(self, timeout_seconds: float = 10.0) -> bool:
+        """As `Tollgate.ready`."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await asyncio.wrap_future(self._engine.limits().known())
+        except TimeoutError:
+            return False
+        return True
 
     async def flush(self, timeout_seconds: float = 10.0) -> bool:
         """As `Tollgate.flush`."""

@@ -24,6 +24,7 @@ log = logging.getLogger("tollgate.sdk")
 
 TTL_SECONDS_MAX: Final = 3600
 _GIVE_BACK_SECONDS_MAX: Final = 0.4
+_LOOK_SECONDS: Final = 0.01
 
 
 class Client(Protocol):
@@ -76,6 +77,15 @@ class Limits:
         """As `Tollgate.check`. The first one begins to read limits."""
         self._follow()
         return self._knowledge.check({"user": user, **names}, estimate_usd)
+
+    def known(self) -> "Future[None]":
+        """Begin to read limits. Resolved when they are known, for as long as that takes."""
+        self._follow()
+        return self._client.submit(self._wait_until_known())
+
+    async def _wait_until_known(self) -> None:
+        while self._knowledge.age_ms is None:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def reserve(
         self,

@@ -273,6 +273,11 @@ class RecordingTollgate(_Recording):
         """As `Tollgate.reserve`; granted unless `check` would deny the call. What became of it is in `reservations`."""
         return RecordedHeld(self, self.ask(user, usd, credits, ttl_seconds, id, slice, names))
 
+    def ready(self, timeout_seconds: float = 10.0) -> bool:  # noqa: ARG002 # nobody is waited for
+        """As `Tollgate.ready`."""
+        self._must_be_open()
+        return True
+
     def flush(self, timeout_seconds: float = 10.0) -> bool:  # noqa: ARG002 # nobody is waited for
         """As `Tollgate.flush`."""
         return True
@@ -305,6 +310,11 @@ class AsyncRecordingTollgate(_Recording):
     ) -> AsyncRecordedHeld:
         """As `AsyncTollgate.reserve`; granted unless `check` would deny the call."""
         return AsyncRecordedHeld(self, self.ask(user, usd, credits, ttl_seconds, id, slice, names))
+
+    async def ready(self, timeout_seconds: float = 10.0) -> bool:  # noqa: ARG002 # nobody is waited for
+        """As `AsyncTollgate.ready`."""
+        self._must_be_open()
+        return True
 
     async def flush(self, timeout_seconds: float = 10.0) -> bool:  # noqa: ARG002 # nobody is waited for
         """As `AsyncTollgate.flush`."""
