@@ -168,6 +168,7 @@ class Deciding:
         self.scopes = Scopes(0, Topic.USER_STATE, Horizon(TEN), book, meters=self._kept)
         self.scopes.spend = ScopeTable(busy_max=4)
         self.scopes._sweep = sweep.Sweep(self.scopes.spend)
+        # And alerts, whose keys are others.
         self.flags: dict[str, Any] = {}
         self.rows: dict[str, bytes] = {}
         self.offsets: dict[str, int] = {}
@@ -188,7 +189,7 @@ class Deciding:
             for (topic, _), records in outbox.records.items():
                 for key, value, _headers in records:
                     assert key is not None
-                    if topic is Topic.FLAGS and value is not None:
+                    if topic in (Topic.FLAGS, Topic.ALERTS) and value is not None:
                         self.flags[key.decode()] = json.loads(value)
                     elif topic is Topic.USER_STATE:
                         self.rows.pop(key.decode(), None)
@@ -220,6 +221,7 @@ def test_a_sweep_leaves_the_flags_that_deciding_about_every_scope_would(
                     one.scopes.add(scope, *spent(rnd, scope, now_ms))
             for one in both:
                 one.write(now_ms)
+            assert both[0].flags == both[1].flags, format_instant(now_ms)
             book = changed(rnd, book)
             is_restart = rnd.random() < 0.4
             for one in both:

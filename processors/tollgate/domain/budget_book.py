@@ -8,6 +8,7 @@ from weakref import ref
 
 from tollgate.domain.budgets import BASE_CALENDARS, Budget
 from tollgate.domain.plans import Plans
+from tollgate.domain.watch import UNWATCHED, Watch
 from tollgate.schemas.scopes import Dimension, is_combination, joint_of, scope_of, split_names
 from tollgate.schemas.vocabulary import Shape, WindowKind
 
@@ -108,6 +109,22 @@ class BudgetBook:
                 self._applying.clear()
             known = self._applying[key] = self._found_budgets(scope)
         return list(known)
+
+    def watch(self, scope: str) -> Watch:
+        """When the budgets of the scope have to be looked at."""
+        if scope not in self._exact:
+            if not self.has_patterns:
+                return UNWATCHED
+            if "+" not in scope and scope[: scope.find("/") + 1] not in self._starred:
+                return UNWATCHED
+        key = self._limited_alike(scope)
+        known = self._watches.get(key)
+        if known is None:
+            if len(self._watches) >= _CALENDARS_MAX:
+                self._watches.clear()
+            budgets = self.for_scope(scope)
+            known = self._watches[key] = Watch(budgets) if budgets else UNWATCHED
+        return known
 
     def _found_budgets(self, scope: str) -> list[Budget]:
         levels = self._levels(scope)
@@ -281,6 +298,7 @@ class BudgetBook:
         )
         self._calendars: dict[str, tuple[str, ...]] = {}
         self._applying: dict[str, list[Budget]] = {}
+        self._watches: dict[str, Watch] = {}
         self._meters = None
         # The combinations whose sums somebody needs, in a fixed order.
         self.shapes: tuple[Shape, ...] = tuple(
@@ -293,6 +311,10 @@ class BudgetBook:
                 masks.setdefault(_dimensions(scope), set()).add(stars)
         # Dimensions that a pattern names first and without a star.
         self._pinned = {names[0].value for names, found in masks.items() if not all(stars[0] for stars in found)}
+        # What stands before the star in patterns of one name.
+        self._starred = {scope[:-1] for scope in self._patterns if scope.count("/*") == 1 and not is_combination(scope)}
+        if self.plans.limits_users:
+            self._starred.add(_USER)
         # Fewer stars first; of as many, the one whose first names are given.
         self._masks = {names: sorted(found, key=lambda stars: (sum(stars), stars)) for names, found in masks.items()}
 

@@ -114,6 +114,13 @@ class Budget:
                 return threshold
         return None
 
+    @property
+    def lowest_minimum(self) -> int | None:
+        """The least value that reaches a threshold; None when there are no thresholds."""
+        if not self.thresholds:
+            return None
+        return -(-self.thresholds[-1].percent_nano * self.limit // (100 * NANO))
+
     def format(self, value: int) -> str:
         """A value of this budget as a decimal string."""
         return format_usd(value) if self.unit == "usd" else format_amount(value)

@@ -194,6 +194,8 @@ class Plans:
                 metered.setdefault(feature, set()).update(_calendar(budget, self._usual).text for budget in budgets)
         self._metered = {feature: tuple(sorted(calendars)) for feature, calendars in metered.items()}
         self.has_features = any(self._metered)
+        # Whether a plan limits whatever a user does.
+        self.limits_users = "" in metered
         # Whether a user alone is counted in more than the base calendars.
         self.counts_users_more = "" in metered and (bool(self._odd) or not metered[""] <= BASE_CALENDARS)
 

@@ -3,7 +3,7 @@
 Money is in 10⁻¹² USD, usage in 10⁻⁹ units, both as integers of any size; nothing is ever rounded here.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any, Final
 
@@ -80,12 +80,28 @@ class ScopeSpend:
     def __init__(self, windows: Windows = (), *, is_base: bool = True) -> None:
         """A scope whose first amount counts in these windows; it has still to be added."""
         self.is_base = is_base
-        is_whole = not is_base or (len(windows) >= _BASE and windows[_BASE - 1][0] == _KINDS[-1])
-        self._open: Windows = windows if is_whole else _NOTHING_YET
+        self._open: Windows = windows if _is_whole(windows, is_base) else _NOTHING_YET
         self._sums: dict[str, Spend] = {calendar: Spend() for calendar, _ in self._open}
         # The usage dimensions that the scope counts under their own names: of a base scope those of lifetime.
         self.names: dict[str, int] = self._sums[WindowKind.LIFETIME].usage_nano if is_base else {}
         self.closed: dict[WindowKey, bytes] = {}
+
+    @classmethod
+    def begun(cls, windows: Windows, amount: Spend, *, is_base: bool) -> "ScopeSpend | None":
+        """A scope that has this amount in these windows and nothing else; None where not all of them are open then.
+
+        The same as to add it to a new scope, in half the time: most new scopes have only one amount in a batch.
+        """
+        if not _is_whole(windows, is_base):
+            return None
+        self = cls.__new__(cls)
+        self.is_base = is_base
+        self._open = windows
+        cost, retail, events, usage = amount.cost_picousd, amount.retail_picousd, amount.events, amount.usage_nano
+        self._sums = {calendar: Spend(cost, retail, events, usage.copy()) for calendar, _ in windows}
+        self.names = self._sums[WindowKind.LIFETIME].usage_nano if is_base else usage.copy()
+        self.closed = {}
+        return self
 
     def add(self, windows: Windows, amount: Spend) -> Sequence[WindowKey]:
         """Count an amount in these windows (see `Horizon`); returns those that changed or closed.
@@ -143,6 +159,11 @@ class ScopeSpend:
     def open_windows(self) -> Windows:
         """The newest window of each calendar, which share a row."""
         return self._open
+
+    @property
+    def open_sums(self) -> Mapping[str, Spend]:
+        """Their sums by calendar, to be read only."""
+        return self._sums
 
     def _close(self, window: WindowKey, changed: list[WindowKey]) -> None:
         spend = self._sums[window[0]]
@@ -238,6 +259,11 @@ class ScopeSpend:
         else:
             self.names = {name: 0 for spend in self._sums.values() for name in spend.usage_nano}
         return self
+
+
+def _is_whole(windows: Windows, is_base: bool) -> bool:
+    """Whether these can be all open windows of a scope: a base scope has one of each base calendar."""
+    return not is_base or (len(windows) >= _BASE and windows[_BASE - 1][0] == _KINDS[-1])
 
 
 def _add_to_all(sums: Iterable[Spend], amount: Spend) -> None:

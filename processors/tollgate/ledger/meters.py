@@ -19,6 +19,7 @@ import msgspec
 
 from tollgate.domain.windows import WindowKey, window_end, window_start
 from tollgate.schemas.scopes import is_combination, joint_of, parse_names, scope_of_all, split_names
+from tollgate.schemas.vocabulary import GLOBAL_SCOPE, Shape
 
 # An event may be this much later than the broker's clock: so the window that begins this soon may have events already.
 AHEAD_MS: Final = 5 * 60 * 1000
@@ -106,7 +107,11 @@ class MeterTable:
         # By scopes that are counted alike.
         self._calendars: dict[str, tuple[str, ...]] = {}
         self._covering: dict[tuple[str, str], list[tuple[Meter, Kept]]] = {}
+        # The same for the start of a slot.
+        self._at: dict[tuple[str, int], tuple[str, ...]] = {}
         self._combined: Counter[Form] = Counter()
+        # How many scopes of one name have meters, by dimension; `global` is one.
+        self._singles: Counter[str] = Counter()
         # How many of the scopes have stars.
         self._patterns = 0
         # Those that nobody needs, which are few.
@@ -140,8 +145,7 @@ class MeterTable:
             calendars = self._by_scope[meter.scope] = {}
             self._changed(meter.scope, 1)
         calendars[meter.calendar] = kept
-        self._calendars.clear()
-        self._covering.clear()
+        self._forget_found()
 
     def remove(self, meter: Meter) -> None:
         """Forget a meter."""
@@ -152,13 +156,18 @@ class MeterTable:
         if not calendars:
             del self._by_scope[meter.scope]
             self._changed(meter.scope, -1)
-        self._calendars.clear()
-        self._covering.clear()
+        self._forget_found()
 
     def set_end(self, meter: Meter, ends_ms: int | None) -> None:
         """Count windows of a meter only if they start before this instant; None: all."""
         self._kept[meter].ends_ms = ends_ms
         self._note_end(meter, ends_ms)
+        self._at.clear()
+
+    def _forget_found(self) -> None:
+        self._calendars.clear()
+        self._covering.clear()
+        self._at.clear()
 
     def _note_end(self, meter: Meter, ends_ms: int | None) -> None:
         if ends_ms is not None:
@@ -179,6 +188,13 @@ class MeterTable:
             if not self._combined[form]:
                 del self._combined[form]
             self.version += 1
+        else:
+            self._singles[form[0][0]] += more
+
+    def counts_singles(self, shape: Shape) -> bool:
+        """Whether there may be meters of scopes of this shape, of at most one name."""
+        dimension = shape.dimensions[0].value if shape.dimensions else GLOBAL_SCOPE
+        return self._singles[dimension] > 0
 
     def _alike(self, scope: str) -> str:
         """The same for scopes that are counted alike. Few meters are of one user: without the first name of a scope, a
@@ -199,11 +215,16 @@ class MeterTable:
         if not self._by_scope:
             return ()
         alike = self._alike(scope)
-        return tuple(
-            calendar
-            for calendar in self._calendars_of(alike)
-            if _counts(self._covering_of(alike, calendar), window_start(calendar, slot_ms))
-        )
+        found = self._at.get((alike, slot_ms))
+        if found is None:
+            if len(self._at) >= _SCOPES_MAX:
+                self._at.clear()
+            found = self._at[alike, slot_ms] = tuple(
+                calendar
+                for calendar in self._calendars_of(alike)
+                if _counts(self._covering_of(alike, calendar), window_start(calendar, slot_ms))
+            )
+        return found
 
     def _calendars_of(self, alike: str) -> tuple[str, ...]:
         found = self._calendars.get(alike)

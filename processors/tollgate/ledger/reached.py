@@ -48,9 +48,10 @@ class Limit(NamedTuple):
     @classmethod
     def of(cls, budget: Budget, now_ms: int) -> "Limit":
         """The lowest threshold of a budget, which has one."""
-        product = budget.thresholds[-1].percent_nano * budget.limit
+        lowest = budget.lowest_minimum
+        assert lowest is not None, f"{budget.id} has no threshold"
         calendar = str(budget.calendar)
-        minimum = min(-(-product // (100 * NANO)), _MINIMUM_MAX)
+        minimum = min(lowest, _MINIMUM_MAX)
         place = _PLACES.get(calendar)
         is_bounded = place is not None and minimum > 0 and budget.unit != CREDITS
         return cls(place, calendar, window_start(calendar, now_ms), budget.unit, minimum, is_bounded)

@@ -5,7 +5,7 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import itemgetter
@@ -19,6 +19,7 @@ from tollgate.domain.decisions import Decision, Standing, decide
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.stops import Stop
+from tollgate.domain.watch import UNWATCHED
 from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.folding import Folding
@@ -50,7 +51,6 @@ _UNNEEDED_MS: Final = 60_000
 
 _encode = msgspec.json.Encoder().encode
 _decode_standing = msgspec.json.Decoder(Standing).decode
-
 
 # Of a scope without flag and alerts that has reached nothing and of which nothing is reserved.
 _NOTHING: Final = Decision(Standing())
@@ -116,18 +116,22 @@ class Scopes:
     def __len__(self) -> int:
         return len(self.spend)
 
-    def add(self, scope: str, windows: Windows, amount: Spend) -> None:
-        """Count an amount in these windows; see `ScopeSpend.add`. Those of a combination are all of its calendars'."""
+    def add(self, scope: str, windows: Windows, amount: Spend, *, is_needed: bool = False) -> None:
+        """Count an amount in these windows; see `ScopeSpend.add`. Those of a combination are all of its calendars'.
+
+        `is_needed`: further calendars are those of this partition's own meters.
+        """
         spend = self.spend.take(scope)
-        if spend is None:
-            spend = ScopeSpend(windows, is_base=not is_combination(scope))
+        changed: Sequence[WindowKey] = windows
+        if spend is not None:
+            changed = spend.add(windows, self._folding.folded(scope, spend, amount))
+        else:
+            spend, changed = self._folding.begun(scope, windows, amount)
             self.spend.add(scope, spend)
-            self._note_unneeded(scope, spend)
-        amount = self._folding.folded(scope, spend, amount)
+            if not is_needed:
+                self._note_unneeded(scope, spend)
         self._dirty[scope] = None
-        if not self._budgets.is_empty and self._budgets.covers(scope):
-            self._undecided[scope] = None
-        changed = spend.add(windows, amount)
+        self._watch(scope, spend, is_open=changed is windows)
         self._unsaid.setdefault(scope, self._sequence + 1)
         if changed is windows:
             return
@@ -140,6 +144,14 @@ class Scopes:
             # One batch of a backlog may span days: a window is dropped only after its last spend record was written.
             for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
                 self._dirty_closed[scope, window] = False
+
+    def _watch(self, scope: str, spend: ScopeSpend, *, is_open: bool) -> None:
+        """Decide about the scope if it may have reached something. `is_open`: only open windows have changed."""
+        watch = self._budgets.watch(scope)
+        if watch is UNWATCHED:
+            return
+        if not is_open or scope in self._standings or watch.may_be_reached_by(spend) or self._reserved(scope).count:
+            self._undecided[scope] = None
 
     def _note_unneeded(self, scope: str, spend: ScopeSpend) -> None:
         """Look at the scope's calendars again later, when it counts in one that no budget needs."""
@@ -316,8 +328,7 @@ class Scopes:
                 self._forget(outbox, scope, window)
             rows.append((f"w|{calendar}|{start}|{scope}".encode(), row, NO_HEADERS))
         self.spend.settle(self._dirty)
-        self._dirty = {}
-        self._dirty_closed = {}
+        self._dirty, self._dirty_closed = {}, {}
 
     def _forget(self, outbox: Outbox, scope: str, window: WindowKey) -> None:
         """Remove the record of a window that is not held any more, so that the compacted topic stays bounded."""

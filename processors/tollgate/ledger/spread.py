@@ -21,9 +21,6 @@ from tollgate.schemas.vocabulary import BASE_SHAPES
 # sums alone do not tell which events they contain; `tollgate verify` reads here up to which usage offset they count.
 COUNTED_HEADER: Final = "tollgate-counted-to"
 
-# `user/` + `u-42` is the scope `user/u-42`. For each shape, with whether its scopes are counted here.
-_BASE: Final = tuple((shape.prefix, shape.is_users) for shape in BASE_SHAPES)
-
 # Owners of scopes that are remembered, because finding one out costs a hash of the scope.
 _OWNERS_MAX: Final = 100_000
 
@@ -49,24 +46,27 @@ class Spread:
         """Add a batch, with the sums of these combinations. The meters must be those by which it was counted."""
         clocks: dict[int, Horizon] = {}
         held: dict[tuple[int, int], tuple[int, Horizon, Windows]] = {}
-        calendars_at = self._meters.calendars_at if len(self._meters.table) else _no_calendars
-        shapes = (*_BASE, *(("", shape.is_users) for shape in combinations.shapes))
+        table = self._meters.table
+        # Of each shape what stands before the name in its scopes, whether these are counted here, and whether there may
+        # be meters of them.
+        shapes = [(shape.prefix, shape.is_users, table.counts_singles(shape)) for shape in BASE_SHAPES]
+        shapes += [("", shape.is_users, True) for shape in combinations.shapes]
         for position, name, slot_ms, counted_ms, spend in sums:
             time = held.get((slot_ms, counted_ms))
             if time is None:
                 time = held[slot_ms, counted_ms] = self._held(slot_ms, counted_ms, clocks)
             since_ms, clock, windows = time
-            prefix, is_users = shapes[position]
-            is_base = position < len(_BASE)
+            prefix, is_users, is_metered = shapes[position]
+            is_base = position < len(BASE_SHAPES)
             scope = prefix + (escaped(name) if "/" in name else name) if is_base else name
-            calendars = calendars_at(scope, slot_ms)
+            calendars = table.calendars_at(scope, slot_ms) if is_metered else ()
             if not is_base or calendars:
                 windows = _windows_of(clock, slot_ms, calendars, is_base=is_base)
                 if not windows:
                     # A combination that no budget is on, or whose windows are all past.
                     continue
             if is_users:
-                self._scopes.add(scope, windows, spend)
+                self._scopes.add(scope, windows, spend, is_needed=True)
             else:
                 delta = delta_of(scope, slot_ms, len(windows), spend, calendars)
                 self._deltas.setdefault(self._owner(scope), {}).setdefault(since_ms, []).append(delta)
@@ -127,10 +127,6 @@ class Spread:
                 self._owners.clear()
             owner = self._owners[scope] = partition_of(scope.encode(), self._delta_partitions)
         return owner
-
-
-def _no_calendars(_: str, _slot_ms: int) -> tuple[str, ...]:
-    return ()
 
 
 def _windows_of(clock: Horizon, slot_ms: int, calendars: tuple[str, ...], *, is_base: bool) -> Windows:

@@ -231,3 +231,11 @@ def test_any_order_in_any_batches_leaves_every_window_equal() -> None:
     assert first["lifetime|1970-01-01T00:00:00Z"][1] == 120
     for kind in ("day", "month"):
         assert sum(count for key, (_, count) in first.items() if key.startswith(kind)) == 120
+
+
+def test_a_present_window_that_an_event_of_the_next_one_closed_is_still_decided() -> None:
+    ledger = Ledger({"scope": f"user/{USER}", "limit": "10", "window": "hour"})
+    ledger.count("2026-11-21T10:58:00Z", paid(1, "1", "2026-11-21T11:02:00Z"))
+    assert ledger.flags == []
+    ledger.count("2026-11-21T10:58:01Z", paid(2, "10", "2026-11-21T10:57:00Z"))
+    assert ledger.flags == [("blocked", "10")]

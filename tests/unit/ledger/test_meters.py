@@ -115,9 +115,10 @@ def test_what_nobody_needs_is_counted_in_the_next_window_too_when_events_of_it_m
 def test_a_meter_that_is_needed_again_just_before_its_end_begins_again_after_it() -> None:
     meters = OwnMeters(0, 1, Topic.USER_STATE)
     meters.want(frozenset({VIDEOS}), 100, NOON)
+    scope = "user/u1+feature/video"
+    assert meters.calendars_at(scope, DECEMBER) == ("month",)
     meters.want(frozenset(), 500, NOON)
     meters.want(frozenset({VIDEOS}), 900, DECEMBER - 300_000)
-    scope = "user/u1+feature/video"
     assert not meters.calendars_at(scope, DECEMBER)
     assert not meters.pass_time(950, DECEMBER - 1)
     assert meters.pass_time(1000, DECEMBER + 1)
