@@ -198,6 +198,7 @@ class Position:
         return written_window(self.budget.calendar, self.window_start_ms)
 
 
+@lru_cache(maxsize=4096)
 def written_window(calendar: str, start_ms: int) -> WindowRecord:
     """A window as it is written in flags, alerts and spend."""
     cut, end_ms = parse_calendar(calendar), window_end(calendar, start_ms)

@@ -70,6 +70,7 @@ def _month_of_day(day: int) -> int:
     return to_ms(from_ms(day * DAY_MS).replace(day=1))
 
 
+@lru_cache(maxsize=4096)
 def months_later(month_start_ms: int, months: int) -> int:
     """The start of the month `months` after (or, when negative, before) the month that starts at `month_start_ms`.
 
