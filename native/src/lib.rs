@@ -13,11 +13,14 @@ mod identities;
 mod identity;
 mod instants;
 mod json;
+mod packed_row;
 mod partitions;
 mod priced;
 mod prices;
 mod reached;
 mod record_batch;
+mod row_reader;
+mod rows;
 mod shard;
 mod sums;
 mod tally;
@@ -32,6 +35,8 @@ mod _native {
     use crate::reached::ReachedLimits;
     #[pymodule_export]
     use crate::record_batch::{PricedRecords, RecordBatch, pack_records};
+    #[pymodule_export]
+    use crate::rows::Rows;
     #[pymodule_export]
     use crate::tally::Tally;
 }

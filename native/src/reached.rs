@@ -1,7 +1,10 @@
 //! Which scopes have reached a limit, by the bytes of their state rows: `reached.py` is the reference.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::PyList;
+
+use crate::row_reader::Reader;
+use crate::rows::Rows;
 
 const NANO: i128 = 1_000_000_000;
 
@@ -53,26 +56,22 @@ impl ReachedLimits {
         Self { patterns: patterns.collect() }
     }
 
-    /// Of these names, those whose row has reached a limit; and those that have no row, or one that is left to Python.
+    /// Of the scopes at up to `most` places of a table from this one on, those that have reached a limit; those whose row
+    /// is left to Python; and the place to go on at, `None` when there are no more.
     fn find<'py>(
         &self,
-        rows: &Bound<'py, PyDict>,
-        names: &Bound<'py, PyList>,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
-        let (found, left) = (PyList::empty(names.py()), PyList::empty(names.py()));
-        for name in names.iter() {
-            let Some(row) = rows.get_item(&name)? else {
-                left.append(name)?;
-                continue;
-            };
-            let scope = name.cast::<PyString>()?.to_str()?;
-            match self.is_reached(scope, row.cast::<PyBytes>()?.as_bytes()) {
-                Some(true) => found.append(name)?,
-                Some(false) => {}
-                None => left.append(name)?,
-            }
-        }
-        Ok((found, left))
+        py: Python<'py>,
+        rows: &Rows,
+        place: usize,
+        most: usize,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Option<usize>)> {
+        let (found, left) = (PyList::empty(py), PyList::empty(py));
+        let next = rows.walk(place, most, |scope, row| match self.is_reached(scope, row) {
+            Some(true) => found.append(scope),
+            Some(false) => Ok(()),
+            None => left.append(scope),
+        })?;
+        Ok((found, left, next))
     }
 }
 
@@ -83,7 +82,7 @@ impl ReachedLimits {
         if matching.peek().is_none() {
             return Some(false);
         }
-        let mut reader = Reader { bytes: row, at: 0 };
+        let mut reader = Reader::new(row);
         reader.mark(b'[')?;
         reader.whole()?;
         reader.mark(b',')?;
@@ -177,50 +176,7 @@ struct Sum<'a> {
     usage: Vec<(&'a [u8], i128)>,
 }
 
-/// Reads the JSON that a row is written in: no white space, no escapes.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
 impl<'a> Reader<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn mark(&mut self, mark: u8) -> Option<()> {
-        (self.peek()? == mark).then(|| self.at += 1)
-    }
-
-    fn whole(&mut self) -> Option<i128> {
-        let is_negative = self.mark(b'-').is_some();
-        let rest = self.bytes.get(self.at..)?;
-        let length = rest.iter().position(|byte| !byte.is_ascii_digit())?;
-        if length == 0 || length > 37 {
-            return None;
-        }
-        let digits = rest.get(..length)?;
-        // 18 digits fit into 64 bits, in which sums are faster.
-        let value = if length <= 18 {
-            i128::from(digits.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0')))
-        } else {
-            digits.iter().fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'))
-        };
-        self.at += length;
-        Some(if is_negative { -value } else { value })
-    }
-
-    fn text(&mut self) -> Option<&'a [u8]> {
-        self.mark(b'"')?;
-        let rest = self.bytes.get(self.at..)?;
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-        if *rest.get(length)? != b'"' {
-            return None;
-        }
-        self.at += length + 1;
-        rest.get(..length)
-    }
-
     fn sum(&mut self) -> Option<Sum<'a>> {
         self.mark(b'[')?;
         let cost_picousd = self.whole()?;

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 from tollgate.ledger.link import Link
 from tollgate.ledger.log import Reader
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.rows import StateRows
 from tollgate.ledger.source import Source
 from tollgate.ledger.stage import Stage
 from tollgate.schemas.topics import Topic
@@ -48,21 +49,16 @@ class Partition:
         self._all = {name: Source(topic, number, stage, link) for name, topic in topics.items()}
         self.sources = tuple(self._all[name] for name, topic in topics.items() if topic in read)
         self._link = link
-        self._rows: dict[str, bytes] = {}
+        self._rows = StateRows()
 
-    async def read_state(self, reader: Reader) -> dict[str, bytes]:
+    async def read_state(self, reader: Reader) -> StateRows:
         """Read the rows of the state partition and keep them until `restore`; may be called again before."""
-        rows: dict[str, bytes] = {}
+        rows = self._rows = StateRows()
         async for records in self._committed(reader, self.stage.state):
             for record in records:
                 key = self._own(record.key.decode())
-                if key is None:
-                    continue
-                if record.value is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = record.value
-        self._rows = rows
+                if key is not None:
+                    rows.take(key, record.value)
         return rows
 
     def _own(self, key: str) -> str | None:
@@ -77,8 +73,9 @@ class Partition:
 
     async def restore(self, reader: Reader) -> None:
         """Take back the state that was read, and read what else the stage remembers."""
-        kept, self._rows = self._rows, {}
-        rows = {key: value for key, value in kept.items() if key[0] != "a"}
+        rows, self._rows = self._rows, StateRows()
+        for key in [key for key in rows if key[0] == "a"]:
+            del rows[key]
         offset_row = rows.pop(OFFSET_ROW, None)
         numbers = msgspec.json.decode(offset_row) if offset_row is not None else None
         self.stage.bound_clock(self._link.now_ms())

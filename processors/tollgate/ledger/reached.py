@@ -11,14 +11,16 @@ from typing import Final, NamedTuple
 from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import ScopeSpend, Spend, unpack_open_row
 from tollgate.domain.windows import window_start
+from tollgate.ledger.rows import Rows
 from tollgate.schemas.amounts import NANO
 from tollgate.schemas.scopes import is_combination
 from tollgate.schemas.vocabulary import BASE_WINDOWS, CREDITS, WindowKind
 
 try:
     from tollgate.ledger._native import ReachedLimits
+    from tollgate.ledger._native import Rows as NativeRows
 except ImportError:
-    ReachedLimits = None  # type: ignore[assignment, misc] # not built
+    ReachedLimits = NativeRows = None  # type: ignore[assignment, misc] # not built
 
 # Every scope is compared with every pattern: with more of them, deciding about it is as fast.
 PATTERNS_MAX: Final = 256
@@ -85,21 +87,23 @@ class Reached:
         """Whether `in_rows` is a matter of nanoseconds for each row."""
         return self._core is not None
 
-    def in_rows(self, rows: dict[str, bytes], names: list[str]) -> list[str]:
-        """Of these names, those whose row has reached a limit, and those without a row, in no order."""
-        if self._core is None:
-            return self.in_rows_by_python(rows, names)
-        found, left = self._core.find(rows, names)
-        return [*found, *self.in_rows_by_python(rows, left)]
+    def in_rows(self, rows: Rows, place: int, most: int) -> tuple[list[str], int | None]:
+        """Of the scopes at up to `most` places of the rows from this one on, those that have reached a limit, in no
+        order, and where to go on: see `Rows`.
+        """
+        if self._core is None or not isinstance(rows, NativeRows):
+            return self.in_rows_by_python(rows, place, most)
+        found, left, to = self._core.find(rows, place, most)
+        return [*found, *self._reached_of(rows, left)], to
 
-    def in_rows_by_python(self, rows: dict[str, bytes], names: Iterable[str]) -> list[str]:
+    def in_rows_by_python(self, rows: Rows, place: int, most: int) -> tuple[list[str], int | None]:
         """The reference."""
-        found = []
-        for name in names:
-            row = rows.get(name)
-            if row is None or self.is_reached_by(name, ScopeSpend.from_open_row(unpack_open_row(row))):
-                found.append(name)
-        return found
+        names, to = rows.names(place, most)
+        return self._reached_of(rows, names), to
+
+    def _reached_of(self, rows: Rows, names: Iterable[str]) -> list[str]:
+        held = ((name, row) for name in names if (row := rows.get(name)) is not None)
+        return [n for n, row in held if self.is_reached_by(n, ScopeSpend.from_open_row(unpack_open_row(row)))]
 
     def is_reached_by(self, scope: str, spend: ScopeSpend) -> bool:
         """Whether a sum of the scope has reached a limit, as far as its open windows tell."""

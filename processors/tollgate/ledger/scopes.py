@@ -26,9 +26,11 @@ from tollgate.ledger.folding import Folding
 from tollgate.ledger.meters import Metering, MeterTable, is_pattern
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
+from tollgate.ledger.rows import OPEN_PREFIX, StateRows
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.ledger.spend_records import sequence_of, spend_key, spend_value, with_sequence, without_sequence
 from tollgate.ledger.sweep import Sweep
+from tollgate.ledger.unneeded import Unneeded
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.topics import Topic
@@ -44,10 +46,6 @@ DECISIONS_MAX: Final = 5_000
 # A changed pattern budget, or a restart, concerns every scope with a flag, and those that a sweep finds. They are
 # decided after the scopes above, this many per transaction: about 10 ms in which nothing else is counted.
 SWEPT_MAX: Final = 1_000
-
-# A calendar may be counted that no budget here asks for: the partition that sent the amount knew another policy. After
-# this time, or twice as much, it is looked at again.
-_UNNEEDED_MS: Final = 60_000
 
 _encode = msgspec.json.Encoder().encode
 _decode_standing = msgspec.json.Decoder(Standing).decode
@@ -95,11 +93,7 @@ class Scopes:
         # Scopes still to be looked through, taken from the end.
         self._swept: list[str] = []
         self._meters = meters or MeterTable()
-        # Scopes whose calendars are still to be compared with what budgets need, taken from the end; and those to be
-        # compared when a time has passed, the older ones first.
-        self._compared: list[str] = []
-        self._later: tuple[dict[str, None], dict[str, None]] = ({}, {})
-        self._later_ms = 0
+        self._unneeded = Unneeded(self._meters)
         # Keys of rows that nobody needs any more.
         self._expired: list[bytes] = []
         self._due: list[tuple[int, str]] = []
@@ -129,13 +123,13 @@ class Scopes:
             spend, changed = self._folding.begun(scope, windows, amount)
             self.spend.add(scope, spend)
             if not is_needed:
-                self._note_unneeded(scope, spend)
+                self._unneeded.note(scope, spend)
         self._dirty[scope] = None
         self._watch(scope, spend, is_open=changed is windows)
         self._unsaid.setdefault(scope, self._sequence + 1)
         if changed is windows:
             return
-        self._note_unneeded(scope, spend)
+        self._unneeded.note(scope, spend)
         for window in changed:
             if not spend.is_open(window):
                 self._unsaid_closed.setdefault((scope, window), self._sequence + 1)
@@ -152,12 +146,6 @@ class Scopes:
             return
         if not is_open or scope in self._standings or watch.may_be_reached_by(spend) or self._reserved(scope).count:
             self._undecided[scope] = None
-
-    def _note_unneeded(self, scope: str, spend: ScopeSpend) -> None:
-        """Look at the scope's calendars again later, when it counts in one that no budget needs."""
-        more = spend.more_calendars()
-        if more and not set(more) <= set(self._meters.calendars(scope)):
-            self._later[1][scope] = None
 
     def set_budgets(self, budgets: BudgetBook, stop: Stop | None = None) -> None:
         """Replace budgets and stop; flag and alerts of every scope that this concerns are decided again."""
@@ -183,7 +171,7 @@ class Scopes:
 
     def compare(self) -> None:
         """Forget, little by little, the sums of meters that are not kept any more."""
-        self._compared = self.spend.counting_more()
+        self._unneeded.look_through(self.spend)
 
     def look_again(self, scopes: Iterable[str]) -> None:
         """Decide again about these that have a flag or an alert, for a pattern about all that have one."""
@@ -210,16 +198,12 @@ class Scopes:
                 self._undecided[scope] = None
         self._resolved.tick(now_ms)
         self._sweep.tick(now_ms)
-        if now_ms >= self._later_ms + _UNNEEDED_MS:
-            self._later_ms = now_ms
-            older, newer = self._later
-            self._compared.extend(older)
-            self._later = (newer, {})
+        self._unneeded.tick(now_ms)
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
         late = self._unsaid or self._unsaid_closed or self._expired or self._resolved.has_pending()
-        sweeps = self._swept or self._compared or self._sweep.has_pending()
+        sweeps = self._swept or self._unneeded.has_pending() or self._sweep.has_pending()
         return bool(self._dirty or self._undecided or sweeps or late)
 
     def write(self, outbox: Outbox, events: int, now_ms: int) -> dict[str, int]:
@@ -280,13 +264,8 @@ class Scopes:
     def _drop_unneeded(self, outbox: Outbox) -> None:
         """Forget calendars that no budget needs any more, with their rows and spend records."""
         left = SWEPT_MAX
-        while self._compared and left > 0:
-            scope = self._compared.pop()
+        for scope, needed in self._unneeded.take(self.spend):
             left -= 1
-            found = self.spend.find(scope)
-            needed = self._meters.calendars(scope)
-            if found is None or set(found.more_calendars()) <= set(needed):
-                continue
             spend = self.spend.take(scope)
             assert spend is not None, f"{scope} was found and is gone"
             with_rows = set(spend.closed)
@@ -299,11 +278,15 @@ class Scopes:
                     self._forget(outbox, scope, window)
             if spend.open_windows():
                 self._dirty[scope] = None
-                continue
-            self.spend.remove(scope)
-            self._dirty.pop(scope, None)
-            self._unsaid.pop(scope, None)
-            outbox.to(self._state, self._partition).append((f"s|{scope}".encode(), None, NO_HEADERS))
+                # A sweep that has still to come to it may pass it over, because it is not idle any more.
+                self.touch(scope)
+            else:
+                self.spend.remove(scope)
+                self._dirty.pop(scope, None)
+                self._unsaid.pop(scope, None)
+                outbox.to(self._state, self._partition).append((f"{OPEN_PREFIX}{scope}".encode(), None, NO_HEADERS))
+            if left <= 0:
+                break
 
     def _write_state(self, outbox: Outbox) -> None:
         expired, self._expired[-SWEPT_MAX:] = self._expired[-SWEPT_MAX:], ()
@@ -318,7 +301,7 @@ class Scopes:
         for scope in self._dirty:
             spend = self.spend.take(scope)
             assert spend is not None, f"{scope} was changed and is gone"
-            rows.append((f"s|{scope}".encode(), _encode(spend.open_row(sequence)), NO_HEADERS))
+            rows.append((f"{OPEN_PREFIX}{scope}".encode(), _encode(spend.open_row(sequence)), NO_HEADERS))
         for (scope, window), kept in self._dirty_closed.items():
             calendar, start = window
             spend = self.spend.take(scope)
@@ -370,13 +353,12 @@ class Scopes:
         self.horizon.advance(offsets["clock_ms"])
         said = offsets["said"]
         windows: dict[str, WindowKey] = {}
+        if isinstance(rows, StateRows):
+            self.spend.restore_rows(rows.open_rows)
         for key, value in rows.items():
             tag, rest = key[0], key[2:]
             if tag == "s":
                 self.spend.restore_open(rest, value)
-                sequence = sequence_of(value)
-                if sequence > said:
-                    self._unsaid[rest] = sequence
             elif tag == "w":
                 calendar, start, scope = rest.split("|", 2)
                 window = windows.get(name := calendar + start)
@@ -391,6 +373,7 @@ class Scopes:
                 self.spend.restore_closed(scope, window, without_sequence(value))
             elif tag == "d":
                 self._standings[rest] = value
+        self._unsaid.update(self.spend.written_after(said))
         self.compare()
         # The first one tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))

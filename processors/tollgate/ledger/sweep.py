@@ -5,6 +5,7 @@ from typing import Final
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import earliest, next_change_ms
 from tollgate.ledger.reached import PATTERNS_MAX, Reached
+from tollgate.ledger.rows import Walk
 from tollgate.ledger.scope_table import ScopeTable
 
 # Scopes that are looked at for one transaction: about 10 ms in which nothing else is counted. Rows are read by the
@@ -14,12 +15,15 @@ OBJECTS_MAX: Final = 2_000
 
 
 class Sweep:
-    """Walks over the scopes of a table. A scope that is new meanwhile is decided because something was spent in it."""
+    """Walks over the scopes of a table: those that are held as bytes, then those that were busy when the walk began.
+
+    A scope that is new or becomes busy meanwhile is decided because something was spent in it.
+    """
 
     def __init__(self, spend: ScopeTable) -> None:
         self._spend = spend
         self._budgets = BudgetBook()
-        self._idle: list[str] = []
+        self._idle = Walk()
         self._busy: list[str] = []
         self._reached: Reached | None = None
         self._is_new = False
@@ -33,12 +37,11 @@ class Sweep:
         self._budgets = budgets
         self._again_ms = None
         if not budgets.has_patterns:
-            self._idle, self._busy = [], []
+            self._idle.stop()
+            self._busy = []
             return
-        idle, busy = self._spend.idle_names(), self._spend.busy_names()
-        # They are taken from the end.
-        left = len(self._idle)
-        self._idle, self._busy = idle[left:] + idle[:left], busy
+        self._idle.begin()
+        self._busy = self._spend.busy_names()
         self._is_new = True
 
     def tick(self, now_ms: int) -> None:
@@ -48,7 +51,7 @@ class Sweep:
 
     def has_pending(self) -> bool:
         """Whether there are scopes to be looked at."""
-        return self._is_new or bool(self._idle or self._busy)
+        return self._is_new or not self._idle.is_over or bool(self._busy)
 
     def take(self, now_ms: int) -> list[str]:
         """The scopes that must be decided, among the next few."""
@@ -61,17 +64,32 @@ class Sweep:
             self._reached = Reached(() if self._takes_all else budgets, now_ms)
             self._again_ms = earliest(self._again_ms, next_change_ms(budgets, now_ms))
         most = ROWS_MAX if self._reached.is_compiled else OBJECTS_MAX
-        idle, self._idle[-most:] = self._idle[-most:], ()
-        busy: list[str] = []
-        if len(idle) < most:
-            busy, self._busy[-OBJECTS_MAX:] = self._busy[-OBJECTS_MAX:], ()
+        found = self._of_idle(self._reached, most) if not self._idle.is_over else []
+        return [*found, *self._of_busy(self._reached)] if self._idle.is_over else found
+
+    def _of_idle(self, reached: Reached, most: int) -> list[str]:
+        """Those among the next scopes that are held as bytes."""
+        place, most = self._idle.next(most)
         if self._takes_all:
-            return [*idle, *busy]
-        # Those without a row are busy by now.
-        found = self._spend.reached(self._reached, idle)
-        reached = self._reached
-        found += [s for s in busy if (spend := self._spend.find(s)) is not None and reached.is_reached_by(s, spend)]
-        if self._budgets.plans.has_own_calendars:
-            known = set(found)
-            found += [s for s in (*idle, *busy) if s not in known and self._budgets.has_own_calendar(s)]
+            found, to = self._spend.idle_names(place, most)
+        else:
+            found, to = self._spend.reached(reached, place, most)
+            if self._budgets.plans.has_own_calendars:
+                names, _ = self._spend.idle_names(place, most)
+                found = self._with_own_calendars(found, names)
+        self._idle.went(to)
         return found
+
+    def _of_busy(self, reached: Reached) -> list[str]:
+        """Those among the next scopes that are held as objects."""
+        busy, self._busy[-OBJECTS_MAX:] = self._busy[-OBJECTS_MAX:], ()
+        if self._takes_all:
+            return busy
+        held = ((scope, spend) for scope in busy if (spend := self._spend.find(scope)) is not None)
+        found = [scope for scope, spend in held if reached.is_reached_by(scope, spend)]
+        return self._with_own_calendars(found, busy) if self._budgets.plans.has_own_calendars else found
+
+    def _with_own_calendars(self, found: list[str], names: list[str]) -> list[str]:
+        """These, and of the others those on which plans have limits in a calendar of their user."""
+        known = set(found)
+        return [*found, *(s for s in names if s not in known and self._budgets.has_own_calendar(s))]
