@@ -127,21 +127,23 @@ impl Rows {
         })
     }
 
-    /// The scopes whose row was written by a later transaction than this one, with its number.
-    fn written_after(&self, sequence: u64) -> PyResult<Vec<(String, u64)>> {
-        let mut found = Vec::new();
+    /// The scopes whose rows were written by the next transactions after this one, with their numbers: at least `most` of
+    /// them, if there are; and the last of these transactions, `None` when there are no more.
+    fn written_after(&self, sequence: u64, most: usize) -> PyResult<(Vec<(String, u64)>, Option<u64>)> {
+        let mut numbers = Vec::new();
         for (name, kept) in self.at(0, self.entries.len()) {
-            let written = match kept.split_first() {
-                Some((&PACKED, packed)) => read_varint(&mut &*packed).and_then(|number| u64::try_from(number).ok()),
-                Some((_, row)) => leading_number(row),
-                None => None,
-            };
-            let written = written.ok_or_else(|| PyValueError::new_err(format!("not a row of state: {name:?}")))?;
-            if written > sequence {
-                found.push((name.to_owned(), written));
+            let number = number_of(kept).ok_or_else(|| PyValueError::new_err(format!("no row of state: {name:?}")))?;
+            if number > sequence {
+                numbers.push(number);
             }
         }
-        Ok(found)
+        let last = (most > 0 && most < numbers.len()).then(|| *numbers.select_nth_unstable(most - 1).1);
+        let end = last.unwrap_or(u64::MAX);
+        let found = self.at(0, self.entries.len()).filter_map(|(name, kept)| {
+            let number = number_of(kept)?;
+            (sequence < number && number <= end).then(|| (name.to_owned(), number))
+        });
+        Ok((found.collect(), last))
     }
 }
 
@@ -248,6 +250,14 @@ fn plain<'a>(kept: &'a [u8], texts: &Texts, buffer: &'a mut Vec<u8>) -> Option<&
             Some(buffer)
         }
         (_, row) => Some(row),
+    }
+}
+
+/// The number of the transaction that wrote a row.
+fn number_of(kept: &[u8]) -> Option<u64> {
+    match kept.split_first()? {
+        (&PACKED, packed) => read_varint(&mut &*packed).and_then(|number| u64::try_from(number).ok()),
+        (_, row) => leading_number(row),
     }
 }
 

@@ -63,7 +63,7 @@ class KafkaLog:
             isolation_level="read_committed",
             enable_auto_commit=False,
             max_partition_fetch_bytes=8 * BATCH_BYTES_MAX,
-            max_poll_records=20_000,
+            max_poll_records=4_000,
             # At the end of a partition the broker would hold the fetch for half a second, and recovery with it.
             fetch_max_wait_ms=20,
         )

@@ -54,8 +54,10 @@ class Rows(Protocol):
     def has_more(self) -> bool:
         """Whether there are any."""
 
-    def written_after(self, sequence: int) -> list[tuple[str, int]]:
-        """The scopes whose row was written by a later transaction than this one, with its number."""
+    def written_after(self, sequence: int, most: int) -> tuple[list[tuple[str, int]], int | None]:
+        """The scopes whose rows were written by the next transactions after this one, with their numbers: at least
+        `most` of them, if there are; and the last of these transactions, None when there are no more.
+        """
 
 
 class PythonRows:
@@ -115,9 +117,13 @@ class PythonRows:
     def has_more(self) -> bool:
         return any(counts_more(row) for _, row in self._rows.values())
 
-    def written_after(self, sequence: int) -> list[tuple[str, int]]:
+    def written_after(self, sequence: int, most: int) -> tuple[list[tuple[str, int]], int | None]:
         written = ((scope, sequence_of(self._rows[scope][1])) for scope in self._at(0, len(self._scopes)))
-        return [(scope, number) for scope, number in written if number > sequence]
+        found = [(scope, number) for scope, number in written if number > sequence]
+        if len(found) <= most:
+            return found, None
+        last = sorted(number for _, number in found)[most - 1]
+        return [(scope, number) for scope, number in found if number <= last], last
 
     def _at(self, place: int, most: int) -> Iterator[str]:
         return (scope for scope in islice(self._scopes, place, place + most) if scope is not None)

@@ -130,9 +130,9 @@ class ScopeTable:
         """Take back the row of a scope's open windows."""
         self._idle.put(scope, row)
 
-    def written_after(self, sequence: int) -> list[tuple[str, int]]:
-        """The scopes held as bytes that a later transaction than this one wrote, with its number."""
-        return self._idle.written_after(sequence)
+    def written_after(self, sequence: int, most: int) -> tuple[list[tuple[str, int]], int | None]:
+        """Of the scopes held as bytes, those that the next transactions after this one wrote: see `Rows`."""
+        return self._idle.written_after(sequence, most)
 
     def restore_closed(self, scope: str, window: WindowKey, packed: bytes) -> None:
         """Take back a closed window; see `pack_spend`."""

@@ -40,6 +40,9 @@ from tollgate.schemas.topics import Topic
 SPEND_RECORDS_MIN: Final = 400
 SPEND_RECORDS_SHARE: Final = 8
 
+# Scopes whose spend records are missing after a start: so many are remembered at a time.
+UNSAID_READ: Final = 2_000
+
 # Scopes that were spent in, or whose window ended, are decided at once: this many per transaction.
 DECISIONS_MAX: Final = 5_000
 
@@ -80,8 +83,7 @@ class Scopes:
         self._reserved = reserved
         self._folding = Folding(counters or Counters())
         self._state = state
-        self._budgets = budgets
-        self._stop = stop
+        self._budgets, self._stop = budgets, stop
         self.horizon = horizon
         self.spend = ScopeTable()
         self._resolved = ResolvedAlerts(partition, state)
@@ -101,10 +103,13 @@ class Scopes:
         # Scopes (and closed windows) that changed since their last spend record was written, oldest change first, each
         # with the number of the transaction that changed it.
         self._unsaid: dict[str, int] = {}
+        # The same of before the start. There may be a million: those of all transactions up to this one were read from
+        # the rows, of which None has no more.
+        self._unsaid_before: dict[str, int] = {}
+        self._read_to: int | None = None
         self._unsaid_closed: dict[tuple[str, WindowKey], int] = {}
         self._sequence = 0
         self._sweep = Sweep(self.spend)
-        # The stop needs no spend to be decided.
         self.set_budgets(budgets, stop)
 
     def __len__(self) -> int:
@@ -157,8 +162,7 @@ class Scopes:
         if concerned is None:
             self._decide_anew()
         else:
-            known = (scope for scope in concerned if scope in self.spend or scope in self._standings)
-            self._undecided.update(dict.fromkeys(known))
+            self._undecided.update(dict.fromkeys(s for s in concerned if s in self.spend or s in self._standings))
 
     def _decide_anew(self) -> None:
         """Decide about every scope of which a budget is its own, and those of patterns that have reached a limit.
@@ -202,7 +206,8 @@ class Scopes:
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
-        late = self._unsaid or self._unsaid_closed or self._expired or self._resolved.has_pending()
+        unsaid = self._unsaid or self._unsaid_closed or self._unsaid_before or self._read_to is not None
+        late = unsaid or self._expired or self._resolved.has_pending()
         sweeps = self._swept or self._unneeded.has_pending() or self._sweep.has_pending()
         return bool(self._dirty or self._undecided or sweeps or late)
 
@@ -214,8 +219,10 @@ class Scopes:
         self._drop_unneeded(outbox)
         self._write_state(outbox)
         self._write_spend(outbox, max(SPEND_RECORDS_MIN, events // SPEND_RECORDS_SHARE), now_ms)
-        oldest = (next(iter(unsaid.values()), self._sequence + 1) for unsaid in (self._unsaid, self._unsaid_closed))
-        return {"sequence": self._sequence, "said": min(oldest) - 1, "clock_ms": self.horizon.clock_ms}
+        unsaid = (self._unsaid_before, self._unsaid, self._unsaid_closed)
+        oldest = (next(iter(numbers.values()), self._sequence + 1) - 1 for numbers in unsaid)
+        said = min(*oldest, self._sequence if self._read_to is None else self._read_to)
+        return {"sequence": self._sequence, "said": said, "clock_ms": self.horizon.clock_ms}
 
     def _write_decisions(self, outbox: Outbox, now_ms: int) -> None:
         for scope in list(islice(self._undecided, DECISIONS_MAX)):
@@ -278,7 +285,9 @@ class Scopes:
                     self._forget(outbox, scope, window)
             if spend.open_windows():
                 self._dirty[scope] = None
-                # A sweep that has still to come to it may pass it over, because it is not idle any more.
+                # Its row gets another number, and what it has to say may not have been read yet.
+                self._unsaid.setdefault(scope, self._sequence)
+                # A sweep that has still to come to it may pass it over.
                 self.touch(scope)
             else:
                 self.spend.remove(scope)
@@ -318,7 +327,8 @@ class Scopes:
         outbox.to(Topic.SPEND, self._partition).append((spend_key(scope, window), None, NO_HEADERS))
 
     def _write_spend(self, outbox: Outbox, most: int, now_ms: int) -> None:
-        if not (self._unsaid or self._unsaid_closed):
+        self._read_unsaid()
+        if not (self._unsaid_before or self._unsaid or self._unsaid_closed):
             return
         records = outbox.to(Topic.SPEND, self._partition)
         updated_at = format_instant(now_ms)
@@ -334,13 +344,20 @@ class Scopes:
             del self._unsaid_closed[scope, window]
             if (spend := self.spend.find(scope)) is not None:
                 say(scope, spend, window)
-        for scope in list(islice(self._unsaid, most)):
-            if len(records) >= end:
-                return
-            del self._unsaid[scope]
-            if (spend := self.spend.find(scope)) is not None:
-                for window in spend.windows():
-                    say(scope, spend, window)
+        for unsaid in (self._unsaid_before, self._unsaid):
+            for scope in list(islice(unsaid, most)):
+                if len(records) >= end:
+                    return
+                del unsaid[scope]
+                if (spend := self.spend.find(scope)) is not None:
+                    for window in spend.windows():
+                        say(scope, spend, window)
+
+    def _read_unsaid(self) -> None:
+        """Read from the rows what was not said before the start, the oldest first."""
+        if self._read_to is not None and not self._unsaid_before:
+            found, self._read_to = self.spend.written_after(self._read_to, UNSAID_READ)
+            self._unsaid_before = dict(sorted(found, key=itemgetter(1)))
 
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
         """Restore from the latest rows of the state topic. The offset row tells which spend records are missing.
@@ -373,10 +390,10 @@ class Scopes:
                 self.spend.restore_closed(scope, window, without_sequence(value))
             elif tag == "d":
                 self._standings[rest] = value
-        self._unsaid.update(self.spend.written_after(said))
+        self._read_to = said
+        self._read_unsaid()
         self.compare()
-        # The first one tells up to which transaction all spend records are written: recovery relies on it.
-        self._unsaid = dict(sorted(self._unsaid.items(), key=itemgetter(1)))
+        # The first tells up to which transaction all spend records are written: recovery relies on it.
         self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
         # Windows may have ended and budgets may have changed while no worker ran.
         self.set_budgets(self._budgets, self._stop)

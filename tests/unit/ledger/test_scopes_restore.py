@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
+from tollgate.ledger import scopes as scopes_module
 from tollgate.ledger.outbox import Outbox
 from tollgate.ledger.scopes import SPEND_RECORDS_MIN, SWEPT_MAX, Scopes
 from tollgate.ledger.spend_records import sequence_of, with_sequence, without_sequence
@@ -93,6 +96,35 @@ def test_a_second_crash_loses_no_spend_record_whatever_the_order_of_rows_in_the_
     while scopes.has_pending():
         told += said(log.write(scopes))
     assert {f"{scope}|lifetime|1970-01-01T00:00:00Z" for scope in (*first, *crowd)} <= set(told)
+
+
+def test_what_was_not_said_is_read_a_few_scopes_at_a_time_through_any_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scopes_module, "UNSAID_READ", 7)
+    monkeypatch.setattr(scopes_module, "SPEND_RECORDS_MIN", 12)
+    scopes, log = new_scopes(), Log()
+    latest: dict[str, int] = {}
+
+    def write(scopes: Scopes) -> None:
+        for key, value, _ in log.write(scopes).records.get((Topic.SPEND, 0), []):
+            latest[(key or b"").decode()] = json.loads(value or b"")["events"]
+
+    for first in range(0, 60, 6):
+        for number in range(first, first + 6):
+            scopes.add(f"user/u{number}", windows_at(TEN_MS), Spend(1, 0, 1))
+        write(scopes)
+    assert len(latest) < 200
+    for number in range(12):
+        # A crash after one to five transactions, of which four have said what was read at first; and each time somebody
+        # is spent in whose record is still to come.
+        scopes = log.restored()
+        scopes.add(f"user/u{59 - number}", windows_at(TEN_MS), Spend(1, 0, 1))
+        for _ in range(1 + number % 5):
+            write(scopes)
+    while scopes.has_pending():
+        write(scopes)
+    lifetime = {f"user/u{n}|lifetime|1970-01-01T00:00:00Z": 2 if n >= 48 else 1 for n in range(60)}
+    assert {key: latest.get(key) for key in lifetime} == lifetime
+    assert log.numbers["said"] == log.numbers["sequence"]
 
 
 def test_rows_of_windows_past_the_horizon_are_left_out_and_deleted() -> None:
