@@ -66,7 +66,8 @@ impl ReachedLimits {
         most: usize,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Option<usize>)> {
         let (found, left) = (PyList::empty(py), PyList::empty(py));
-        let next = rows.walk(place, most, |scope, row| match self.is_reached(scope, row) {
+        let is_wanted = |scope: &str| self.patterns.iter().any(|pattern| pattern.matches(scope));
+        let next = rows.walk(place, most, is_wanted, |scope, row| match self.is_reached(scope, row) {
             Some(true) => found.append(scope),
             Some(false) => Ok(()),
             None => left.append(scope),

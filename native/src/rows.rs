@@ -157,16 +157,20 @@ impl Rows {
         })
     }
 
-    /// The same with rows as they were put, for each of which `look` is called; the place to go on at.
+    /// The same with rows as they were put, of scopes that are wanted, for each of which `look` is called; the place to go
+    /// on at.
     pub fn walk(
         &self,
         place: usize,
         most: usize,
+        is_wanted: impl Fn(&str) -> bool,
         mut look: impl FnMut(&str, &[u8]) -> PyResult<()>,
     ) -> PyResult<Option<usize>> {
         let mut row = Vec::new();
         for (name, kept) in self.at(place, most) {
-            if let Some(row) = plain(kept, &self.texts, &mut row) {
+            if is_wanted(name)
+                && let Some(row) = plain(kept, &self.texts, &mut row)
+            {
                 look(name, row)?;
             }
         }

@@ -149,16 +149,22 @@ class Lane:
             moved = {source: source.next_offset for partition in written for source in partition.sources}
         except BaseException as error:  # noqa: BLE001 # half of it may be in the outbox, and gone from memory
             self._fail(f"what {self.id} has counted could not be written", error, held)
-        if not moved:
-            return
         self._began_ns = time.perf_counter_ns()
+        if not moved:
+            if any(partition.stage.pending() for partition in self.partitions):
+                # A walk over many scopes has not found one to write about yet: it goes on without waiting for a tick.
+                self._pause()
+            return
         self._commit = asyncio.get_running_loop().create_task(self._transaction(outbox, moved, held))
         self._commit.add_done_callback(self._go_on)
 
     def _go_on(self, ended: "asyncio.Task[None]") -> None:
         """What was applied meanwhile follows as soon as it may."""
-        if ended.cancelled() or ended.exception() is not None:
-            return
+        if not ended.cancelled() and ended.exception() is None:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Let some time pass since the last transaction began, then write what is pending."""
         self._resting = True
         self._link.later(self._began_ns + APART_NS - time.perf_counter_ns(), self._rested)
 

@@ -10,7 +10,7 @@ from tollgate.ledger.scope_table import ScopeTable
 
 # Scopes that are looked at for one transaction: about 10 ms in which nothing else is counted. Rows are read by the
 # compiled core, or else by Python as objects are.
-ROWS_MAX: Final = 25_000
+ROWS_MAX: Final = 40_000
 OBJECTS_MAX: Final = 2_000
 
 

@@ -16,7 +16,7 @@ from tollgate.ledger.decoding import decoded_entry
 from tollgate.ledger.endings import MemoryEndings
 from tollgate.ledger.engine import Engine
 from tollgate.ledger.lane import Lane
-from tollgate.ledger.link import Link
+from tollgate.ledger.link import Later, Link
 from tollgate.schemas.topics import Topic
 
 USAGE = TopicPartition("usage", 0)
@@ -42,20 +42,21 @@ class Installation:
         self.broker = Broker(lambda: TIME_MS)
         self._endings = MemoryEndings()
         self._core = core
+        self.later: Later = lambda _, call: call()
 
     async def worker(self, *assigned: TopicPartition, lanes: int = 1) -> Engine:
         log = SimulatedLog(self.broker, Immediately(self.broker))
         link = Link(
             log, lambda topic: topic.value, "unit", lambda: TIME_MS, usage_partitions=1, delta_partitions=1,
-            lanes=lanes, core=self._core, endings=self._endings, later=lambda _, call: call(), fatal=died,
+            lanes=lanes, core=self._core, endings=self._endings, later=self.later, fatal=died,
         )  # fmt: skip
         engine = Engine(link, POLICY)
         await engine.acquire(assigned, seen)
         await engine.recovered()
         return engine
 
-    def publish(self, event_id: str) -> None:
-        self.broker.publish(("usage", 0), (b"u1", json.dumps(event(event_id, "u1")).encode(), []))
+    def publish(self, event_id: str, user: str = "u1") -> None:
+        self.broker.publish(("usage", 0), (user.encode(), json.dumps(event(event_id, user)).encode(), []))
 
     def enter(self, value: bytes = b'{"type":"tollgate.later.v1"}', partition: int = 0) -> None:
         self.broker.publish(("entries", partition), (b"u1", value, []))
