@@ -62,7 +62,7 @@ class KafkaLog:
             **self._options,
             isolation_level="read_committed",
             enable_auto_commit=False,
-            max_partition_fetch_bytes=8 * BATCH_BYTES_MAX,
+            max_partition_fetch_bytes=2 * BATCH_BYTES_MAX,
             max_poll_records=4_000,
             # At the end of a partition the broker would hold the fetch for half a second, and recovery with it.
             fetch_max_wait_ms=20,
