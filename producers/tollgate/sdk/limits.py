@@ -84,7 +84,7 @@ class Limits:
         return self._client.submit(self._wait_until_known())
 
     async def _wait_until_known(self) -> None:
-        while self._knowledge.age_ms is None:
+        while self._knowledge.age_ms is None:  # noqa: ASYNC110 # any thread may learn of limits
             await asyncio.sleep(_LOOK_SECONDS)
 
     def reserve(
