@@ -42,6 +42,7 @@ _KINDS: Final[dict[str, tuple[int, Fault]]] = {
     "kill leader": (1, service.kill_leader),
     "fill a broker's disk": (1, service.fill_broker_disk),
     "stop or resume by hand": (3, service.stop_or_resume),
+    "set a new budget": (2, service.set_new_budget),
     "Slack limits": (1, service.slack_fault("limit", accept=False)),
     "Slack is down": (1, service.slack_fault("status", accept=False)),
     "Slack breaks down after it posted": (1, service.slack_fault("status", accept=True)),

@@ -1,25 +1,31 @@
-"""The load: a workload's records at an even pace, each sent until Kafka acknowledges it; and prices and budgets."""
+"""The load: a workload's records at an even pace, each sent until Kafka acknowledges it; and what
+people set: prices, budgets, plans and the stop.
+"""
 
 import asyncio
 import itertools
 import json
 import time
 from collections.abc import Iterator
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from tests.chaos.limits import written
 from tests.chaos.truth import PRICES, Truth
 from tests.chaos.workload import PROVIDER, Record
+from tests.simulation.rules import Limit, Rules
 
 from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
-from tollgate.schemas.control import BudgetRecord, PriceRecord
+from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord, PriceRecord
 from tollgate.schemas.topics import Topic
 
 # After a time without a broker the load catches up in pieces of this size, and no faster than Kafka takes them.
 _BATCH_MAX = 500
 # Longer than any fault lasts: what is sent into one is acknowledged after it.
 _SEND_SECONDS_MAX = 120
+_SINCE: Final = "2026-01-01T00:00:00Z"
 
 
 class Load:
@@ -85,11 +91,13 @@ class Load:
                 return producer
 
     async def _acknowledged(self, producer: AIOKafkaProducer, batch: list[Record]) -> bool:
-        topic = self._settings.topic(Topic.USAGE)
+        topic = self._settings.topic
         try:
-            await self._send_packed(topic, [r for r in batch if r.packed])
+            await self._send_packed([r for r in batch if r.packed])
             sent = [
-                await producer.send(topic, r.value, key=r.key, partition=r.partition) for r in batch if not r.packed
+                await producer.send(topic(r.topic), r.value, key=r.key, partition=r.partition)
+                for r in batch
+                if not r.packed
             ]
         except (KafkaError, OSError):
             return False
@@ -100,8 +108,8 @@ class Load:
                 raise error
         return not failed
 
-    async def _send_packed(self, topic: str, records: list[Record]) -> None:
-        """Send records that only fit into the topic when they are compressed."""
+    async def _send_packed(self, records: list[Record]) -> None:
+        """Send records that only fit into their topic when they are compressed."""
         if not records:
             return
         size = 64 << 20
@@ -113,6 +121,7 @@ class Load:
             max_batch_size=size,
         ) as producer:
             for r in records:
+                topic = self._settings.topic(r.topic)
                 await producer.send_and_wait(topic, r.value, key=r.key, partition=r.partition)
 
 
@@ -130,10 +139,35 @@ async def set_prices(settings: Settings) -> None:
         await write_control(settings, f"price/{price.id}", price.model_dump_json().encode())
 
 
-async def set_budget(settings: Settings, scope: str, limit: str) -> None:
-    """Set the scope's budget for a month in USD."""
-    budget = BudgetRecord.model_validate({"scope": scope, "limit": limit, "updated_at": "2026-01-01T00:00:00Z"})
-    await write_control(settings, f"budget/{budget.id}", budget.model_dump_json().encode())
+async def set_budget(settings: Settings, limit: Limit) -> None:
+    """Set a budget."""
+    kind, _, rest = limit.calendar.partition("@")
+    zone, _, first = rest.partition("~")
+    given: dict[str, Any] = {"scope": limit.scope, "window": kind, "timezone": zone or "UTC"}
+    if first:
+        given |= {"week_starts_on": first} if kind == "week" else {"month_starts_on": int(first)}
+    given |= {"limit": written(limit.unit, limit.most), "unit": limit.unit, "updated_at": _SINCE}
+    budget = BudgetRecord.model_validate(given)
+    assert budget.id == limit.name, f"{budget.id} is not {limit.name}"
+    await write_control(settings, f"budget/{budget.id}", budget.model_dump_json(exclude_none=True).encode())
+
+
+async def set_plans(settings: Settings, rules: Rules) -> None:
+    """Set the plans, and who has which."""
+    for name, plan in rules.plans.items():
+        limits = [
+            {"feature": feature, "unit": unit, "limit": written(unit, most), "window": kind}
+            for feature, unit, kind, most in plan.limits
+        ]
+        given = {"id": name, "name": name, "limits": limits, "credits_per_day": str(plan.free), "updated_at": _SINCE}
+        record = PlanRecord.model_validate(given)
+        await write_control(settings, f"plan/{name}", record.model_dump_json(exclude_none=True).encode())
+    having = {f"user/{user}": has for user, has in rules.having.items()}
+    having |= {"default": rules.default} if rules.default is not None else {}
+    for whose, has in having.items():
+        cut = {"timezone": has.zone, "month_starts_on": has.first}
+        assigned = AssignmentRecord.model_validate({"plan": has.plan, "updated_at": _SINCE, **cut})
+        await write_control(settings, f"assignment/{whose}", assigned.model_dump_json(exclude_none=True).encode())
 
 
 async def set_stop(settings: Settings, *, stopped: bool, reason: str) -> None:

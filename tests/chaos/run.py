@@ -8,14 +8,13 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 from tests.chaos.catalogue import chosen, fault
 from tests.chaos.checker import Checker
 from tests.chaos.falsify import unseen_falsifications
-from tests.chaos.load import Load, set_prices
+from tests.chaos.load import Load, set_budget, set_plans, set_prices
 from tests.chaos.process_faults import Fault
 from tests.chaos.roles import environment
 from tests.chaos.schedule import Deed, deeds
@@ -48,6 +47,8 @@ class Outcome:
     sent_again: int = 0
     events: int = 0
     total_usd: str = "0"
+    decisions: dict[str, int] = field(default_factory=dict)
+    credit_entries: int = 0
     messages: int = 0
     seconds: float = 0
     wrong: list[str] = field(default_factory=list)
@@ -81,12 +82,14 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
     await apply_topics(world.settings)
     await asyncio.to_thread(migrate, world.settings)
     await set_prices(world.settings)
-    for scope, limit in world.budgets.items():
-        await world.set_budget(scope, limit)
-    workload = Workload(plan.seed, partitions=plan.usage_partitions, start=datetime.now(UTC))
-    truth = Truth(plan.usage_partitions, workload.start)
+    people = world.people
+    for limit in people.rules.limits.values():
+        await set_budget(world.settings, limit)
+    await set_plans(world.settings, people.rules)
+    workload = Workload(plan.seed, partitions=plan.usage_partitions, start=people.start)
+    truth = Truth(plan.usage_partitions, workload.start, people.all_meters())
     load = Load(world.settings, workload.records(), truth, plan.events_per_second)
-    checker = world.checker = Checker(world.settings, truth, world.budgets, world.stopped)
+    checker = world.checker = Checker(world.settings, truth, people, world.stopped)
     for role in (world.workers[0], world.clickhouse_sink, world.alert_sink):
         role.start()
     todo = deeds(plan.seed, chosen(plan.kinds, disks=can_mount()))
@@ -102,6 +105,9 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
         before = world.faults.total()
         load.start()
         await _strike(world, todo, is_over, outcome)
+        if number == 1 and people.later:
+            # So that every run has a meter that begins in mid window, whatever faults were drawn.
+            await world.set_budget(people.later[0])
         rested = time.monotonic()
         # What a fault itself found wrong.
         wrong, outcome.wrong = outcome.wrong, []
@@ -110,6 +116,8 @@ async def _rounds(world: World, outcome: Outcome, started: float) -> None:
         wrong += await check(world, checker)
         outcome.rounds, outcome.records, outcome.sent_again = number, load.sent, load.resent
         outcome.events, outcome.total_usd = len(truth.counted), str(truth.total)
+        outcome.decisions = checker.accounts.answers()
+        outcome.credit_entries = sum(own.entries for own in truth.accounts.credits.values())
         outcome.wrong += wrong
         faults = f"{world.faults.total() - before} faults, {world.faults.total()} in all"
         took = f"{rested - begun:.0f} s of faults, {time.monotonic() - rested:.0f} s of checks"
@@ -142,7 +150,8 @@ async def _strike(world: World, todo: Iterator[Deed], is_over: Callable[[int], b
             await asyncio.sleep(deed.wait_seconds)
             if deed.calm:
                 await world.counts(60)
-            world.say(f"{deed.number} {deed.kind}{'' if deed.calm else ' (at once)'}")
+            among = f"{len(world.employed)} worker{'s' if len(world.employed) > 1 else ''}"
+            world.say(f"{deed.number} {deed.kind} ({among}{'' if deed.calm else ', at once'})")
             task = group.create_task(do(deed))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
@@ -168,8 +177,9 @@ async def check(world: World, checker: Checker) -> list[str]:
     _, wrong = await asyncio.gather(checker.take_usage(), _verified(settings))
     # What was forwarded meanwhile is where it belongs by now.
     wrong += await checker.check_usage()
-    wrong += await checker.check_kafka()
-    wrong += await asyncio.to_thread(checker.check_clickhouse)
+    wrong += await checker.check_written()
+    wrong += await _settled(checker.check_standing)
+    wrong += await _settled(lambda: asyncio.to_thread(checker.check_clickhouse))
     return wrong + await _settled(lambda: _alerts_and_messages(world, checker))
 
 

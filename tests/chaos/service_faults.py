@@ -6,6 +6,7 @@ from typing import Literal
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from tests.chaos.limits import budget
 from tests.chaos.schedule import Deed
 from tests.chaos.services import Broker, Disk
 from tests.chaos.victim import becomes, is_ready
@@ -190,6 +191,16 @@ async def stop_or_resume(world: World, deed: Deed) -> None:
     world.say(f"  {world.stopped.sentence}")
 
 
+async def set_new_budget(world: World, deed: Deed) -> None:
+    """Somebody sets a budget on what was not counted apart before, in the middle of its window."""
+    later = world.people.later
+    if not later:
+        raise NotMetError("all budgets are set")
+    limit = later[deed.among(len(later))]
+    world.say(f"  {limit.name} in the calendar {limit.calendar}")
+    await world.set_budget(limit)
+
+
 def slack_fault(kind: Literal["limit", "status", "drop", "delay"], accept: bool) -> Fault:
     """Slack limits, breaks down, loses its answer or is slow, a few times, while there is something to tell it."""
 
@@ -199,7 +210,8 @@ def slack_fault(kind: Literal["limit", "status", "drop", "delay"], accept: bool)
         fault = slack_server.Fault(kind, "*", times, accept, seconds=12 if kind == "delay" else 1)
         world.slack.faults.append(fault)
         # Something to tell: a limit that was passed long ago, or will be.
-        await world.set_budget(f"user/chaos-{deed.among(60)}", ("0.05", "0.2", "0.7", "3")[int(deed.amount * 4)])
+        most = ("0.05", "0.2", "0.7", "3")[int(deed.amount * 4)]
+        await world.set_budget(budget(f"user/chaos-{deed.among(60)}", most))
         if not await becomes(lambda: fault.times < times, _MET_SECONDS_MAX):
             world.slack.faults.remove(fault)
             raise NotMetError("nothing was told meanwhile")

@@ -31,6 +31,8 @@ def test_totals_are_exact_after_faults_of_all_kinds_and_what_is_falsified_is_see
     outcome = chaos("--faults", "10", "--falsify")
     assert sum(outcome["faults"].values()) >= 10
     assert outcome["events"] > 3_000
+    assert outcome["credit_entries"] > 10
+    assert outcome["decisions"]["granted"] > 10
 
 
 @pytest.mark.long

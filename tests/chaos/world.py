@@ -5,15 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos.checker import Checker, Stopped
+from tests.chaos.limits import People
 from tests.chaos.load import set_budget, set_stop
 from tests.chaos.roles import RoleProcess
 from tests.chaos.schedule import Deed
 from tests.chaos.services import Broker, Database, cluster
 from tests.chaos.victim import Victim, is_ready
 from tests.integration.clickhouse.door import Door, Way
+from tests.simulation.rules import Limit
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer
 
 from tollgate.embedded.ports import free_ports
@@ -24,15 +27,6 @@ Say = Callable[[str], None]
 WORKERS_MAX = 3
 # Generous: a loaded machine is no difference.
 READY_SECONDS_MAX = 180
-
-# Scope → limit in USD per month. Thresholds are 80, 100 and 150 %, and blocking starts at 100 %.
-BUDGETS = {
-    "user/chaos-0": "3",
-    "user/chaos-1": "100000",
-    "agent/SEO": "5",
-    "campaign/winter": "40",
-    "global": "1000000",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ class World:
         self.slack = slack
         self.say = say
         self.faults: Counter[str] = Counter()
-        self.budgets = dict(BUDGETS)
+        self.people = People(datetime.now(UTC))
         self.stopped = Stopped()
         self._stop_lock = asyncio.Lock()
         self.brokers: list[Broker] = cluster(plan.brokers, directory, own_disks)
@@ -116,10 +110,10 @@ class World:
             await asyncio.sleep(0.1)
         return False
 
-    async def set_budget(self, scope: str, limit: str) -> None:
-        """Set the scope's budget, and know it."""
-        await set_budget(self.settings, scope, limit)
-        self.budgets[scope] = limit
+    async def set_budget(self, limit: Limit) -> None:
+        """Set a budget, and know it."""
+        await set_budget(self.settings, limit)
+        self.people.know(limit, datetime.now(UTC))
 
     async def toggle_stop(self, reason: str) -> None:
         """Stop all spending by hand, or let it go on, and know it."""

@@ -106,12 +106,13 @@ def scopes_with_user(names: Names) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Limit:
-    """A budget, or a limit of a plan."""
+    """A budget, or a limit of a plan. `name` is its id, where somebody asks for it."""
 
     scope: str
     calendar: str
     unit: str
     most: int
+    name: str = ""
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -185,7 +186,7 @@ class Rules:
         plan = self.plans.get(has.plan)
         for limited, unit, kind, most in plan.limits if plan is not None else ():
             if limited == feature:
-                yield Limit(scope, has.calendar(kind), unit, most)
+                yield Limit(scope, has.calendar(kind), unit, most, f"plan/{has.plan}/{feature or '*'}/{unit}")
 
     def meters(self) -> set[str]:
         """What has to be counted beyond the base windows of single names, as `scope|calendar`."""
