@@ -20,21 +20,18 @@ BUILD: Final = ROOT / "build"
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "ledger": ("integration/embedded", "integration/ledger", "integration/security", "integration/verify"),
     "processes": ("chaos", "contract", "e2e"),
+    "console": ("browser", "integration/console", "integration/numbers", "integration/pricing"),
     "readers": (
-        "browser",
         "integration/alerts",
         "integration/cli",
         "integration/clickhouse",
-        "integration/console",
         "integration/control",
-        "integration/numbers",
-        "integration/pricing",
         "integration/sdk",
     ),
     "rules": ("property", "simulation", "tidy", "unit"),
 }
 AT_A_TIME: Final = 2
-# The longest group takes 16 minutes on two processors.
+# The longest group takes 18 minutes on two processors.
 GROUP_SECONDS_MAX: Final = 1_500
 ABORT_SECONDS_MAX: Final = 10
 # pytest's own status for a selection in which there is no test.

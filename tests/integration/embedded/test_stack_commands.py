@@ -119,6 +119,7 @@ def test_doctor_finds_nothing_wrong(data_dir: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_status_and_doctor_name_the_transaction_that_a_dead_service_left_open(data_dir: Path) -> None:
     address = f"127.0.0.1:{state_of(data_dir).ports['kafka']}"
     service = subprocess.run(
@@ -160,7 +161,9 @@ def test_a_second_stack_in_the_directory_is_refused(data_dir: Path) -> None:
     assert running_state(data_dir) is not None
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "role", [role if role in ("kafka", "worker-0") else pytest.param(role, marks=pytest.mark.long) for role in ROLES]
+)
 def test_a_role_that_is_killed_comes_back_and_the_restart_is_shown(data_dir: Path, role: str) -> None:
     killed = next(found for found in state_of(data_dir).processes if found.role == role)
     assert killed.process is not None

@@ -54,6 +54,7 @@ async def caught_up(settings: Settings) -> bool:
     return not any((await consumer_lag(settings))[settings.application].values())
 
 
+@pytest.mark.long
 async def test_eight_partitions_become_twelve_while_two_workers_count(settings: Settings, tmp_path: Path) -> None:
     with working(settings, tmp_path / "one.log", "one"), working(settings, tmp_path / "two.log", "two"):
         first = events(1_000, "a")

@@ -215,6 +215,7 @@ async def test_a_reservation_that_was_forgotten_is_found(billed: Settings) -> No
         assert found["reservations"].startswith("reservation r1 of tests for u1: expected open with 0.1 USD")
 
 
+@pytest.mark.long
 async def test_several_processes_find_what_one_finds(billed: Settings) -> None:
     # All that the tests before falsified was put right.
     assert (await check(billed)).ok

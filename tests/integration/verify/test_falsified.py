@@ -108,6 +108,7 @@ async def test_a_row_too_many_and_a_row_too_few_in_clickhouse_are_found(worked: 
         sink.stop()
 
 
+@pytest.mark.long
 async def test_a_change_that_the_audit_does_not_tell_is_found(worked: Settings, tmp_path: Path) -> None:
     key = "budget/user/u9:month:usd"
     store = ControlStore(worked)
@@ -144,6 +145,7 @@ async def test_a_change_that_the_audit_does_not_tell_is_found(worked: Settings, 
         sink.stop()
 
 
+@pytest.mark.long
 async def test_a_window_nobody_spent_in_and_a_window_that_is_gone_are_found(worked: Settings) -> None:
     value = (await read_compacted(worked, worked.topic(Topic.SPEND)))[SPEND]
     await write(
@@ -170,6 +172,7 @@ async def test_a_flag_that_the_budgets_do_not_demand_is_found(worked: Settings) 
     assert (await check(worked)).ok
 
 
+@pytest.mark.long
 async def test_a_stop_by_hand_that_flag_or_alert_does_not_tell_is_found(worked: Settings) -> None:
     stop = {"name": "stop", "value": {"stopped": True}, "actor": "ada", "reason": "why"}
     await write(worked, Topic.CONTROL, b"setting/stop", json.dumps(stop).encode())
