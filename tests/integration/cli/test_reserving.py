@@ -12,8 +12,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from tests.integration.cli.conftest import Ran, records_of, write
 from tests.integration.cli.decider import Decider
-from tests.integration.cli.test_reading import flag_value
-from tests.tidy.repository import ROOT
 from tests.waiting import eventually
 
 from tollgate.cli import reservations
@@ -292,48 +290,6 @@ async def test_a_reader_says_that_the_topic_of_decisions_is_missing(settings: Se
     await eventually(said)
     async with FlagReader(settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix) as flags:
         assert flags.check(user="u1").allowed
-
-
-def python_of(heading: str) -> str:
-    """The lines of the first example of Python under a heading of the SDK's README."""
-    text = (ROOT / "producers" / "tollgate" / "sdk" / "README.md").read_text()
-    found = re.search(rf"^## {heading}\n.*?```python\n(.*?)```", text, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
-
-
-async def run_example(heading: str, flags: FlagReader, name: str) -> Any:
-    """Runs an example as the body of a function that has `flags`, and returns what it returns."""
-    lines = "\n".join(f"    {line}" for line in python_of(heading).splitlines())
-    made: dict[str, Any] = {}
-    exec(f"async def {name}(flags, call_the_model):\n{lines}\n", made)  # our own README
-
-    async def call_the_model() -> dict[str, int]:
-        return {"input_tokens": 1200, "output_tokens": 300}
-
-    return await made[name](flags, call_the_model)
-
-
-async def test_the_examples_of_the_readme_run(settings: Settings) -> None:
-    topic = settings.topic(Topic.FLAGS)
-    async with Decider(settings) as decider, reader(settings) as flags:
-        assert await run_example("Check", flags, "check") is None
-        assert await run_example("Reserve", flags, "reserve") is None
-
-        async def settled() -> bool:
-            return bool(decider.ids(EventRecord)) and decider.open == {}
-
-        await eventually(settled)
-        assert decider.ids(ReleaseEntry) == []
-        async with AIOKafkaProducer(**client_options(settings)) as producer:
-            scope = "user/u-42+model/gpt-4o"
-            await producer.send_and_wait(topic, flag_value(scope), key=scope.encode(), partition=0)
-
-        async def blocked() -> bool:
-            return not flags.check(user="u-42", model="gpt-4o").allowed
-
-        await eventually(blocked)
-        assert await run_example("Check", flags, "check") == (429, "usage_limit_exceeded")
 
 
 @pytest.fixture
