@@ -139,6 +139,7 @@ async def _says(log: Path, text: str) -> bool:
     return text in await asyncio.to_thread(log.read_text)
 
 
+@pytest.mark.long
 async def test_entries_are_read_as_soon_as_the_last_worker_of_0_1_is_gone(settings: Settings, tmp_path: Path) -> None:
     with working(settings, tmp_path / "b.log", "b"):
         with working_of_0_1(settings, tmp_path / "a-old.log", "a"):

@@ -60,6 +60,7 @@ async def test_sixteen_partitions_in_four_lanes_move_between_workers_and_to_othe
     await delete_topics(many)
 
 
+@pytest.mark.long
 async def test_a_worker_more_than_lanes_stands_by_and_takes_over(settings: Settings, tmp_path: Path) -> None:
     own = settings.model_dump(exclude_unset=True) | {"topic_prefix": f"{settings.topic_prefix}standby.", "lanes": 1}
     one_lane = Settings.model_validate(own)

@@ -96,6 +96,7 @@ async def test_without_a_certificate_the_broker_does_not_answer(
         await apply_topics(settings)
 
 
+@pytest.mark.long
 async def test_a_token_of_an_endpoint_opens_the_broker_to_worker_and_command(
     secure_broker: SecureBroker,
     certificates: Certificates,

@@ -84,6 +84,7 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing_behind(settings: Settings, tm
     assert not list((tmp_path / "space").iterdir())
 
 
+@pytest.mark.long
 def test_events_that_were_too_old_are_no_difference_and_the_setting_may_change(
     settings: Settings, tmp_path: Path
 ) -> None:
