@@ -50,6 +50,11 @@ bench-setup: setup .venv-bench/.ready .venv-bench-sdk/.ready
 	.venv-bench/bin/python -m pip install --quiet -r tests/bench/requirements.txt -c tests/bench/constraints.txt
 	touch $@
 
+.venv-bench-sdk/.ready: tests/bench/sdk-requirements.txt tests/bench/sdk-constraints.txt
+	$(PYTHON) -m venv .venv-bench-sdk
+	.venv-bench-sdk/bin/python -m pip install --quiet -r tests/bench/sdk-requirements.txt -c tests/bench/sdk-constraints.txt
+	touch $@
+
 # What `make test` leaves out because it takes long and something shorter there finds most of the same; and what it has
 # shorter: ClickHouse is away for a minute while budgets are set.
 test-long: setup
