@@ -133,7 +133,7 @@ class Process:
         usage: Mapping[str, Any],
         provider: str | None,  # noqa: ARG002 # the client's parameters
         model: str | None,
-        time: Any,  # noqa: ARG002
+        time: Any,  # noqa: ARG002 # the same
         event_id: str | None,
         fields: Mapping[str, Any],
     ) -> str:

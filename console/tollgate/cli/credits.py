@@ -52,13 +52,13 @@ Kind = Annotated[CreditKind, Parameter(help="Where they come from.")]
 )
 async def grant(
     user: str,
-    credits: Annotated[str, Parameter(allow_leading_hyphen=True)],  # noqa: A002 # the contract's name
+    credits: Annotated[str, Parameter(allow_leading_hyphen=True)],  # noqa: A002 # its name in --help
     /,
     *,
     kind: Kind,
     expires: str | None = None,
     note: str | None = None,
-    id: str | None = None,  # noqa: A002 # reads well on the command line
+    id: str | None = None,  # noqa: A002 # the contract's option
     actor: Actor = None,
     json: AsJson = False,
     data_dir: DataDir = None,

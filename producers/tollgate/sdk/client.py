@@ -146,7 +146,7 @@ class Tollgate(_Client):
         ttl_seconds: int = 60,
         id: str | None = None,  # noqa: A002 # the contract's name
         timeout_seconds: float = 5.0,
-        slice: bool = False,  # noqa: A002 # the contract's name
+        slice: bool = False,  # noqa: A002 # reads well at the call
         **names: Unpack[CallNames],
     ) -> Held:
         """Set money or credits of a user aside for a call: `with toll.reserve(user="u-42", usd="0.10") as held:`.
@@ -214,7 +214,7 @@ class AsyncTollgate(_Client):
         ttl_seconds: int = 60,
         id: str | None = None,  # noqa: A002 # the contract's name
         timeout_seconds: float = 5.0,
-        slice: bool = False,  # noqa: A002 # the contract's name
+        slice: bool = False,  # noqa: A002 # reads well at the call
         **names: Unpack[CallNames],
     ) -> AsyncHeld:
         """As `Tollgate.reserve`, with `async with`. A caller that is cancelled meanwhile leaves nothing reserved."""

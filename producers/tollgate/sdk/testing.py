@@ -267,7 +267,7 @@ class RecordingTollgate(_Recording):
         ttl_seconds: int = 60,
         id: str | None = None,  # noqa: A002 # the contract's name
         timeout_seconds: float = 5.0,  # noqa: ARG002 # nobody is waited for
-        slice: bool = False,  # noqa: A002 # the contract's name
+        slice: bool = False,  # noqa: A002 # reads well at the call
         **names: Unpack[CallNames],
     ) -> RecordedHeld:
         """As `Tollgate.reserve`; granted unless `check` would deny the call. What became of it is in `reservations`."""
@@ -305,7 +305,7 @@ class AsyncRecordingTollgate(_Recording):
         ttl_seconds: int = 60,
         id: str | None = None,  # noqa: A002 # the contract's name
         timeout_seconds: float = 5.0,  # noqa: ARG002 # nobody is waited for
-        slice: bool = False,  # noqa: A002 # the contract's name
+        slice: bool = False,  # noqa: A002 # reads well at the call
         **names: Unpack[CallNames],
     ) -> AsyncRecordedHeld:
         """As `AsyncTollgate.reserve`; granted unless `check` would deny the call."""

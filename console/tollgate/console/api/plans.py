@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from tollgate.console.api.asking import Admin, Viewer
 from tollgate.console.api.audit import for_the_whole_company
+from tollgate.console.api.users import UserPath, seen
 from tollgate.console.changes import ANSWERS, OrNew, put_record, unknown
 from tollgate.console.paging import Cursor, Limit, Page, page_of
 from tollgate.console.parts import TheParts
@@ -22,7 +23,7 @@ from tollgate.schemas.control import (
     PlanRecord,
 )
 from tollgate.schemas.plans import shipped_plans
-from tollgate.schemas.scopes import Dimension, parse_scope, scope_of
+from tollgate.schemas.scopes import Dimension, scope_of
 
 router = APIRouter()
 
@@ -202,7 +203,7 @@ async def set_plan(
     },
 )
 async def set_user_plan(
-    id: Annotated[str, Path(max_length=256, description="the user id, percent-encoded", examples=["u-42"])],  # noqa: A002
+    id: UserPath,  # noqa: A002 # the contract's name
     asked: AssignmentBody,
     caller: Admin,
     parts: TheParts,
@@ -214,11 +215,8 @@ async def set_user_plan(
     It acts within a second: what was used before counts, and an upgrade frees at once.
     """
     for_the_whole_company(caller)
+    seen(caller, id)
     scope = scope_of(Dimension.USER, id)
-    try:
-        parse_scope(scope)
-    except ValueError as error:
-        raise Problem(422, "invalid_request", f"id: {error}.") from None
     value = asked.model_dump(mode="json", exclude_none=True, exclude={"updated_at", "version", "actor"})
     changed = await put_record(
         parts.control, caller, response, ASSIGNMENT_KEY_PREFIX + scope, value, asked.reason, conditions, name="plan"

@@ -35,7 +35,12 @@ async def show_plans(request: Request, parts: TheParts, caller: Viewer) -> HTMLR
 
 
 @router.get("/plans/{id}")
-async def show_plan(id: PlanPath, request: Request, parts: TheParts, caller: Viewer) -> HTMLResponse:  # noqa: A002
+async def show_plan(
+    id: PlanPath,  # noqa: A002 # the path's name
+    request: Request,
+    parts: TheParts,
+    caller: Viewer,
+) -> HTMLResponse:
     """One plan."""
     for_the_whole_company(caller)
     plan = all_plans(parts.control).get(id)
