@@ -19,11 +19,13 @@ from tollgate.schemas.partitions import partition_of
 RESERVATIONS_PER_SECOND = 500
 EVENTS_PER_SECOND = 1_000
 SECONDS = 20
-# A broker's compiler goes on for so long under this load: a decision takes 160 ms at the median in the first two seconds
-# and 45 ms after 16. A broker in service is warm.
+# A broker's compiler goes on for so long under this load: a decision takes 160 ms at the median in the first two
+# seconds, and 45 ms after 16. A broker in service is warm.
 _WARM_UP_SECONDS = 20
 _LAST_SECONDS = 60
 _USERS = 1_000
+
+_EVENTS = EVENTS_PER_SECOND * (_WARM_UP_SECONDS + SECONDS)
 
 # Large enough that all are granted: what is measured is the way there and back.
 _BUDGET = {
@@ -77,7 +79,7 @@ async def decisions(scene: Scene) -> list[Result]:
     await create_topics(scene.servers, prefix, partitions)
     await load(scene.servers, f"{prefix}control", [(b"budget/monthly", json.dumps(_BUDGET).encode())])
     await load(scene.servers, f"{prefix}usage", Workload(scene.sizes.seed, 50_000, scene.sizes.users).records())
-    beside = list(Workload(scene.sizes.seed + 1, EVENTS_PER_SECOND * (_WARM_UP_SECONDS + SECONDS), _USERS, duplicates_per_mille=0).records())
+    beside = list(Workload(scene.sizes.seed + 1, _EVENTS, _USERS, duplicates_per_mille=0).records())
     seen: dict[str, float] = {}
     ready = asyncio.Event()
     with started(scene, prefix, Layout()) as workers:

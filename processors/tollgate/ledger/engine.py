@@ -16,6 +16,7 @@ from tollgate.ledger.partition import Partition
 from tollgate.ledger.policy import Policy
 from tollgate.ledger.shared_stage import SharedStage
 from tollgate.ledger.source import Source
+from tollgate.ledger.spend_queue import APART_MS
 from tollgate.ledger.stage import Stage
 from tollgate.ledger.user_stage import UserStage
 from tollgate.schemas.topics import Topic
@@ -134,11 +135,10 @@ class Engine:
         link = self._link
         if topic is Topic.USAGE and partition >= link.usage_partitions:
             return ForwardStage(link.usage_partitions, self.counters)
+        users, shared = link.usage_partitions, link.delta_partitions
         if topic is Topic.USAGE:
-            return UserStage(
-                partition, self._policy, self.counters, link.usage_partitions, link.delta_partitions, link.core
-            )
-        return SharedStage(partition, self._policy, self.counters, link.delta_partitions, link.usage_partitions)
+            return UserStage(partition, self._policy, self.counters, users, shared, link.core, APART_MS)
+        return SharedStage(partition, self._policy, self.counters, shared, users, APART_MS)
 
     async def _recover(self, key: LaneKey, lane: Lane, recovered: Recovered) -> None:
         policy = self._policy

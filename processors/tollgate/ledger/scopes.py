@@ -7,8 +7,8 @@ module; `write` fills an outbox, and the lane commits it in the transaction that
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -28,20 +28,12 @@ from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.rows import OPEN_PREFIX, StateRows
 from tollgate.ledger.scope_table import ScopeTable
-from tollgate.ledger.spend_records import sequence_of, spend_key, spend_value, with_sequence, without_sequence
+from tollgate.ledger.spend_queue import SpendQueue
+from tollgate.ledger.spend_records import sequence_of, spend_key, with_sequence, without_sequence
 from tollgate.ledger.sweep import Sweep
 from tollgate.ledger.unneeded import Unneeded
-from tollgate.schemas.instants import format_instant
 from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.topics import Topic
-
-# Spend records are for readers, not for recovery, and a window that changes with every batch needs only its latest.
-# So a transaction carries at most this many, or an eighth of its events if that is more; the rest wait their turn.
-SPEND_RECORDS_MIN: Final = 400
-SPEND_RECORDS_SHARE: Final = 8
-
-# Scopes whose spend records are missing after a start: so many are remembered at a time.
-UNSAID_READ: Final = 2_000
 
 # Scopes that were spent in, or whose window ended, are decided at once: this many per transaction.
 DECISIONS_MAX: Final = 5_000
@@ -65,7 +57,7 @@ class Scopes:
     """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them.
 
     `stop` is the stop by hand for the partition that has `global`, and None for every other. `reserved` tells what open
-    reservations hold of a scope.
+    reservations hold of a scope. `spend_apart_ms`: see `SpendQueue`.
     """
 
     def __init__(
@@ -78,6 +70,7 @@ class Scopes:
         stop: Stop | None = None,
         reserved: Callable[[str], Reserved] = _nothing_reserved,
         meters: Metering | None = None,
+        spend_apart_ms: int = 0,
     ) -> None:
         self._partition = partition
         self._reserved = reserved
@@ -100,14 +93,7 @@ class Scopes:
         self._expired: list[bytes] = []
         self._due: list[tuple[int, str]] = []
         self._due_at: dict[str, int] = {}
-        # Scopes (and closed windows) that changed since their last spend record was written, oldest change first, each
-        # with the number of the transaction that changed it.
-        self._unsaid: dict[str, int] = {}
-        # The same of before the start. There may be a million: those of all transactions up to this one were read from
-        # the rows, of which None has no more.
-        self._unsaid_before: dict[str, int] = {}
-        self._read_to: int | None = None
-        self._unsaid_closed: dict[tuple[str, WindowKey], int] = {}
+        self._spend_queue = SpendQueue(partition, self.spend, spend_apart_ms)
         self._sequence = 0
         self._sweep = Sweep(self.spend)
         self.set_budgets(budgets, stop)
@@ -131,17 +117,17 @@ class Scopes:
                 self._unneeded.note(scope, spend)
         self._dirty[scope] = None
         self._watch(scope, spend, is_open=changed is windows)
-        self._unsaid.setdefault(scope, self._sequence + 1)
+        self._spend_queue.add(scope, self._sequence + 1)
         if changed is windows:
             return
         self._unneeded.note(scope, spend)
         for window in changed:
             if not spend.is_open(window):
-                self._unsaid_closed.setdefault((scope, window), self._sequence + 1)
+                self._spend_queue.add_closed(scope, window, self._sequence + 1)
                 self._dirty_closed[scope, window] = True
         if len(spend.closed) > 1 and len(changed) > len(windows):
             # One batch of a backlog may span days: a window is dropped only after its last spend record was written.
-            for window in spend.evict(self.horizon, lambda window: (scope, window) in self._unsaid_closed):
+            for window in spend.evict(self.horizon, partial(self._spend_queue.has_closed, scope)):
                 self._dirty_closed[scope, window] = False
 
     def _watch(self, scope: str, spend: ScopeSpend, *, is_open: bool) -> None:
@@ -200,14 +186,14 @@ class Scopes:
             if self._due_at.get(scope) == due_ms:
                 del self._due_at[scope]
                 self._undecided[scope] = None
+        self._spend_queue.tick(now_ms)
         self._resolved.tick(now_ms)
         self._sweep.tick(now_ms)
         self._unneeded.tick(now_ms)
 
     def has_pending(self) -> bool:
         """Whether a transaction now would write something."""
-        unsaid = self._unsaid or self._unsaid_closed or self._unsaid_before or self._read_to is not None
-        late = unsaid or self._expired or self._resolved.has_pending()
+        late = self._spend_queue.has_pending() or self._expired or self._resolved.has_pending()
         sweeps = self._swept or self._unneeded.has_pending() or self._sweep.has_pending()
         return bool(self._dirty or self._undecided or sweeps or late)
 
@@ -218,10 +204,8 @@ class Scopes:
         self._resolved.write(outbox, now_ms)
         self._drop_unneeded(outbox)
         self._write_state(outbox)
-        self._write_spend(outbox, max(SPEND_RECORDS_MIN, events // SPEND_RECORDS_SHARE), now_ms)
-        unsaid = (self._unsaid_before, self._unsaid, self._unsaid_closed)
-        oldest = (next(iter(numbers.values()), self._sequence + 1) - 1 for numbers in unsaid)
-        said = min(*oldest, self._sequence if self._read_to is None else self._read_to)
+        self._spend_queue.write(outbox, events, now_ms)
+        said = self._spend_queue.written_to(self._sequence)
         return {"sequence": self._sequence, "said": said, "clock_ms": self.horizon.clock_ms}
 
     def _write_decisions(self, outbox: Outbox, now_ms: int) -> None:
@@ -278,21 +262,21 @@ class Scopes:
             with_rows = set(spend.closed)
             for window in spend.keep_only(needed):
                 left -= 1
-                self._unsaid_closed.pop((scope, window), None)
+                self._spend_queue.drop_closed(scope, window)
                 if window in with_rows:
                     self._dirty_closed[scope, window] = False
                 else:
                     self._forget(outbox, scope, window)
             if spend.open_windows():
                 self._dirty[scope] = None
-                # Its row gets another number, and what it has to say may not have been read yet.
-                self._unsaid.setdefault(scope, self._sequence)
+                # Its row gets another number, and may not have been looked at for missing spend records yet.
+                self._spend_queue.add(scope, self._sequence)
                 # A sweep that has still to come to it may pass it over.
                 self.touch(scope)
             else:
                 self.spend.remove(scope)
                 self._dirty.pop(scope, None)
-                self._unsaid.pop(scope, None)
+                self._spend_queue.drop(scope)
                 outbox.to(self._state, self._partition).append((f"{OPEN_PREFIX}{scope}".encode(), None, NO_HEADERS))
             if left <= 0:
                 break
@@ -326,39 +310,6 @@ class Scopes:
         """Remove the record of a window that is not held any more, so that the compacted topic stays bounded."""
         outbox.to(Topic.SPEND, self._partition).append((spend_key(scope, window), None, NO_HEADERS))
 
-    def _write_spend(self, outbox: Outbox, most: int, now_ms: int) -> None:
-        self._read_unsaid()
-        if not (self._unsaid_before or self._unsaid or self._unsaid_closed):
-            return
-        records = outbox.to(Topic.SPEND, self._partition)
-        updated_at = format_instant(now_ms)
-
-        def say(scope: str, spend: ScopeSpend, window: WindowKey) -> None:
-            held = spend.window(*window)
-            if held is not None:
-                value = _encode(spend_value(scope, window, held, updated_at))
-                records.append((spend_key(scope, window), value, NO_HEADERS))
-
-        end = len(records) + most
-        for scope, window in list(islice(self._unsaid_closed, most)):
-            del self._unsaid_closed[scope, window]
-            if (spend := self.spend.find(scope)) is not None:
-                say(scope, spend, window)
-        for unsaid in (self._unsaid_before, self._unsaid):
-            for scope in list(islice(unsaid, most)):
-                if len(records) >= end:
-                    return
-                del unsaid[scope]
-                if (spend := self.spend.find(scope)) is not None:
-                    for window in spend.windows():
-                        say(scope, spend, window)
-
-    def _read_unsaid(self) -> None:
-        """Read from the rows what was not said before the start, the oldest first."""
-        if self._read_to is not None and not self._unsaid_before:
-            found, self._read_to = self.spend.written_after(self._read_to, UNSAID_READ)
-            self._unsaid_before = dict(sorted(found, key=itemgetter(1)))
-
     def restore(self, rows: dict[str, bytes], offsets: dict[str, int]) -> None:
         """Restore from the latest rows of the state topic. The offset row tells which spend records are missing.
 
@@ -370,6 +321,7 @@ class Scopes:
         self.horizon.advance(offsets["clock_ms"])
         said = offsets["said"]
         windows: dict[str, WindowKey] = {}
+        unsaid: dict[tuple[str, WindowKey], int] = {}
         if isinstance(rows, StateRows):
             self.spend.restore_rows(rows.open_rows)
         for key, value in rows.items():
@@ -383,18 +335,15 @@ class Scopes:
                     window = windows[name] = (calendar, int(start))
                 sequence = sequence_of(value)
                 if sequence > said:
-                    self._unsaid_closed[scope, window] = sequence
+                    unsaid[scope, window] = sequence
                 elif not self.horizon.holds(*window):
                     self._expired.append(key.encode())
                     continue
                 self.spend.restore_closed(scope, window, without_sequence(value))
             elif tag == "d":
                 self._standings[rest] = value
-        self._read_to = said
-        self._read_unsaid()
+        self._spend_queue.restore(said, unsaid)
         self.compare()
-        # The first tells up to which transaction all spend records are written: recovery relies on it.
-        self._unsaid_closed = dict(sorted(self._unsaid_closed.items(), key=itemgetter(1)))
         # Windows may have ended and budgets may have changed while no worker ran.
         self.set_budgets(self._budgets, self._stop)
         self._decide_anew()

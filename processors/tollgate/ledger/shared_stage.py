@@ -156,13 +156,15 @@ class SharedStage:
         counters: Counters | None = None,
         delta_partitions: int = DELTA_PARTITIONS,
         usage_partitions: int = USAGE_PARTITIONS,
+        spend_apart_ms: int = 0,
     ) -> None:
         self._has_global = partition_of(GLOBAL_SCOPE.encode(), delta_partitions) == partition
         horizon = Horizon(slack_ms=CLOCK_SKEW_MS)
         self.meters = SharedMeters(partition, self.state, usage_partitions)
         self.scopes = Scopes(
-            partition, self.state, horizon, policy.budgets, counters, self._stop_of(policy), meters=self.meters
-        )
+            partition, self.state, horizon, policy.budgets, counters, self._stop_of(policy),
+            meters=self.meters, spend_apart_ms=spend_apart_ms,
+        )  # fmt: skip
         self._policy = policy
         self._applied = 0
 

@@ -74,6 +74,7 @@ class UserStage:
         partitions: int = USAGE_PARTITIONS,
         delta_partitions: int = DELTA_PARTITIONS,
         core: Core | None = None,
+        spend_apart_ms: int = 0,
     ) -> None:
         self._partition = partition
         self._counters = counters
@@ -86,7 +87,7 @@ class UserStage:
         self.meters = OwnMeters(partition, partitions, self.state)
         self.scopes = Scopes(
             partition, self.state, self.horizon, policy.budgets, counters,
-            reserved=self.accounts.reserved, meters=self.meters,
+            reserved=self.accounts.reserved, meters=self.meters, spend_apart_ms=spend_apart_ms,
         )  # fmt: skip
         self._unpriced = UnpricedModels(partition, self.state)
         self._clock = ClockWatch(partition, self.state)

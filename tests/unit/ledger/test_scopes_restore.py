@@ -8,9 +8,10 @@ from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
-from tollgate.ledger import scopes as scopes_module
+from tollgate.ledger import spend_queue
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.scopes import SPEND_RECORDS_MIN, SWEPT_MAX, Scopes
+from tollgate.ledger.scopes import SWEPT_MAX, Scopes
+from tollgate.ledger.spend_queue import RECORDS_MIN
 from tollgate.ledger.spend_records import sequence_of, with_sequence, without_sequence
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.topics import Topic
@@ -90,7 +91,7 @@ def test_a_second_crash_loses_no_spend_record_whatever_the_order_of_rows_in_the_
         for scope in changed:
             scopes.add(scope, windows_at(TEN_MS), Spend(1, 0, 1))
         told += said(log.write(scopes))
-    assert len(told) == 3 * SPEND_RECORDS_MIN
+    assert len(told) == 3 * RECORDS_MIN
     told += said(log.write(log.restored()))
     scopes = log.restored()
     while scopes.has_pending():
@@ -99,8 +100,8 @@ def test_a_second_crash_loses_no_spend_record_whatever_the_order_of_rows_in_the_
 
 
 def test_what_was_not_said_is_read_a_few_scopes_at_a_time_through_any_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scopes_module, "UNSAID_READ", 7)
-    monkeypatch.setattr(scopes_module, "SPEND_RECORDS_MIN", 12)
+    monkeypatch.setattr(spend_queue, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(spend_queue, "RECORDS_MIN", 12)
     scopes, log = new_scopes(), Log()
     latest: dict[str, int] = {}
 
@@ -150,7 +151,7 @@ def test_rows_of_windows_past_the_horizon_are_left_out_and_deleted() -> None:
 
 def test_a_closed_window_past_the_horizon_that_readers_have_not_seen_is_said_first() -> None:
     scopes, log = new_scopes(), Log()
-    for n in range(SPEND_RECORDS_MIN):
+    for n in range(RECORDS_MIN):
         scopes.add(f"user/c{n}", windows_at(TEN_MS), Spend(1, 0, 1))
     scopes.add("user/u1", windows_at(TEN_MS), Spend(5, 0, 1))
     scopes.add("user/u1", windows_at(TEN_MS + HOUR_MS), Spend(5, 0, 1))
