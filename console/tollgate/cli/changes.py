@@ -1,8 +1,8 @@
 """Changes of control records from the command line: who makes them, and what is told when one is not made."""
 
 import getpass
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from tollgate.cli.exits import AnswerIsNoError, UnreachableError, UsageError
@@ -27,13 +27,11 @@ def system_actor() -> str:
         return "cli"
 
 
-@asynccontextmanager
-async def open_control(settings: Settings) -> AsyncIterator[ControlStore]:
-    """The control store, read to its end. What it raises becomes a sentence and an exit status."""
-    store = ControlStore(settings)
+@contextmanager
+def telling_refusals() -> Iterator[None]:
+    """What a change raises becomes a sentence and an exit status."""
     try:
-        await store.start()
-        yield store
+        yield
     except ControlUnreachableError as error:
         raise UnreachableError(str(error)) from None
     except InvalidRecordError as error:
@@ -42,6 +40,16 @@ async def open_control(settings: Settings) -> AsyncIterator[ControlStore]:
         raise AnswerIsNoError(f"nothing was changed: {error}") from None
     except ControlError as error:
         raise AnswerIsNoError(str(error)) from None
+
+
+@asynccontextmanager
+async def open_control(settings: Settings) -> AsyncIterator[ControlStore]:
+    """The control store, read to its end. What it raises becomes a sentence and an exit status."""
+    store = ControlStore(settings)
+    try:
+        with telling_refusals():
+            await store.start()
+            yield store
     finally:
         await store.stop()
 

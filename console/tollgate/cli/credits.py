@@ -1,21 +1,19 @@
 """`tollgate credits`: grant credits to a user, and show what they have and were granted."""
 
-import json as json_module
 import time
 from typing import Annotated, Any, Final
 
-from aiokafka import AIOKafkaProducer
 from cyclopts import App, Parameter
 
-from tollgate.cli.changes import system_actor
+from tollgate.cli.changes import system_actor, telling_refusals
 from tollgate.cli.exits import AnswerIsNoError, UnreachableError, UsageError
 from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, Limit, examples
 from tollgate.cli.output import first, print_json, print_line, print_table
-from tollgate.cli.services import find_settings, reaching_kafka
-from tollgate.runtime.kafka import client_options
+from tollgate.cli.services import find_settings
+from tollgate.control import ControlStore, grant_records
+from tollgate.control import UnreachableError as ControlUnreachableError
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topic_reading import partitions_of, read_batches, read_latest
-from tollgate.schemas.audit import AuditAction, AuditRecord
 from tollgate.schemas.entries import CreditEntry, decode_entries_topic
 from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.instants import format_instant
@@ -24,8 +22,6 @@ from tollgate.schemas.partitions import partition_of
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic
-from tollgate.schemas.usage_limits import SPEC_VERSION
-from tollgate.schemas.vocabulary import EntryType
 from tollgate.sdk.recording import new_id
 
 app = App(
@@ -39,7 +35,6 @@ app = App(
 )
 
 _SOURCE: Final = "cli"
-_SEND_SECONDS_MAX: Final = 10
 
 Kind = Annotated[CreditKind, Parameter(help="Where they come from.")]
 
@@ -79,47 +74,24 @@ async def grant(
         Granted once under this id, however often the command runs. Default: a new one.
     """
     settings, entry_id = find_settings(data_dir), id or new_id()
-    now = format_instant(time.time_ns() // 1_000_000)
     data: dict[str, Any] = {"credits": credits, "kind": kind.value, "expires_at": expires, "note": note}
     data = {name: given for name, given in data.items() if given is not None}
-    value = _json(
-        {
-            "specversion": SPEC_VERSION,
-            "type": EntryType.CREDIT.value,
-            "source": _SOURCE,
-            "id": entry_id,
-            "subject": user,
-            "time": now,
-            "data": data,
-        }
-    )
-    refusal = decode_entries_topic(value)
-    if isinstance(refusal, Refusal):
-        raise UsageError(f"{refusal.error.removeprefix('data.')}.")
-    audit = AuditRecord(
-        id=new_id(),
-        time=now,
-        actor=actor or system_actor(),
-        action=AuditAction.SET,
-        key=f"credit/{user}/{entry_id}",
-        kind="credit",
-        after={"user": user, **data},
-        reason=(note or "")[:500],
-        version=1,
-    )
-    await partitions_of(settings, Topic.ENTRIES)
-    async with reaching_kafka(settings):
-        producer = AIOKafkaProducer(
-            **client_options(settings),
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=_SEND_SECONDS_MAX * 1000,
+    with telling_refusals():
+        records = grant_records(
+            entry_id,
+            user,
+            data,
+            source=_SOURCE,
+            actor=actor or system_actor(),
+            now_ms=time.time_ns() // 1_000_000,
         )
-        async with producer:
-            # First what somebody asked for: a grant that nobody is known to have made must not be.
-            key, audited = audit.key.encode(), audit.model_dump_json().encode()
-            await producer.send_and_wait(settings.topic(Topic.AUDIT), audited, key=key)
-            await producer.send_and_wait(settings.topic(Topic.ENTRIES), value, key=user.encode())
+        if isinstance(records, Refusal):
+            raise UsageError(f"{records.error.removeprefix('data.')}.")
+        await partitions_of(settings, Topic.ENTRIES)
+        try:
+            await ControlStore(settings).grant(records)
+        except ControlUnreachableError as error:
+            raise UnreachableError(f"{error} Repeat the grant with --id {entry_id}: it is granted once.") from None
     if json:
         print_json({"user": user, "id": entry_id, "source": _SOURCE, **data})
         return
@@ -207,7 +179,3 @@ async def _grants(settings: Settings, user: str) -> list[dict[str, Any]]:
                     "note": entry.data.note,
                 }
     return list(reversed(found.values()))
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json_module.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

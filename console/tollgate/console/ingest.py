@@ -1,4 +1,4 @@
-"""Usage events and entries of callers without Kafka: from the API to their topics."""
+"""Usage events of callers without Kafka: from the API to their topic."""
 
 import asyncio
 from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Ingest:
         """Whether it has reached Kafka since the start."""
         return self._producer is not None
 
-    async def publish(self, events: Iterable[tuple[str, bytes]], topic: Topic = Topic.USAGE) -> None:
+    async def publish(self, events: Iterable[tuple[str, bytes]]) -> None:
         """Return once all replicas of Kafka have these events, each given as user, which is its key, and record.
 
         UnavailableError when that is not so within 10 s, or when too many events wait already.
@@ -81,7 +81,7 @@ class Ingest:
         self._waiting_bytes += size
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                name = self._settings.topic(topic)
+                name = self._settings.topic(Topic.USAGE)
                 stored = [await producer.send(name, value, key=key) for key, value in records]
                 await asyncio.gather(*stored)
         except TimeoutError:

@@ -10,6 +10,7 @@ from tollgate.control.errors import (
     UnreachableError,
     VersionConflictError,
 )
+from tollgate.control.grants import grant_records
 from tollgate.control.records import Changed, Held
 from tollgate.control.store import ControlStore
 
@@ -26,4 +27,5 @@ __all__ = [
     "UnreachableError",
     "VersionConflictError",
     "differences",
+    "grant_records",
 ]

@@ -45,12 +45,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class OutRecord:
-    """One record of the transaction; all go to partition 0."""
+    """One record of the transaction. `partition` None is that of the key; the control topic and the audit have one."""
 
     topic: Topic
     key: bytes
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,9 @@ def new_change(
     request: str | None,
 ) -> Change:
     """The change, when it could be made at all. InvalidRecordError."""
-    _check_text("actor", actor, NAME_CHARS_MAX)
+    check_actor(actor)
     _check_text("reason", reason, REASON_CHARS_MAX)
     _check_text("idempotency key", idempotency_key, _IDEMPOTENCY_KEY_CHARS_MAX)
-    if not actor:
-        raise InvalidRecordError("the actor must not be empty.")
     own = None if value is None else {name: field for name, field in value.items() if name not in CHANGE_FIELDS}
     try:
         # The time is set when the change is made; until then any will do.
@@ -188,6 +187,13 @@ def _audit(change: Change, changed: Changed, now_ms: int) -> bytes:
 def _cleared(state: State, change: Change, now_ms: int) -> list[OutRecord]:
     keys = [key for key in state.over(now_ms) if key not in (change.key, change.request_key)]
     return [OutRecord(Topic.CONTROL, key.encode(), None) for key in keys[:_CLEARED_MAX]]
+
+
+def check_actor(actor: str) -> None:
+    """InvalidRecordError for a name that the audit cannot hold."""
+    _check_text("actor", actor, NAME_CHARS_MAX)
+    if not actor:
+        raise InvalidRecordError("the actor must not be empty.")
 
 
 def _check_text(name: str, text: str, chars_max: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiokafka.errors import (
@@ -15,11 +15,11 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from tollgate.control.change import new_change
+from tollgate.control.change import OutRecord, new_change
 from tollgate.control.errors import UnreachableError
 from tollgate.control.follower import Follower
 from tollgate.control.records import Changed, Held
-from tollgate.control.writer import Writer
+from tollgate.control.writer import GrantWriter, Writer
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import AssignmentRecord, BudgetRecord, PlanRecord, PriceRecord
 
@@ -131,6 +131,16 @@ class ControlStore:
                 return await writer.until_done()
         except (KafkaError, OSError) as error:
             raise self._unreachable(error, maybe_done=writer.maybe_done) from None
+
+    async def grant(self, records: Sequence[OutRecord]) -> None:
+        """Write what `grant_records` made. On return the credits and their audit record are committed, both or neither.
+        Needs no `start`. UnreachableError after 10 s: the same grant may be written again, and is granted once.
+        """
+        try:
+            async with asyncio.timeout(CHANGE_SECONDS_MAX), self._lock:
+                await GrantWriter(self._settings, records).until_done()
+        except (KafkaError, OSError) as error:
+            raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception, *, maybe_done: bool = False) -> UnreachableError:
         address = self._settings.kafka_bootstrap_servers

@@ -1,11 +1,12 @@
-"""Makes one change in one transaction of Kafka, however many writers there are."""
+"""Makes one change, or one grant, in one transaction of Kafka, however many writers there are."""
 
 import asyncio
 import itertools
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -24,6 +25,8 @@ from tollgate.control.follower import Follower
 from tollgate.control.records import Changed
 from tollgate.runtime.kafka import CONTROL_WRITER, client_options
 from tollgate.runtime.settings import Settings
+
+_Answer = TypeVar("_Answer")
 
 # Whoever dies in the middle of a change holds up the readers of the topic for so long, unless somebody else makes a
 # change before that.
@@ -50,36 +53,29 @@ def transactional_id(settings: Settings) -> str:
     return settings.application + CONTROL_WRITER
 
 
-class Writer:
-    """Makes one change. `maybe_done` is whether it may have been made although nobody said so."""
+class Transaction(ABC, Generic[_Answer]):
+    """Writes records in one transaction that no other writer can add to. `maybe_done` is whether it may have been
+    committed although nobody said so.
+    """
 
-    def __init__(self, settings: Settings, follower: Follower, change: Change, now_ms: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._follower = follower
-        self._change = change
-        self._now_ms = now_ms
-        self._plan: Plan | None = None
         self.maybe_done = False
 
-    async def until_done(self) -> Changed:
-        """What the change did. Its refusals, or aiokafka's error when Kafka refuses; otherwise it tries without end."""
-        self._follower.expect(self._change.id)
-        try:
-            for attempt in itertools.count():
-                try:
-                    return await self._once()
-                except REFUSALS:
-                    raise
-                except KafkaError:
-                    # Another writer shut this one out, or Kafka was away for a moment. If the change has been made
-                    # nevertheless, the next attempt finds its record.
-                    pause = min(_PAUSE_SECONDS_MAX, _PAUSE_SECONDS * 2**attempt)
-                    await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 # not for secrets
-            raise AssertionError
-        finally:
-            self._follower.forget(self._change.id)
+    async def until_done(self) -> _Answer:
+        """What was done. Its refusals, or aiokafka's error when Kafka refuses; otherwise it tries without end."""
+        for attempt in itertools.count():
+            try:
+                return await self._once()
+            except REFUSALS:
+                raise
+            except KafkaError:
+                # Another writer shut this one out, or Kafka was away for a moment.
+                pause = min(_PAUSE_SECONDS_MAX, _PAUSE_SECONDS * 2**attempt)
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 # not for secrets
+        raise AssertionError
 
-    async def _once(self) -> Changed:
+    async def _once(self) -> _Answer:
         producer = AIOKafkaProducer(
             **client_options(self._settings),
             transactional_id=transactional_id(self._settings),
@@ -90,18 +86,16 @@ class Writer:
         try:
             # From here on no other writer can add anything, unless it starts again and shuts this one out.
             await producer.start()
-            await self._follower.read_to_end()
-            if self._plan is not None and self._follower.has_arrived(self._change.id):
-                return self._plan.changed
-            made = self._plan = plan(self._follower.state, self._change, self._now_ms)
-            if made.records:
-                await self._commit(producer, made.records)
-                await self._follower.arrival(self._change.id)
+            answer = await self._write(producer)
             self.maybe_done = False
-            return made.changed
+            return answer
         finally:
             with suppress(TimeoutError, KafkaError):
                 await asyncio.wait_for(producer.stop(), _STOP_SECONDS_MAX)
+
+    @abstractmethod
+    async def _write(self, producer: AIOKafkaProducer) -> _Answer:
+        """Write it with `_commit`, unless there is nothing to write."""
 
     async def _commit(self, producer: AIOKafkaProducer, records: Sequence[OutRecord]) -> None:
         await producer.begin_transaction()
@@ -111,7 +105,8 @@ class Writer:
         try:
             for record in records:
                 topic, headers = self._settings.topic(record.topic), list(record.headers)
-                sent.append(await producer.send(topic, record.value, record.key, partition=0, headers=headers))
+                partition = record.partition
+                sent.append(await producer.send(topic, record.value, record.key, partition=partition, headers=headers))
                 _quiet(sent[-1])
             await asyncio.gather(*sent)
             self.maybe_done = True
@@ -123,6 +118,47 @@ class Writer:
             for batches in producer._message_accumulator._batches.values():  # noqa: SLF001 # see above
                 for batch in batches:
                     _quiet(batch._drain_waiter)  # noqa: SLF001 # see above
+
+
+class Writer(Transaction[Changed]):
+    """Makes one change."""
+
+    def __init__(self, settings: Settings, follower: Follower, change: Change, now_ms: int) -> None:
+        super().__init__(settings)
+        self._follower = follower
+        self._change = change
+        self._now_ms = now_ms
+        self._plan: Plan | None = None
+
+    async def until_done(self) -> Changed:
+        """As of every transaction."""
+        self._follower.expect(self._change.id)
+        try:
+            return await super().until_done()
+        finally:
+            self._follower.forget(self._change.id)
+
+    async def _write(self, producer: AIOKafkaProducer) -> Changed:
+        await self._follower.read_to_end()
+        # A change that was made although nobody said so is found by its record.
+        if self._plan is not None and self._follower.has_arrived(self._change.id):
+            return self._plan.changed
+        made = self._plan = plan(self._follower.state, self._change, self._now_ms)
+        if made.records:
+            await self._commit(producer, made.records)
+            await self._follower.arrival(self._change.id)
+        return made.changed
+
+
+class GrantWriter(Transaction[None]):
+    """Makes one grant. One that was made although nobody said so is written again, under the same ids."""
+
+    def __init__(self, settings: Settings, records: Sequence[OutRecord]) -> None:
+        super().__init__(settings)
+        self._records = records
+
+    async def _write(self, producer: AIOKafkaProducer) -> None:
+        await self._commit(producer, self._records)
 
 
 def _quiet(future: "asyncio.Future[Any]") -> None:

@@ -27,6 +27,12 @@ def test_credits_are_granted_shown_and_told_in_their_history(tollgate: Tollgate,
     back = tollgate("credits", "grant", "u1", "-20.5", "--kind", "correction", "--note", "a mistake", "--json")
     assert (back.status, back.json["credits"], back.json["note"]) == (0, "-20.5", "a mistake")
     assert tollgate("credits", "grant", "u2", "7", "--kind", "bonus").status == 0
+    audit = tollgate("audit", "--key", "credit/u1/", "--json").json
+    assert [(one["after"]["credits"], one["reason"]) for one in audit] == [
+        ("-20.5", "a mistake"),
+        ("100", ""),
+        ("100", ""),
+    ]
     told = tollgate("credits", "history", "u1", "--json").json
     assert [(one["credits"], one["kind"], one["expires_at"]) for one in told] == [
         ("-20.5", "correction", None),
@@ -46,6 +52,7 @@ def test_credits_are_granted_shown_and_told_in_their_history(tollgate: Tollgate,
         (("1", "--kind", "gift"), "kind"),
         (("1",), "kind"),
         (("1", "--kind", "bonus", "--expires", "soon"), "expires_at"),
+        (("1", "--kind", "bonus", "--actor", "a" * 257), "actor is longer than 256 characters"),
     ],
 )
 def test_a_grant_that_is_wrong_says_so_in_one_sentence(

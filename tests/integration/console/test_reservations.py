@@ -15,6 +15,7 @@ from tollgate.console.api import grants, reservations
 from tollgate.console.deciding import Deciding
 from tollgate.console.ingest import Ingest
 from tollgate.console.live import Live
+from tollgate.control import ControlStore
 from tollgate.runtime.kafka import read_to_end
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.tokens import Role
@@ -27,7 +28,7 @@ ASKED = {"source": "chat-api", "user": "u-42", "amount_usd": "0.4", "model": "gp
 
 
 @pytest.fixture
-async def console(settings: Settings, live: Live) -> AsyncIterator[ConsoleUnderTest]:
+async def console(settings: Settings, live: Live, control: ControlStore) -> AsyncIterator[ConsoleUnderTest]:
     ingest = Ingest(settings)
     deciding = Deciding(settings, ingest)
 
@@ -38,7 +39,7 @@ async def console(settings: Settings, live: Live) -> AsyncIterator[ConsoleUnderT
     await deciding.start()
     await eventually(is_ready)
     parts = SimpleNamespace(ingest=ingest, deciding=deciding, live=live)
-    yield ConsoleUnderTest([reservations.ROOM, grants.ROOM], parts=parts)
+    yield ConsoleUnderTest([reservations.ROOM, grants.ROOM], control, parts=parts)
     await deciding.stop()
     await ingest.stop()
 

@@ -17,13 +17,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 from tests.waiting import eventually
 
-from tollgate.control import ControlStore, UnreachableError, VersionConflictError
+from tollgate.control import ControlStore, UnreachableError, VersionConflictError, grant_records
 from tollgate.control import store as store_module
 from tollgate.control.change import OutRecord, new_change
 from tollgate.control.follower import Follower
 from tollgate.control.writer import Writer, transactional_id
 from tollgate.runtime.kafka import client_options, read_compacted, read_to_end
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.topics import Topic
 
 pytestmark = pytest.mark.integration
@@ -87,7 +88,7 @@ async def test_of_many_processes_exactly_one_wins_each_version(settings: Setting
 async def test_a_writer_that_is_killed_leaves_both_records_or_neither(
     settings: Settings, moment: str, versions: list[int]
 ) -> None:
-    dying = process(settings, "killed.py", moment)
+    dying = process(settings, "killed.py", moment, "change")
     assert await asyncio.to_thread(dying.wait) == -signal.SIGKILL
     began = time.monotonic()
     async with opened(settings) as store:
@@ -100,6 +101,55 @@ async def test_a_writer_that_is_killed_leaves_both_records_or_neither(
     latest = await read_compacted(settings, settings.topic(Topic.CONTROL))
     assert any(key.startswith("request/") for key in latest) == (moment == "committed")
     assert json.loads(latest[KEY])["limit"] == "20"
+
+
+def granted(actor: str = "ada") -> tuple[OutRecord, ...]:
+    """Five credits for u1, under one id."""
+    data = {"credits": "5", "kind": "bonus", "note": "a contest"}
+    records = grant_records("c-1", "u1", data, source="cli", actor=actor, now_ms=1_764_000_000_000)
+    assert not isinstance(records, Refusal)
+    return records
+
+
+async def entries(settings: Settings) -> list[dict[str, Any]]:
+    """Everything that was granted."""
+    return [json.loads(record.value) async for record in read_to_end(settings, settings.topic(Topic.ENTRIES))]
+
+
+@pytest.mark.parametrize(("moment", "grants"), [("between", 0), ("uncommitted", 0), ("committed", 1)])
+async def test_a_grant_whose_writer_is_killed_leaves_the_credits_and_the_audit_or_neither(
+    settings: Settings, moment: str, grants: int
+) -> None:
+    dying = process(settings, "killed.py", moment, "grant")
+    assert await asyncio.to_thread(dying.wait) == -signal.SIGKILL
+    await ControlStore(settings).grant(granted("next"))
+    told = [(record["actor"], record["key"], record["after"]["credits"]) for record in await audit(settings)]
+    assert told == [("dead", "credit/u1/c-1", "5")] * grants + [("next", "credit/u1/c-1", "5")]
+    assert [entry["data"].get("note") for entry in await entries(settings)] == [None] * grants + ["a contest"]
+
+
+async def test_grants_and_changes_of_many_stores_at_once_are_all_made(settings: Settings) -> None:
+    async with opened(settings) as one, opened(settings) as other:
+        await asyncio.gather(
+            *(store.grant(granted(str(n))) for n in range(3) for store in (one, other)),
+            *(store.change(KEY, budget("5"), actor="a") for store in (one, other)),
+        )
+        assert one.get(KEY) is not None
+    told = await audit(settings)
+    # An answer that was lost has its grant written again, under the id of the first.
+    assert len({record["id"] for record in told if record["kind"] == "credit"}) == 3
+    assert sorted(record["version"] for record in told if record["kind"] == "budget") == [1, 2]
+    assert len(await entries(settings)) == len([record for record in told if record["kind"] == "credit"])
+
+
+async def test_a_grant_without_kafka_ends_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setattr(store_module, "CHANGE_SECONDS_MAX", 1.0)
+        store = ControlStore(settings.model_copy(update={"kafka_bootstrap_servers": address}))
+        with pytest.raises(UnreachableError, match=f"Kafka at {address} cannot be reached"):
+            await store.grant(granted())
 
 
 class Disturbed(Follower):

@@ -1,9 +1,9 @@
 """A user's credits: what they have, what they were granted, and grants."""
 
-import json
 import time
 from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,23 +14,20 @@ from tollgate.console.api.usage import derived_id
 from tollgate.console.api.user_accounts import Credits, credits_of
 from tollgate.console.api.users import UserPath, seen
 from tollgate.console.idempotency import IdempotencyKey
-from tollgate.console.ingest import UnavailableError
 from tollgate.console.numbers import NumbersError
 from tollgate.console.paging import Cursor, Limit, make_cursor, read_cursor
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
-from tollgate.schemas.audit import AuditAction, AuditRecord
+from tollgate.control import UnreachableError, grant_records
 from tollgate.schemas.control import REASON_CHARS_MAX
-from tollgate.schemas.entries import decode_entries_topic
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import CreditKind, Instant
 from tollgate.schemas.refusals import Refusal
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
-from tollgate.schemas.topics import Topic
-from tollgate.schemas.usage_limits import SPEC_VERSION
-from tollgate.schemas.vocabulary import EntryType
 from tollgate.sdk.recording import new_id
+
+log = structlog.get_logger("tollgate.console")
 
 router = APIRouter()
 
@@ -175,29 +172,16 @@ async def grant(
     entry_id = asked.id or _made_id(caller.token_id or caller.name, idempotency_key)
     data: dict[str, Any] = {"credits": asked.credits, "kind": asked.kind.value}
     data |= {name: given for name, given in (("expires_at", asked.expires_at), ("note", asked.note)) if given}
-    now = format_instant(time.time_ns() // 1_000_000)
-    value = _json(
-        {
-            "specversion": SPEC_VERSION,
-            "type": EntryType.CREDIT.value,
-            "source": SOURCE,
-            "id": entry_id,
-            "subject": id,
-            "time": now,
-            "data": data,
-        }
-    )
-    refusal = decode_entries_topic(value)
-    if isinstance(refusal, Refusal):
-        error = refusal.error.removeprefix("data.")
-        raise Problem(422, "invalid_request", f"{error}.", reason=refusal.reason.value)
+    now_ms = time.time_ns() // 1_000_000
+    records = grant_records(entry_id, id, data, source=SOURCE, actor=caller.name, now_ms=now_ms)
+    if isinstance(records, Refusal):
+        error = records.error.removeprefix("data.")
+        raise Problem(422, "invalid_request", f"{error}.", reason=records.reason.value)
     try:
-        # First what somebody asked for: a grant that nobody is known to have made must not be.
-        await parts.ingest.publish([_audit(caller.name, id, entry_id, data, now)], Topic.AUDIT)
-        await parts.ingest.publish([(id, value)], Topic.ENTRIES)
-    except UnavailableError as error:
-        text = str(error)
-        detail = f"{text[0].upper()}{text[1:]}. Repeat the request with the same id; it is granted once."
+        await parts.control.grant(records)
+    except UnreachableError as error:
+        detail = "Kafka cannot be reached. Repeat the request with the same id; it is granted once."
+        log.warning("a grant was not made", error=str(error))
         raise Problem(
             503, "kafka_unavailable", detail, headers={"Retry-After": str(_RETRY_SECONDS)}, id=entry_id
         ) from None
@@ -214,27 +198,6 @@ async def grant(
 
 def _made_id(who: str, key: str | None) -> str:
     return new_id() if key is None else derived_id(who, key, 0)
-
-
-def _audit(actor: str, user: str, entry_id: str, data: dict[str, Any], now: str) -> tuple[str, bytes]:
-    """Key and value of the audit's record. The same grant again has the same id there too."""
-    key = f"credit/{user}/{entry_id}"
-    record = AuditRecord(
-        id=derived_id(user, entry_id, 0),
-        time=now,
-        actor=actor,
-        action=AuditAction.SET,
-        key=key,
-        kind="credit",
-        after={"user": user, **data},
-        reason=data.get("note", ""),
-        version=1,
-    )
-    return key, record.model_dump_json().encode()
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 ROOM: Final = Room("credits", api=router)
