@@ -47,7 +47,8 @@ INSERT INTO budget_records
 VALUES
     ('user/*:month:usd', 'user/*', 4, 'usd', 'month', 'UTC', 80, 100, 'block', false, 1),
     ('user/*:month:usd', 'user/*', 5, 'usd', 'month', 'UTC', 80, 100, 'block', false, 2),
-    ('user/u-3:month:usd', 'user/u-3', 4, 'usd', 'month', 'UTC', 80, 100, 'block', false, 3);
+    ('user/u-3:month:usd', 'user/u-3', 4, 'usd', 'month', 'UTC', 80, 100, 'block', false, 3),
+    ('user/*+model/gpt-4o:month:usd', 'user/*+model/gpt-4o', 8, 'usd', 'month', 'Asia/Tokyo', 80, 100, 'block', false, 9);
 
 INSERT INTO flag_records
     (scope, state, blocked, action, reason, budget, window, window_start, window_end, timezone, `limit`, unit, spent,

@@ -55,6 +55,47 @@ def test_there_are_three_dashboards_that_ask_for_their_data_source() -> None:
             assert panel["datasource"]["uid"] == "${datasource}"
 
 
+def test_each_scope_is_beside_the_budget_that_holds_for_it_with_the_spend_of_its_calendar(
+    database: Settings, client: Client
+) -> None:
+    name = database.clickhouse_database
+    client.command(
+        """INSERT INTO budget_records (id, scope, `limit`, unit, window, timezone, valid_to, source_offset) VALUES
+        ('users', 'user/*', 10, 'usd', 'month', 'UTC', NULL, 1), ('ann', 'user/ann', 8, 'usd', 'month', 'UTC', NULL, 2),
+        ('ann too', 'user/ann', 4, 'usd', 'month', 'UTC', NULL, 3),
+        ('past', 'user/bob', 1, 'usd', 'month', 'UTC', '2026-01-01 00:00:00', 4),
+        ('images', 'user/*', 1, 'images', 'month', 'UTC', NULL, 5),
+        ('videos', 'user/*+feature/video', 5, 'usd', 'month', 'UTC', NULL, 6),
+        ('of ann', 'user/ann+feature/*', 2, 'usd', 'month', 'UTC', NULL, 7),
+        ('features', 'user/*+feature/*', 1000, 'usd', 'month', 'UTC', NULL, 8),
+        ('models', 'model/*', 100, 'usd', 'month', 'Asia/Tokyo', NULL, 9)"""
+    )
+    windows = "now('UTC') - INTERVAL 1 DAY, now('UTC') + INTERVAL 1 DAY"
+    spent = [
+        ("user/ann", "UTC", "", 2), ("user/bob", "UTC", "", 6), ("org/acme", "UTC", "", 9), ("global", "UTC", "", 9),
+        ("user/ann+feature/video", "UTC", "", 1), ("user/bob+feature/video", "UTC", "", 4),
+        ("user/bob+feature/chat", "UTC", "", 3), ("user/bob+model/m", "UTC", "", 7),
+        ("model/meta/llama", "UTC", "", 70), ("model/meta/llama", "Asia/Tokyo", "month@Asia/Tokyo", 60),
+    ]  # fmt: skip
+    rows = ", ".join(
+        f"('{scope}', 'month', {windows}, '{zone}', '{text}', {usd}, 1)" for scope, zone, text, usd in spent
+    )
+    columns = "scope, window, window_start, window_end, timezone, calendar, spent_usd, source_offset"
+    client.command(f"INSERT INTO spend_records ({columns}) VALUES {rows}")
+    dashboard = json.loads(DASHBOARDS[0].read_text(encoding="utf-8"))
+    (panel,) = [panel for panel in dashboard["panels"] if panel["title"] == "Budgets, the fullest first"]
+    answer = client.query(panel["targets"][0]["rawSql"].replace("${database}", name)).result_rows
+    assert [(scope, budget, float(percent)) for scope, budget, *_, percent in answer] == [
+        ("user/bob+feature/video", "videos", 80.0),
+        ("model/meta/llama", "models", 60.0),
+        ("user/bob", "users", 60.0),
+        ("user/ann", "ann too", 50.0),
+        ("user/ann+feature/video", "of ann", 50.0),
+        ("user/ann", "ann", 25.0),
+        ("user/bob+feature/chat", "features", 0.3),
+    ]
+
+
 @pytest.mark.parametrize("panel", panels())
 def test_a_panels_question_has_an_answer(example: Client, panel: dict[str, Any]) -> None:
     (target,) = panel["targets"]
