@@ -199,9 +199,11 @@ class Flag(Output):
     """For people: which limit of a plan is reached and what to do about it; or, of a flag without a budget and an end,
     who stopped all spending by hand, and why."""
     reserved: Measure | None = None
-    """What open reservations hold of this limit, in the flag's unit; absent when there are none."""
+    """What open reservations hold of this limit, in the flag's unit; absent when there are none, and always of a scope
+    without a user."""
     can_exceed_by: Measure | None = None
-    """By how much reserved calls can take the scope over its limit, in the flag's unit; absent without a bound."""
+    """By how much reserved calls can take the scope over its limit, in the flag's unit; absent without a bound,
+    and always of a scope without a user."""
     except_: list[str] | None = Field(None, alias="except")
     """Scopes that the block leaves alone: a call that has one of them is let through. Absent when there are none."""
     incomplete: bool | None = None

@@ -54,9 +54,10 @@ class FlagNow(BaseModel):
     note: str | None = None
     """What to do about a limit of a plan; or why the company was stopped by hand."""
     reserved: Measure | None = None
-    """What open reservations hold of this limit; null when there are none."""
+    """What open reservations hold of this limit; null when there are none, and always of a scope without a user."""
     can_exceed_by: Measure | None = None
-    """By how much reserved calls can take the scope over its limit; null without a bound."""
+    """By how much reserved calls can take the scope over its limit; null without a bound, and always of a scope
+    without a user."""
     except_: list[str] | None = Field(None, serialization_alias="except", validation_alias="except")
     """Scopes that the block leaves alone: a call that has one of them is let through. Null when there are none."""
     incomplete: bool | None = None
