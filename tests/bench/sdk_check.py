@@ -106,7 +106,7 @@ def _slices(calls: int) -> dict[str, float]:
         names = {"model": "gpt-4o", "provider": "openai"}
 
         def decide(_number: int) -> None:
-            held.append(limits.reserve("u-42", "0.001", None, 60, None, 5.0, True, names).__enter__())
+            held.append(limits.reserve(limits.wanted("u-42", "0.001", None, 60, None, 5.0, True, names)).__enter__())
 
         held: list[Holding] = []
         for _ in range(2_000):

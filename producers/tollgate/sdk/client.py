@@ -160,7 +160,9 @@ class Tollgate(_Client):
         that most of them wait for nobody. `names` become those of the usage event. The same `id` again, while it
         lives, gives the same decision. InvalidEventError when the worker would refuse the reservation.
         """
-        return self._engine.limits().reserve(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+        limits = self._engine.limits()
+        asked = limits.wanted(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+        return limits.reserve(asked)
 
     def ready(self, timeout_seconds: float = 10.0) -> bool:
         """Read limits and wait until they are known: a service may call it before its first `check`.
@@ -218,7 +220,9 @@ class AsyncTollgate(_Client):
         **names: Unpack[CallNames],
     ) -> AsyncHeld:
         """As `Tollgate.reserve`, with `async with`. A caller that is cancelled meanwhile leaves nothing reserved."""
-        return self._engine.limits().reserve_async(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+        limits = self._engine.limits()
+        asked = limits.wanted(user, usd, credits, ttl_seconds, id, timeout_seconds, slice, names)
+        return limits.reserve_async(asked)
 
     async def ready(self, timeout_seconds: float = 10.0) -> bool:
         """As `Tollgate.ready`."""

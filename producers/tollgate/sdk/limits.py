@@ -87,8 +87,8 @@ class Limits:
         while self._knowledge.age_ms is None:  # noqa: ASYNC110 # any thread may learn of limits
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def reserve(
-        self,
+    @staticmethod
+    def wanted(
         user: str,
         usd: str | Decimal | None,
         credits_: str | Decimal | None,
@@ -97,29 +97,29 @@ class Limits:
         timeout_seconds: float,
         in_slices: bool,
         names: Mapping[str, object],
-    ) -> Holding:
+    ) -> Wanted:
+        """What is asked for. TypeError for wrong use, with what to write instead."""
+        if usd is None and credits_ is None:
+            raise TypeError('say how much to set aside: usd="0.10", credits="5", or both')
+        if type(ttl_seconds) is not int or not 1 <= ttl_seconds <= TTL_SECONDS_MAX:
+            raise TypeError(f"ttl_seconds must be whole seconds from 1 to {TTL_SECONDS_MAX}; not {ttl_seconds!r}")
+        if in_slices and reservation_id is not None:
+            raise TypeError("an id is that of one call's reservation: leave it out, or slice=True")
+        singles = singles_of({"user": user, **names})
+        need = Amounts(0 if usd is None else picousd_of(usd, "usd"), 0 if credits_ is None else _nano_of(credits_))
+        given = {name: str(value) for name, value in names.items() if value}
+        key = LaneKey(user, tuple(sorted(given.items())), ttl_seconds, usd is not None, credits_ is not None)
+        return Wanted(key, need, given, singles, reservation_id, timeout_seconds, in_slices)
+
+    def reserve(self, asked: Wanted) -> Holding:
         """As `Tollgate.reserve`."""
         self._follow()
-        return Holding(
-            self, _wanted(user, usd, credits_, ttl_seconds, reservation_id, timeout_seconds, in_slices, names)
-        )
+        return Holding(self, asked)
 
-    def reserve_async(
-        self,
-        user: str,
-        usd: str | Decimal | None,
-        credits_: str | Decimal | None,
-        ttl_seconds: int,
-        reservation_id: str | None,
-        timeout_seconds: float,
-        in_slices: bool,
-        names: Mapping[str, object],
-    ) -> AsyncHolding:
+    def reserve_async(self, asked: Wanted) -> AsyncHolding:
         """As `AsyncTollgate.reserve`."""
         self._follow()
-        return AsyncHolding(
-            self, _wanted(user, usd, credits_, ttl_seconds, reservation_id, timeout_seconds, in_slices, names)
-        )
+        return AsyncHolding(self, asked)
 
     def fails_closed(self, singles: Mapping[str, str]) -> bool:
         """Whether a call with these single scopes must not go ahead when nobody decides."""
@@ -199,30 +199,6 @@ class Limits:
         except (TypeError, RuntimeError):
             # Closed meanwhile.
             work.close()
-
-
-def _wanted(
-    user: str,
-    usd: str | Decimal | None,
-    credits_: str | Decimal | None,
-    ttl_seconds: int,
-    reservation_id: str | None,
-    timeout_seconds: float,
-    in_slices: bool,
-    names: Mapping[str, object],
-) -> Wanted:
-    """What is asked for. TypeError for wrong use, with what to write instead."""
-    if usd is None and credits_ is None:
-        raise TypeError('say how much to set aside: usd="0.10", credits="5", or both')
-    if type(ttl_seconds) is not int or not 1 <= ttl_seconds <= TTL_SECONDS_MAX:
-        raise TypeError(f"ttl_seconds must be whole seconds from 1 to {TTL_SECONDS_MAX}; not {ttl_seconds!r}")
-    if in_slices and reservation_id is not None:
-        raise TypeError("an id is that of one call's reservation: leave it out, or slice=True")
-    singles = singles_of({"user": user, **names})
-    need = Amounts(0 if usd is None else picousd_of(usd, "usd"), 0 if credits_ is None else _nano_of(credits_))
-    given = {name: str(value) for name, value in names.items() if value}
-    key = LaneKey(user, tuple(sorted(given.items())), ttl_seconds, usd is not None, credits_ is not None)
-    return Wanted(key, need, given, singles, reservation_id, timeout_seconds, in_slices)
 
 
 def _nano_of(given: str | Decimal) -> int:

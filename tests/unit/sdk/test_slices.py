@@ -23,7 +23,9 @@ CENT = parse_usd("0.01")
 def reserve(limits: Limits, usd: str | Decimal = "0.01", **given: Any) -> Holding:
     options = {"ttl": 60, "id": None, "timeout": 5.0, "slice": True} | given
     names = options.get("names", {"model": "gpt-4o"})
-    return limits.reserve("u1", usd, None, options["ttl"], options["id"], options["timeout"], options["slice"], names)
+    return limits.reserve(
+        limits.wanted("u1", usd, None, options["ttl"], options["id"], options["timeout"], options["slice"], names)
+    )
 
 
 def call(limits: Limits, usd: str = "0.01", cost: str | None = None, **given: Any) -> None:
@@ -264,7 +266,7 @@ async def test_the_awaiting_face_leaves_nothing_reserved_when_it_is_cancelled() 
     owner = Owner("10")
     owner.answers.clear()
     with limits_of(owner) as (limits, process):
-        held: AsyncHolding = limits.reserve_async("u1", "0.10", None, 60, "r-1", 5.0, False, {})
+        held: AsyncHolding = limits.reserve_async(limits.wanted("u1", "0.10", None, 60, "r-1", 5.0, False, {}))
         task = asyncio.create_task(held.__aenter__())
 
         async def asked() -> bool:
@@ -277,7 +279,7 @@ async def test_the_awaiting_face_leaves_nothing_reserved_when_it_is_cancelled() 
         process._loop.call_soon_threadsafe(owner.answers.set)
         await asyncio.to_thread(process.settled)
         assert (owner.open, owner.ended) == ({}, [("r-1", "released")])
-        async with limits.reserve_async("u1", "0.10", None, 60, None, 5.0, True, {}) as held:
+        async with limits.reserve_async(limits.wanted("u1", "0.10", None, 60, None, 5.0, True, {})) as held:
             assert held.granted
             assert await held.settle(usage={}, cost_usd="0.10") == "e1"
         await asyncio.to_thread(process.settled)
@@ -322,7 +324,7 @@ def test_wrong_use_is_told_at_the_call(client: tuple[Limits, Process], given: di
     limits, _ = client
     every = {"usd": "0.10", "credits": None, "ttl": 60, "id": None, "slice": False, "names": {}} | given
     with pytest.raises(TypeError, match=told):
-        limits.reserve(
+        limits.wanted(
             "u1", every["usd"], every["credits"], every["ttl"], every["id"], 5.0, every["slice"], every["names"]
         )
 
