@@ -1,14 +1,12 @@
 """Budgets, plans, prices and the stop: read to the control topic's end before anything is counted, then followed."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord
 
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
@@ -16,7 +14,6 @@ from tollgate.domain.plans import Assignment, Plan, Plans
 from tollgate.domain.pricing import PriceBook, Pricer
 from tollgate.domain.stops import Stop
 from tollgate.ledger import ANY_AGE_MS, Policy, none_blocked
-from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.control import (
     DEFAULT_ASSIGNMENT_KEY,
@@ -29,6 +26,7 @@ from tollgate.schemas.control import (
 )
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import DAY_MS, Topic
+from tollgate.worker.following import Following
 from tollgate.worker.shared_flags import SharedFlags
 
 _USER: Final = "user/"
@@ -78,24 +76,11 @@ class ControlReader:
         self._changed_plans: dict[str, Plan | None] = {}
         self._changed_assignments: dict[str, Assignment | None] = {}
         self._new_pricer: Callable[[], Pricer] | None = None
-        self._consumer: AIOKafkaConsumer | None = None
-        self._tp = TopicPartition(settings.topic(Topic.CONTROL), 0)
+        self._following = Following(settings, Topic.CONTROL, [0], self._take_record)
 
     async def read_all(self) -> Policy:
         """Everything the topic holds now. Raises KafkaError when Kafka cannot be reached."""
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=500,
-        )
-        await consumer.start()
-        self._consumer = consumer
-        consumer.assign([self._tp])
-        await consumer.seek_to_beginning(self._tp)
-        end = (await consumer.end_offsets([self._tp]))[self._tp]
-        while await consumer.position(self._tp) < end:
-            await self._read_some(consumer)
+        await self._following.read_all()
         policy = self._policy()
         log.info("control topic read", budgets=len(policy.budgets), prices=len(self._prices))
         if self._stop is not None and self._stop.stopped:
@@ -104,28 +89,14 @@ class ControlReader:
 
     async def follow(self, changed: Callable[[Policy], None]) -> None:
         """Call `changed` with a new policy after each change, for ever. `read_all` comes first."""
-        consumer = self._consumer
-        assert consumer is not None
-        while True:
-            try:
-                if await self._read_some(consumer):
-                    changed(self._policy())
-            except KafkaError as error:
-                log.warning("the control topic cannot be read; trying again in 1 s", error=repr(error))
-                await asyncio.sleep(1)
+        await self._following.follow(lambda: changed(self._policy()))
 
     async def stop(self) -> None:
         """Close the connection."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        await self._following.stop()
 
-    async def _read_some(self, consumer: AIOKafkaConsumer) -> bool:
-        """Take in what has arrived within 0.5 s; True when there was something among it that the worker acts on."""
-        changed = False
-        for records in (await consumer.getmany(self._tp, timeout_ms=500)).values():
-            for record in records:
-                changed |= self._take(bytes(record.key or b"").decode("utf-8", "replace"), record.value)
-        return changed
+    def _take_record(self, record: ConsumerRecord) -> bool:
+        return self._take(bytes(record.key or b"").decode("utf-8", "replace"), record.value)
 
     def _take(self, key: str, value: bytes | None) -> bool:
         """Whether the worker acts on such a record, and not on tokens, other settings, or kinds of later releases."""

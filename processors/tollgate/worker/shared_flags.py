@@ -4,21 +4,18 @@ Reservations ask for them. Their owner is the second stage, perhaps in another w
 one transaction of it and the way through Kafka.
 """
 
-import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord
 
 from tollgate.domain.reservations import Blocked
-from tollgate.runtime.kafka import client_options
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import DELTA_PARTITIONS, Topic
+from tollgate.worker.following import Following
 
 log = structlog.get_logger("tollgate.worker")
 
@@ -63,11 +60,8 @@ class SharedFlags:
     """What the latest flags say. The second stage writes those of its partition n to partition n of the topic."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._consumer: AIOKafkaConsumer | None = None
         self._held: dict[str, Blocked] = {}
-        name = settings.topic(Topic.FLAGS)
-        self._tps = [TopicPartition(name, partition) for partition in range(DELTA_PARTITIONS)]
+        self._following = Following(settings, Topic.FLAGS, range(DELTA_PARTITIONS), self._take_record)
 
     def latest(self, scope: str) -> Blocked | None:
         """The latest known flag of a scope without a user; None when it does not block."""
@@ -90,42 +84,18 @@ class SharedFlags:
 
     async def read_all(self) -> None:
         """Everything the topic holds now. Raises KafkaError when Kafka cannot be reached."""
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=500,
-        )
-        await consumer.start()
-        self._consumer = consumer
-        consumer.assign(self._tps)
-        await consumer.seek_to_beginning(*self._tps)
-        ends = await consumer.end_offsets(self._tps)
-        while not await self._is_at(consumer, ends):
-            await self._read_some(consumer)
+        await self._following.read_all()
         log.info("flags of shared scopes read", blocked=len(self._held))
 
     async def follow(self) -> None:
         """Take in what is written from now on, for ever. `read_all` comes first."""
-        consumer = self._consumer
-        assert consumer is not None
-        while True:
-            try:
-                await self._read_some(consumer)
-            except KafkaError as error:
-                log.warning("the flags topic cannot be read; trying again in 1 s", error=repr(error))
-                await asyncio.sleep(1)
+        await self._following.follow(lambda: None)
 
     async def stop(self) -> None:
         """Close the connection."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        await self._following.stop()
 
-    async def _is_at(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-        positions: Sequence[int] = [await consumer.position(tp) for tp in self._tps]
-        return all(position >= ends[tp] for tp, position in zip(self._tps, positions, strict=True))
-
-    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
-        for records in (await consumer.getmany(*self._tps, timeout_ms=500)).values():
-            for record in records:
-                self.take(record.key, record.value)
+    def _take_record(self, record: ConsumerRecord) -> bool:
+        self.take(record.key, record.value)
+        # Reservations ask by themselves.
+        return False
