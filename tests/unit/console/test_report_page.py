@@ -7,6 +7,7 @@ from tollgate.console.pages.days import days_of, presets
 from tollgate.console.pages.reports import chart_of
 from tollgate.console.problems import Problem
 from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.vocabulary import Dimension
 
 NOON = parse_instant("2026-11-29T12:00:00Z")
 
@@ -96,3 +97,7 @@ def test_a_series_of_which_rows_are_missing_is_not_drawn() -> None:
     assert chart_of(start(row("2026-11-01", cost="1"), total=2), [ReportKey.DAY]) is None
     assert chart_of(start(row("ann", cost="1"), total=100_000), [ReportKey.USER]) is not None
     assert chart_of(start(), [ReportKey.DAY]) is None
+
+
+def test_a_report_may_have_a_row_for_each_name_of_a_dimension() -> None:
+    assert set(Dimension) <= set(map(str, ReportKey))

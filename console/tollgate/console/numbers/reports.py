@@ -14,6 +14,7 @@ from tollgate.console.numbers.restriction import Names
 from tollgate.console.numbers.sums import conditions
 from tollgate.console.numbers.tables import Amount, ReportFormat, TableWriter
 from tollgate.schemas.instants import format_instant
+from tollgate.schemas.vocabulary import Dimension
 
 
 class ReportKey(StrEnum):
@@ -46,8 +47,8 @@ _TIMES: Final = {
 _USAGE: Final = ("input_tokens", "output_tokens", "images", "video_seconds", "audio_seconds", "characters")
 _SUMS: Final = ("events", "cost_usd", "retail_usd", "profit_usd", *_USAGE)
 _EVENT_TEXTS: Final = (
-    *("event_id", "source", "kind", "user", "org", "service", "provider", "model", "agent", "campaign", "feature"),
-    *("product", "operation", "status", "resource_type", "resource_id", "request_id", "price_id", "price_status"),
+    *("event_id", "source", "kind", *Dimension, "operation", "status"),
+    *("resource_type", "resource_id", "request_id", "price_id", "price_status"),
 )
 _EVENT_AMOUNTS: Final = ("cost_usd", "retail_usd")
 
