@@ -109,7 +109,7 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 # whatever it is, the events are not lost by it
                 wanted = self._tell(error)
                 # Spread, so that services do not come back all at once.
-                seconds = retry_seconds * random.uniform(0.5, 1)  # noqa: S311
+                seconds = retry_seconds * random.uniform(0.5, 1)  # noqa: S311 # not for secrets
                 await asyncio.sleep(seconds if wanted is None else max(wanted, _RETRY_SECONDS_MIN))
                 retry_seconds = min(2 * retry_seconds, _RETRY_SECONDS_MAX)
 

@@ -58,7 +58,7 @@ def address(path: str, parameters: list[dict[str, Any]], name: str) -> str:
 
 
 @pytest.fixture
-async def console(hostile: Settings) -> AsyncIterator[LiveConsole]:  # noqa: F811
+async def console(hostile: Settings) -> AsyncIterator[LiveConsole]:  # noqa: F811 # the imported fixture
     """Each name is a user with events, a flag, an alert, a budget and a token."""
     made = LiveConsole(
         clickhouse_url=hostile.clickhouse_url,

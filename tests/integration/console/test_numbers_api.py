@@ -29,7 +29,7 @@ NOW_MS = parse_instant(NOW)
 
 
 @pytest.fixture
-async def console(filled: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiveConsole]:  # noqa: F811
+async def console(filled: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiveConsole]:  # noqa: F811 # the imported fixture
     """Over the story, at its last moment; the topics are read to their ends."""
     made = LiveConsole(clickhouse_url=filled.clickhouse_url, clickhouse_database=filled.clickhouse_database)
     clock(made, monkeypatch)
@@ -271,7 +271,7 @@ async def test_a_report_is_a_file(console: LiveConsole) -> None:
     assert (event["time"], event["event_id"], event["usage"]) == ("2026-11-02T10:00:00.000Z", "b1", {"images": "3"})
 
 
-async def test_the_audit_tells_who_changed_what(console: LiveConsole, client: Client) -> None:  # noqa: F811
+async def test_the_audit_tells_who_changed_what(console: LiveConsole, client: Client) -> None:  # noqa: F811 # the imported fixture
     row = {
         "id": "c1", "time": "2026-11-20T10:00:00Z", "actor": "cli:<b>alice</b>", "action": "set",
         "key": "budget/user/*:month:usd", "kind": "budget", "before": "", "after": json.dumps({"limit": "5"}),

@@ -144,7 +144,7 @@ async def make_token(
     summary="Revoke a token",
     responses={404: {"model": ProblemBody, "description": "There is no such token."}},
 )
-async def revoke_token(id: Annotated[str, Path(max_length=64)], caller: Admin, parts: TheParts) -> None:  # noqa: A002
+async def revoke_token(id: Annotated[str, Path(max_length=64)], caller: Admin, parts: TheParts) -> None:  # noqa: A002 # the contract's name
     """Revoke a token or end a session, at once and in every process."""
     if not _may_revoke(parts.control, caller, id):
         raise _unknown()

@@ -98,7 +98,7 @@ async def me(parts: TheParts, caller: Reader) -> MeAnswer:
 
 
 @router.get("/users/{id:path}/usage", operation_id="get_user_usage", summary="Show a user's usage cards")
-async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: ThisMonth) -> UserUsage:  # noqa: A002
+async def show_usage(id: UserPath, parts: TheParts, caller: Reader, within: ThisMonth) -> UserUsage:  # noqa: A002 # the contract's name
     """The four usage cards of a user for a range."""
     asked_ms = now_ms()
     cards = await parts.numbers.cards(seen(caller, id), id, within.from_ms, within.to_ms)

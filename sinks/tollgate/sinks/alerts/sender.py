@@ -48,7 +48,7 @@ class Printer:
         self._log = structlog.get_logger("tollgate.alerts")
         self._json = log_format == "json"
 
-    async def post(self, alert: Alert, message: Message, notification: Notification) -> Sent:  # noqa: ARG002
+    async def post(self, alert: Alert, message: Message, notification: Notification) -> Sent:  # noqa: ARG002 # a channel's signature
         text = render_text(alert)
         if self._json:
             self._log.warning("alert", key=alert.key, level_now=alert.level, revision=alert.revision, text=text)

@@ -41,7 +41,7 @@ CLOCK_SKEW_MS: Final = 10 * 60 * 1000
 HISTORY_PAGE: Final = 200
 HISTORY_PAGES_MAX: Final = 25
 
-_TOKEN_FIX: Final = "set TOLLGATE_SLACK_BOT_TOKEN to the bot token (xoxb-…) of an installed Slack app"  # noqa: S105
+_TOKEN_FIX: Final = "set TOLLGATE_SLACK_BOT_TOKEN to the bot token (xoxb-…) of an installed Slack app"  # noqa: S105 # a sentence
 _CHANNEL_FIX: Final = "set TOLLGATE_SLACK_CHANNEL to the channel's ID and invite the app to the channel"
 _SCOPE_FIX: Final = "add the scopes chat:write and channels:history to the Slack app and install it again"
 _FIXES: Final[Mapping[str, str]] = {

@@ -42,7 +42,7 @@ class SlackWebhook:
         quiet.setLevel(logging.CRITICAL + 1)
         self._client = AsyncWebhookClient(url, timeout=REQUEST_SECONDS_MAX, retry_handlers=[], logger=quiet)
 
-    async def post(self, alert: Alert, message: Message, notification: Notification) -> Sent:  # noqa: ARG002
+    async def post(self, alert: Alert, message: Message, notification: Notification) -> Sent:  # noqa: ARG002 # a channel's signature
         """Only types of exceptions are passed on: their texts hold the URL."""
         try:
             response = await self._client.send(
