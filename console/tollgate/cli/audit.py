@@ -34,7 +34,9 @@ async def audit(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show who changed budgets, prices, settings and tokens: from what to what, when and why. The latest come first."""
+    """Show who changed budgets, plans, prices, settings and tokens and who granted credits: from what to what, when and
+    why. The latest come first.
+    """
     if limit < 1:
         raise UsageError("--limit must be at least 1.")
     records = await _read(find_settings(data_dir), key, limit)

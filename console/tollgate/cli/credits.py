@@ -65,7 +65,7 @@ async def grant(
     user
         The user's id, as in usage events.
     credits
-        A decimal number.
+        How many, such as 100 or -20.5.
     expires
         From this instant on what is left of them cannot be spent, RFC 3339 with offset. Default: never.
     note

@@ -66,7 +66,8 @@ async def set_plan(
     ----------
     file
         A JSON file, or - for stdin: {"id": "team", "name": "Team", "price_usd": "49", "credits_per_day": "10",
-        "limits": [{"feature": "video", "unit": "events", "limit": "10", "window": "month"}]}.
+        "limits": [{"feature": "video", "unit": "events", "limit": "10", "window": "month"}]}. It may also have
+        description, ends_after (such as P1Y: how long a user has it) and notice (what its users should be told).
     """
     record = _read_plan(file)
     async with open_control(find_settings(data_dir)) as store:
@@ -122,7 +123,13 @@ async def show(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show a plan. Exit 1 when the id is unknown."""
+    """Show a plan. Exit 1 when the id is unknown.
+
+    Parameters
+    ----------
+    id
+        The plan's id: see `tollgate plan list`.
+    """
     async with open_control(find_settings(data_dir)) as store:
         plan = _plans(store).get(id)
     if plan is None:
@@ -143,6 +150,11 @@ async def remove(
 ) -> None:
     """Remove a plan that nobody has. A shipped plan that was replaced is as shipped again. Exit 1 when the id is
     unknown or somebody has the plan.
+
+    Parameters
+    ----------
+    id
+        The plan's id: see `tollgate plan list`.
     """
     async with open_control(find_settings(data_dir)) as store:
         try:
@@ -209,7 +221,13 @@ async def unassign(
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Take a user's own plan away; then the default plan holds. Exit 1 when they have none."""
+    """Take a user's own plan away; then the default plan holds, if there is one. Exit 1 when they have none.
+
+    Parameters
+    ----------
+    user
+        The user's id, as in usage events.
+    """
     async with open_control(find_settings(data_dir)) as store:
         try:
             await store.change(
@@ -220,7 +238,7 @@ async def unassign(
     if json:
         print_json({"removed": user})
     else:
-        print_line(f"{user} has the default plan")
+        print_line(f"{user} has no plan of their own any more; the default plan holds, if there is one")
 
 
 @app.command(help_epilogue=examples("tollgate plan default free", "tollgate plan default free --timezone Asia/Tokyo"))

@@ -54,8 +54,8 @@ async def reserve(
 ) -> Exit:
     """Set money or credits of a user aside for a call, and print the decision. Exit 1 when it is denied.
 
-    What is set aside is free again when a usage event with its id settles it, with `tollgate release`, or at the end of
-    its time to live.
+    What is set aside is free again when a usage event with its id as `reservation_id` settles it, with `tollgate
+    release`, or at the end of its time to live.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from tollgate.domain.budgets import Position
+from tollgate.domain.budgets import NO_END_MS, Position
 from tollgate.schemas.amounts import NANO, format_amount, format_usd
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import DecisionError, FlagState
@@ -158,12 +158,15 @@ def in_the_way(position: Position, scope: str, reserved: Reserved, request: Requ
     if not (is_blocked or is_full):
         return None
     available = max(0, budget.limit - spent - held)
-    until = format_instant(position.window_end_ms)
     written = budget.format
     lead = f"{scope} has {written(available)} of {written(budget.limit)} {_shown(unit)} left"
     numbers = f"{written(spent)} spent, {written(held)} reserved"
     wants = f"; {written(asked)} asked for" if is_measured else ""
-    message = f"{lead} ({numbers}{wants}): wait until {until}, or have {budget.id} raised."
+    whose = f", the limit of plan {budget.plan}" if budget.plan else ""
+    # More than the whole limit is granted at no time.
+    wait = "ask for less" if is_measured and asked > budget.limit else _wait(position.until_ms)
+    raised = "change to a larger plan" if budget.plan else f"have {budget.id} raised"
+    message = f"{lead} ({numbers}{wants}){whose}: {_either(wait, raised)}."
     return Denial(
         429,
         DecisionError.USAGE_LIMIT_EXCEEDED,
@@ -175,14 +178,24 @@ def in_the_way(position: Position, scope: str, reserved: Reserved, request: Requ
         written(spent),
         written(held),
         written(available),
-        position.window_end_ms,
+        position.until_ms,
     )
+
+
+def _wait(until_ms: int | None) -> str:
+    """Empty for a block without an end, as that of a lifetime."""
+    return f"wait until {format_instant(until_ms)}" if until_ms is not None and until_ms != NO_END_MS else ""
+
+
+def _either(*ways: str) -> str:
+    return ", or ".join(filter(None, ways))
 
 
 def blocked_by(flag: Blocked, is_global: bool) -> Denial:
     """A denial by a shared scope's flag. Of the scope of the whole company it is a stop."""
-    until = format_instant(flag.until_ms) if flag.until_ms is not None else None
-    what = f"wait until {until}, or have {flag.budget} raised" if until else "wait until spending is resumed"
+    raised = f"have {flag.budget} raised" if flag.budget is not None else ""
+    # Only a stop by hand has neither a budget nor an end.
+    what = _either(_wait(flag.until_ms), raised) or "wait until spending is resumed"
     if is_global:
         message = f"{flag.note or 'All spending is stopped'}: {what}."
     else:
@@ -205,18 +218,24 @@ def _given(text: str | None) -> str | UnsetType:
     return UNSET if text is None else text
 
 
-def lacks_credits(request: Request, available_nano: int, reserved_nano: int) -> Denial | None:
+def lacks_credits(
+    request: Request, available_nano: int, reserved_nano: int, free_per_day_nano: int = 0
+) -> Denial | None:
     """A denial when the user's credits do not suffice. `available_nano` is what is left beside open reservations.
 
     While a balance is below zero nothing is granted, whatever is asked for.
     """
-    if available_nano >= 0 and request.credits_nano <= available_nano:
+    asked_nano = request.credits_nano
+    if available_nano >= 0 and asked_nano <= available_nano:
         return None
-    available, asked = format_amount(available_nano), format_amount(request.credits_nano)
+    balance = f"{'owes' if available_nano < 0 else 'has'} {format_amount(abs(available_nano))} credits"
+    wants = f", and {format_amount(asked_nano)} are asked for" if asked_nano else ""
+    # Free credits do not add up: those of a later day help with no more than they are.
+    can_wait = free_per_day_nano > 0 and asked_nano <= max(0, available_nano) + free_per_day_nano
     return Denial(
         402,
         DecisionError.INSUFFICIENT_CREDITS,
-        f"user/{request.user} has {available} credits, and {asked} are asked for: buy credits, or wait for free ones.",
+        f"user/{request.user} {balance}{wants}: {_either('buy credits', 'wait for free ones' if can_wait else '')}.",
         f"user/{request.user}",
         unit="credits",
         reserved=format_amount(reserved_nano),

@@ -150,7 +150,7 @@ class Accounts:
         if account is not None or request.credits_nano:
             held = self._reserved_credits(request.user)
             available = account.available_nano(free, held) if account is not None else -held
-            if (denial := lacks_credits(request, available, held)) is not None:
+            if (denial := lacks_credits(request, available, held, free.per_day_nano)) is not None:
                 yield denial
 
     def _answer(self, entry: ReservationEntry, asked: Request, denial: Denial | None, now_ms: int) -> bytes:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from tollgate.domain.budgets import Budget, position
+from tollgate.domain.budgets import NO_END_MS, Budget, position
 from tollgate.domain.decisions import decide
 from tollgate.domain.reservations import (
     ENDED,
@@ -75,6 +75,51 @@ def test_what_reaches_the_limit_exactly_is_granted_and_a_picodollar_more_is_not(
         "user/u1 has 0.1 of 1 USD left (0.4 spent, 0.5 reserved; 0.100000000001 asked for): "
         "wait until 2026-12-01T00:00:00Z, or have b1 raised."
     )
+
+
+def test_a_denial_says_only_what_helps() -> None:
+    """A lifetime does not end, a limit of a plan is raised by a larger plan, and more than a limit fits at no time."""
+    lead = "user/u1 has 0 of 1 USD left (1 spent, 0 reserved; 0.1 asked for)"
+    ends = budget(valid_to="2026-11-25T00:00:00Z")
+    told = [
+        (budget(window="lifetime"), f"{lead}: have b1 raised."),
+        (ends, f"{lead}: wait until 2026-11-25T00:00:00Z, or have b1 raised."),
+        (
+            replace(budget(), plan="Free"),
+            f"{lead}, the limit of plan Free: wait until 2026-12-01T00:00:00Z, or change to a larger plan.",
+        ),
+    ]
+    for given, message in told:
+        found = denied(given, PICO // 10, spent=cost(PICO))
+        assert found is not None
+        assert found.message == message
+    found = denied(budget(), 2 * PICO)
+    assert found is not None
+    assert found.message == (
+        "user/u1 has 1 of 1 USD left (0 spent, 0 reserved; 2 asked for): ask for less, or have b1 raised."
+    )
+    for_ever = Blocked("org/acme", "usage_limit_exceeded", "b2", "5", "usd", "6", NO_END_MS)
+    assert blocked_by(for_ever, is_global=False).message == ("org/acme is blocked (6 of 5 USD spent): have b2 raised.")
+
+
+@pytest.mark.parametrize(
+    ("available", "asked", "free", "message"),
+    [
+        (115, 200, 10, "user/u1 has 115 credits, and 200 are asked for: buy credits."),
+        (115, 125, 10, "user/u1 has 115 credits, and 125 are asked for: buy credits, or wait for free ones."),
+        (115, 126, 10, "user/u1 has 115 credits, and 126 are asked for: buy credits."),
+        (3, 5, 0, "user/u1 has 3 credits, and 5 are asked for: buy credits."),
+        (-4, 10, 10, "user/u1 owes 4 credits, and 10 are asked for: buy credits, or wait for free ones."),
+        (-4, 0, 0, "user/u1 owes 4 credits: buy credits."),
+    ],
+)
+def test_free_credits_are_waited_for_only_where_they_suffice(
+    available: int, asked: int, free: int, message: str
+) -> None:
+    request = Request("tests", "r1", "u1", 0, asked * NANO, {}, NOW)
+    found = lacks_credits(request, available * NANO, 0, free * NANO)
+    assert found is not None
+    assert found.message == message
 
 
 def test_nothing_is_granted_at_a_limit_that_is_reached() -> None:
