@@ -30,6 +30,23 @@ def shown(message: Message) -> str:
     return "\n".join(texts(message))
 
 
+@pytest.mark.parametrize(
+    ("scope", "plan", "budget"),
+    [
+        ("user/u-1+feature/video", "plan assign u-1 PLAN", "budget set user/u-1+feature/video"),
+        ("user/-x y+feature/video", "plan assign -- '-x y' PLAN", "budget set 'user/-x y+feature/video'"),
+        ("user/a%2Bmodel/b+feature/video", "plan assign a+model/b PLAN", "budget set user/a%2Bmodel/b+feature/video"),
+        ("user/\u202ex+feature/video", "plan assign USER PLAN", "budget set SCOPE"),
+        ("nothing", "plan assign USER PLAN", "budget set nothing"),
+    ],
+)
+def test_a_limit_of_a_plan_is_raised_by_a_larger_plan(scope: str, plan: str, budget: str) -> None:
+    of_plan = {"budget": "plan/free/video/events", "unit": "events", "spent": "10", "limit": "10"}
+    steps = render(decoded(budget_record("critical", 1, scope, **of_plan))).blocks[3]["text"]["text"]
+    assert f"• Give the user a larger plan, in place of PLAN: `tollgate {plan}`" in steps
+    assert f"• Or raise this limit for them alone: `tollgate {budget} --limit 13" in steps
+
+
 def test_a_critical_alert_says_what_happened_until_when_and_what_to_do() -> None:
     message = render(decoded(budget_record("critical", revision=3)))
     assert message.text == (

@@ -6,7 +6,10 @@ Every name in a record is untrusted. Trusted text is written here; everything el
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tollgate.schemas.budgets import PLAN_BUDGETS
+from tollgate.schemas.scopes import parse_names
 from tollgate.schemas.text_rules import USAGE_KEY
+from tollgate.schemas.vocabulary import Dimension
 from tollgate.sinks.alerts import figures
 from tollgate.sinks.alerts.alert import Alert
 from tollgate.sinks.alerts.digest import Digest, Member
@@ -218,11 +221,27 @@ def _steps(alert: Alert) -> list[_Step]:
         return []
     steps = [_Step("See what led to it", command("tollgate", "why", name=alert.scope) or "tollgate why SCOPE")]
     limit = figures.calming_limit(alert)
+    if alert.budget and alert.budget.startswith(PLAN_BUDGETS):
+        steps.append(_Step("Give the user a larger plan, in place of PLAN", _plan_command(alert.scope)))
+        raise_it = "Or raise this limit for them alone"
+    else:
+        raise_it = "Raise the limit, if the spend is right"
     if limit is not None:
-        steps.append(_Step("Raise the limit, if the spend is right", _raise_command(alert, limit)))
+        steps.append(_Step(raise_it, _raise_command(alert, limit)))
     if figures.resets(alert.window):
         steps.append(_Step("Or leave it: it ends by itself when the window does"))
     return steps
+
+
+def _plan_command(scope: str) -> str:
+    try:
+        user = next((name for dimension, name in parse_names(scope) if dimension is Dimension.USER), "")
+    except ValueError:
+        # The record was written by somebody else.
+        user = ""
+    words = ("--", user) if user.startswith("-") else (user,)
+    written = command("tollgate", "plan", "assign", *words, "PLAN") if user else None
+    return written or "tollgate plan assign USER PLAN"
 
 
 def _raise_command(alert: Alert, limit: str) -> str:
