@@ -16,6 +16,7 @@ from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.scopes import Dimension, parse_names, scope_of
 from tollgate.schemas.topics import Topic
 from tollgate.sdk.decision import HeldFlag
+from tollgate.sdk.in_words import sentence
 
 _DECISIONS_SHOWN: Final = 10
 # A day of decisions may be many millions; a reservation lives for an hour at most.
@@ -54,8 +55,7 @@ class Account:
             held = f", {self.balance.reserved} reserved" if self.balance.reserved != "0" else ""
             print_line(f"credits  {self.balance.available} available{held}")
         for flag in (held.flag for held in self.combinations if held.in_force(now_ms)):
-            numbers = f": {flag.spent} of {flag.limit} {flag.unit}" if flag.spent is not None else ""
-            print_line(f"also     {flag.scope} is {flag.state.value}{numbers}{f'; {flag.note}' if flag.note else ''}")
+            print_line(f"also     {sentence(flag)}")
         for one in self.decisions:
             what = "granted" if one.granted else f"denied ({one.http_status} {one.error}): {one.message or 'no reason'}"
             print_line(f"reserve  {one.decided_at} {one.reservation_id} of {one.source} {what}")

@@ -38,14 +38,15 @@ class Told(Protocol):
 
 def sentence(flag: Told) -> str:
     """`user/u-42 is blocked: 104.2 of 100 usd in this month`."""
+    state = "has a warning" if not flag.blocked else f"is {flag.state!s}"
+    if flag.note is not None and flag.budget is not None:
+        # That of a plan limit has the numbers, and says what to do. Why all is stopped has a place of its own.
+        return f"{flag.scope} {state}: {flag.note}"
     numbers = ""
     if flag.spent is not None and flag.limit is not None:
         window = f" in this {flag.window.kind!s}" if flag.window is not None else ""
         numbers = f": {flag.spent} of {flag.limit} {flag.unit}{window}"
-    state = "has a warning" if not flag.blocked else f"is {flag.state!s}"
-    # A plan limit says what to do; why all is stopped has a place of its own.
-    advice = f"; {flag.note}" if flag.note is not None and flag.budget is not None else ""
-    return f"{flag.scope} {state}{numbers}{advice}"
+    return f"{flag.scope} {state}{numbers}"
 
 
 def message(flag: Told) -> str:

@@ -67,7 +67,9 @@ def test_why_explains_plan_credits_combinations_and_reservations(tollgate: Tollg
     assert tollgate("plan", "assign", "u1", "free", "--timezone", "Asia/Tokyo").status == 0
     write(settings, Topic.BALANCES, (OWNER, b"u1", balance_record("u1", reserved="3"), ()))
     pair = "user/u1+feature/video"
-    flag = flag_record(pair, unit="events", limit="10", spent="10", note="change to a larger plan")
+    flag = flag_record(
+        pair, unit="events", limit="10", spent="10", note="10 of 10 video events are used: change to a larger plan"
+    )
     write(settings, Topic.FLAGS, (OWNER, pair.encode(), flag, ()))
     decision: dict[str, Any] = {
         "reservation_id": "r-1",
@@ -90,7 +92,7 @@ def test_why_explains_plan_credits_combinations_and_reservations(tollgate: Tollg
             "user/u1 is not blocked: ok",
             "plan     Free (free), days and months of Asia/Tokyo, 10 free credits a day",
             "credits  15 available, 3 reserved",
-            "also     user/u1+feature/video is blocked: 10 of 10 events; change to a larger plan",
+            "also     user/u1+feature/video is blocked: 10 of 10 video events are used: change to a larger plan",
             "reserve  2026-11-21T10:00:00Z r-1 of chat-api denied (429 usage_limit_exceeded): 0.2 usd are left.",
         ],
     )

