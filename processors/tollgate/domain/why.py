@@ -1,14 +1,26 @@
 """Why the calls of a scope are blocked, and what to do about it: one answer for the command line and the console."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from tollgate.domain.budgets import NO_END_MS, Budget
 from tollgate.domain.standings import BudgetStanding
-from tollgate.schemas.budgets import PLAN_BUDGETS
-from tollgate.schemas.outputs import Flag
+from tollgate.schemas.amounts import format_amount
+from tollgate.schemas.budgets import PLAN_BUDGETS, Fail
+from tollgate.schemas.calendars import UTC_ZONE, WEEKDAYS, parse_calendar
+from tollgate.schemas.instants import format_instant
+from tollgate.schemas.outputs import Action, AlertLevel, Flag
 from tollgate.schemas.scopes import Dimension, parse_names
 from tollgate.schemas.shown_text import shell_command, shell_option
 from tollgate.schemas.vocabulary import WindowKind
+
+# Those of `tollgate budget set` where nothing else is said.
+_PERCENTS: Final[Mapping[AlertLevel, str]] = {
+    AlertLevel.WARNING: "80",
+    AlertLevel.CRITICAL: "100",
+    AlertLevel.EMERGENCY: "150",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +72,49 @@ def _larger_plan(scope: str) -> list[str]:
 def _about(standing: BudgetStanding, scope: str) -> list[str]:
     budget = standing.budget
     above = budget.format(standing.spent)
-    words = ("--limit", "HIGHER", "--unit", budget.unit, "--window", budget.window.value)
+    words = ("--limit", "HIGHER", "--unit", budget.unit, "--window", budget.window.value, *_kept(budget))
     if budget.scope != scope:
         own = shell_command("tollgate", "budget", "set", scope, *words)
         return [f"give {scope} its own budget above {above}: {own}"]
-    raised = shell_command("tollgate", "budget", "set", scope, *words, *shell_option("--id", budget.id))
+    words += (*_validity(budget), *shell_option("--id", budget.id))
+    raised = shell_command("tollgate", "budget", "set", scope, *words)
     removed = shell_command("tollgate", "budget", "remove", name=budget.id)
     return [f"raise it above {above}: {raised}", f"or remove it: {removed}"]
+
+
+def _kept(budget: Budget) -> list[str]:
+    """The options without which `budget set` would make another budget of it: calendar, thresholds, `fail`, `except`.
+    What is as it is by default is left out.
+    """
+    cut = parse_calendar(budget.calendar)
+    words = ["--timezone", cut.timezone] if cut.timezone != UTC_ZONE else []
+    words += ["--week-starts-on", cut.week_starts_on] if cut.week_starts_on != WEEKDAYS[0] else []
+    words += ["--month-starts-on", str(cut.month_starts_on)] if cut.month_starts_on != 1 else []
+    if not budget.plan:
+        # A plan has no emergency; an own budget in its place may have one.
+        words += _thresholds(budget)
+    words += ["--fail", budget.fail.value] if budget.fail is not Fail.OPEN else []
+    return [*words, *(word for excepted in budget.except_ for word in shell_option("--except", excepted))]
+
+
+def _thresholds(budget: Budget) -> Iterator[str]:
+    found = {threshold.level: threshold for threshold in budget.thresholds}
+    for level, usual in _PERCENTS.items():
+        percent = format_amount(found[level].percent_nano) if level in found else "none"
+        if percent != usual:
+            yield from (f"--{level.value}", percent)
+    actions = {level: threshold.action for level, threshold in found.items()}
+    critical = actions.get(AlertLevel.CRITICAL, Action.BLOCK)
+    if critical is not Action.BLOCK:
+        yield from ("--action", critical.value)
+    if actions.get(AlertLevel.EMERGENCY, critical) is not critical:
+        yield from ("--emergency-action", actions[AlertLevel.EMERGENCY].value)
+    if actions.get(AlertLevel.WARNING, Action.ALERT) is not Action.ALERT:
+        yield from ("--warning-action", actions[AlertLevel.WARNING].value)
+
+
+def _validity(budget: Budget) -> Iterator[str]:
+    if budget.valid_from_ms:
+        yield from ("--valid-from", format_instant(budget.valid_from_ms))
+    if budget.valid_to_ms != NO_END_MS:
+        yield from ("--valid-to", format_instant(budget.valid_to_ms))

@@ -134,6 +134,29 @@ def test_why_tells_what_to_do_about_an_own_budget_and_about_a_pattern() -> None:
     ]
 
 
+def test_a_budget_that_is_raised_as_why_says_stays_as_it_is_otherwise() -> None:
+    window = Window(
+        kind=WindowKind.MONTH, start="2026-11-14T15:00:00Z", end="2026-12-14T15:00:00Z", timezone="Asia/Tokyo"
+    )
+    calendar = {"timezone": "Asia/Tokyo", "month_starts_on": 15}
+    thresholds = {
+        "warning": {"percent": "70", "action": "downgrade"},
+        "critical": {"percent": "90", "action": "stop"},
+        "emergency": {"percent": "150", "action": "block"},
+    }
+    more = {"fail": "closed", "except": ["provider/groq", "model/-m"], "valid_to": "2027-01-01T00:00:00Z"}
+    own = record("user/a", "100", id="mine", **calendar, **more, thresholds=thresholds)
+    sums = {("month@Asia/Tokyo~15", "2026-11-14T15:00:00Z"): spent("120")}
+    where = standings("user/a", [own], sums, NOON_MS)
+    found = Why("user/a", flag("user/a", "mine", window=window), where).next_steps
+    assert found[1] == (
+        "raise it above 120: tollgate budget set user/a --limit HIGHER --unit usd --window month --timezone Asia/Tokyo"
+        " --month-starts-on 15 --warning 70 --critical 90 --action stop --emergency-action block"
+        " --warning-action downgrade --fail closed --except provider/groq --except model/-m"
+        " --valid-to 2027-01-01T00:00:00Z --id mine"
+    )
+
+
 def test_why_tells_what_to_do_about_a_limit_of_a_plan_and_nothing_about_a_stop() -> None:
     blocked = flag("user/a'b+feature/video", "plan/free/video/events", note="10 of 10 video events are used")
     assert Why("user/a'b+feature/video", blocked, []).next_steps == [
