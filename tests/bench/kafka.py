@@ -83,8 +83,12 @@ async def delete_topics(servers: str, prefix: str) -> None:
         await admin.close()
 
 
-async def load(servers: str, topic: str, records: Iterable[Encoded]) -> tuple[int, float]:
-    """Publish the records, each to its key's partition in order; returns how many there were and how long it took."""
+async def load(
+    servers: str, topic: str, records: Iterable[Encoded], only: int | None = None
+) -> tuple[int, float]:
+    """Publish the records, each to its key's partition in order, or all to the partition `only`; returns how many there
+    were and how long it took.
+    """
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", max_batch_size=1 << 19, max_request_size=8 << 20, linger_ms=0
     )
@@ -97,7 +101,7 @@ async def load(servers: str, topic: str, records: Iterable[Encoded]) -> tuple[in
     count = 0
     try:
         for key, value in records:
-            partition = home.get(key)
+            partition = home.get(key) if only is None else only
             if partition is None:
                 partition = home[key] = partition_of(key, partitions)
             batch = open_batches[partition]

@@ -1,7 +1,7 @@
 """Which budgets and plan limits apply to a scope, and what must be counted for them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 from weakref import ref
@@ -102,13 +102,17 @@ class BudgetBook:
 
         A budget that another one replaces for a time is there with the rest of its own time, in two parts if need be.
         """
+        return list(self.limiting(scope))
+
+    def limiting(self, scope: str) -> Sequence[Budget]:
+        """The same, most often as one object for all scopes that are limited alike."""
         key = self._limited_alike(scope)
         known = self._applying.get(key)
         if known is None:
             if len(self._applying) >= _CALENDARS_MAX:
                 self._applying.clear()
             known = self._applying[key] = self._found_budgets(scope)
-        return list(known)
+        return known
 
     def watch(self, scope: str) -> Watch:
         """When the budgets of the scope have to be looked at."""

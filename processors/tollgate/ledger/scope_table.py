@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from tollgate.domain.spend import ScopeSpend, unpack_open_row
+from tollgate.domain.spend import ScopeSpend, Spend, base_sum_in, unpack_open_row
 from tollgate.domain.windows import WindowKey
 from tollgate.ledger.reached import Reached
 from tollgate.ledger.rows import Rows, new_rows
@@ -75,6 +75,16 @@ class ScopeTable:
             if row is not None:
                 spend = self._unpacked(scope, row)
         return spend
+
+    def base_sum(self, scope: str, calendar: str, start_ms: int) -> Spend | None:
+        """The sum of one window of a base calendar, of a scope that is no combination: see `ScopeSpend.window`."""
+        spend = self._busy.get(scope)
+        if spend is None and scope in self._closed:
+            spend = self.find(scope)
+        if spend is not None:
+            return spend.window(calendar, start_ms)
+        row = self._idle.get(scope)
+        return base_sum_in(row, calendar, start_ms) if row is not None else None
 
     def take(self, scope: str) -> ScopeSpend | None:
         """The scope's spend to be changed, None for an unknown scope."""

@@ -23,6 +23,7 @@ from tollgate.domain.watch import UNWATCHED
 from tollgate.domain.windows import Horizon, WindowKey, Windows
 from tollgate.ledger.counters import Counters
 from tollgate.ledger.folding import Folding
+from tollgate.ledger.forms import Forms
 from tollgate.ledger.meters import Metering, MeterTable, is_pattern
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
@@ -96,6 +97,7 @@ class Scopes:
         self._spend_queue = SpendQueue(partition, self.spend, spend_apart_ms)
         self._sequence = 0
         self._sweep = Sweep(self.spend)
+        self._forms = Forms(partition, state, self.spend)
         self.set_budgets(budgets, stop)
 
     def __len__(self) -> int:
@@ -212,14 +214,34 @@ class Scopes:
         for scope in list(islice(self._undecided, DECISIONS_MAX)):
             del self._undecided[scope]
             self._decide(scope, outbox, now_ms)
-        left = SWEPT_MAX
         if len(self._swept) < SWEPT_MAX:
             self._swept += self._sweep.take(now_ms)
+        first: dict[str, None] = {}
+        left = SWEPT_MAX
         while self._swept and left:
             scope = self._swept.pop()
-            if scope in self._standings or self._budgets.covers(scope):
+            if scope in self._standings:
                 self._decide(scope, outbox, now_ms)
-                left -= 1
+            elif self._budgets.covers(scope):
+                first[scope] = None
+            else:
+                continue
+            left -= 1
+        self._decide_first(first, outbox, now_ms)
+
+    def _decide_first(self, scopes: Iterable[str], outbox: Outbox, now_ms: int) -> None:
+        """Decide about scopes without flag and alerts, many at a time."""
+        reserved = [scope for scope in scopes if self._reserved(scope).count]
+        plain = dict.fromkeys(scopes)
+        for scope in reserved:
+            del plain[scope]
+        decided, left = self._forms.write(plain, self._budgets, now_ms, outbox)
+        for first in decided:
+            self._standings.update(zip(first.scopes, first.rows, strict=True))
+            for scope in first.scopes:
+                self._set_due(scope, first.due_ms)
+        for scope in (*reserved, *left):
+            self._decide(scope, outbox, now_ms)
 
     def _decide(self, scope: str, outbox: Outbox, now_ms: int) -> None:
         row = self._standings.get(scope)
@@ -233,10 +255,7 @@ class Scopes:
             standing = _decode_standing(row) if row is not None else None
             found = [p if self._is_whole(scope, p) else replace(p, is_whole=False) for p in found]
             decision = decide(scope, found, spend, standing, now_ms, stop, reserved)
-        due_ms = earliest(decision.due_ms, next_change_ms(budgets, now_ms))
-        if due_ms is not None and self._due_at.get(scope) != due_ms:
-            self._due_at[scope] = due_ms
-            heapq.heappush(self._due, (due_ms, scope))
+        self._set_due(scope, earliest(decision.due_ms, next_change_ms(budgets, now_ms)))
         if not decision.changed:
             return
         row = self._standings[scope] = _encode(decision.standing)
@@ -246,6 +265,12 @@ class Scopes:
         for alert in decision.alerts:
             outbox.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
             self._resolved.note(alert, outbox, now_ms)
+
+    def _set_due(self, scope: str, due_ms: int | None) -> None:
+        """Decide about the scope again at this instant; None: never."""
+        if due_ms is not None and self._due_at.get(scope) != due_ms:
+            self._due_at[scope] = due_ms
+            heapq.heappush(self._due, (due_ms, scope))
 
     def _is_whole(self, scope: str, p: Position) -> bool:
         """Whether the sum is all that was spent: a base sum always is."""
