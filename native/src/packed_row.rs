@@ -7,7 +7,7 @@
 
 use hashbrown::HashMap;
 
-use crate::row_reader::Reader;
+use crate::row_reader::{Reader, Sum};
 
 /// Windows begin at a multiple of 15 minutes.
 const SLOT_MS: u128 = 900_000;
@@ -171,11 +171,58 @@ fn unpack_sum(from: &mut &[u8], texts: &Texts, to: &mut Vec<u8>) -> Option<()> {
         to.extend_from_slice(if place == 0 { b"\"" } else { b",\"" });
         to.extend_from_slice(texts.text(read_varint(from)?)?);
         to.extend_from_slice(b"\":");
-        let value = read_varint(from)?;
-        write_number(to, if value % 2 == 0 { (value / 2).checked_mul(NANO)? } else { value / 2 });
+        write_number(to, nano(read_varint(from)?)?);
     }
     to.extend_from_slice(b"}]");
     Some(())
+}
+
+/// The sum of lifetime in the packed row of a base scope; `None` when there is none, or its numbers are too large.
+pub fn lifetime<'a>(packed: &[u8], texts: &'a Texts) -> Option<Sum<'a>> {
+    let mut from = packed;
+    read_varint(&mut from)?;
+    let (base, _more) = (byte(&mut from)?, byte(&mut from)?);
+    if base == 0 {
+        return None;
+    }
+    let cost_picousd = signed(read_varint(&mut from)?)?;
+    read_varint(&mut from)?;
+    let events_nano = signed(read_varint(&mut from)?.checked_mul(NANO)?)?;
+    let count = byte(&mut from)?;
+    let mut usage = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let name = texts.text(read_varint(&mut from)?)?;
+        let value = read_varint(&mut from)?;
+        usage.push((name, signed(nano(value)?)?));
+    }
+    Some(Sum { cost_picousd, events_nano, usage })
+}
+
+/// Append the sum of the base window at this place among those of a row, 0 for lifetime; `None`, with anything appended,
+/// when the window that is open there does not start at this instant.
+pub fn base_sum(packed: &[u8], texts: &Texts, place: u8, start_ms: u128, to: &mut Vec<u8>) -> Option<()> {
+    let mut from = packed;
+    read_varint(&mut from)?;
+    let (base, _more) = (byte(&mut from)?, byte(&mut from)?);
+    if place >= base {
+        return None;
+    }
+    for window in 0..place {
+        skip(&mut from, u8::from(window > 0))?;
+    }
+    if place > 0 && read_varint(&mut from)?.checked_mul(SLOT_MS)? != start_ms {
+        return None;
+    }
+    unpack_sum(&mut from, texts, to)
+}
+
+/// An amount of usage, as it is packed, in 10⁻⁹ units.
+fn nano(value: u128) -> Option<u128> {
+    if value % 2 == 0 { (value / 2).checked_mul(NANO) } else { Some(value / 2) }
+}
+
+fn signed(value: u128) -> Option<i128> {
+    i128::try_from(value).ok()
 }
 
 /// Whether a packed row has calendars beyond the base ones.

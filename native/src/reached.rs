@@ -3,10 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::row_reader::Reader;
+use crate::row_reader::{Reader, Sum};
 use crate::rows::Rows;
-
-const NANO: i128 = 1_000_000_000;
 
 /// What a limit measures.
 enum Unit {
@@ -66,7 +64,9 @@ impl ReachedLimits {
         most: usize,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Option<usize>)> {
         let (found, left) = (PyList::empty(py), PyList::empty(py));
-        let is_wanted = |scope: &str| self.patterns.iter().any(|pattern| pattern.matches(scope));
+        let is_wanted = |scope: &str, lifetime: Option<&Sum>| {
+            self.patterns.iter().any(|pattern| pattern.may_be_reached_by(lifetime) && pattern.matches(scope))
+        };
         let next = rows.walk(place, most, is_wanted, |scope, row| match self.is_reached(scope, row) {
             Some(true) => found.append(scope),
             Some(false) => Ok(()),
@@ -154,6 +154,13 @@ impl Limit {
 }
 
 impl Pattern {
+    /// `lifetime` is that of a base scope. `None`: it is not known.
+    fn may_be_reached_by(&self, lifetime: Option<&Sum>) -> bool {
+        lifetime.is_none_or(|sum| {
+            !self.is_combination && self.limits.iter().any(|limit| !limit.is_bounded || limit.is_reached_by(sum))
+        })
+    }
+
     fn matches(&self, scope: &str) -> bool {
         let [first, middle @ .., last] = self.literals.as_slice() else {
             return self.literals.iter().all(|only| **only == *scope);
@@ -171,36 +178,7 @@ impl Pattern {
     }
 }
 
-struct Sum<'a> {
-    cost_picousd: i128,
-    events_nano: i128,
-    usage: Vec<(&'a [u8], i128)>,
-}
-
-impl<'a> Reader<'a> {
-    fn sum(&mut self) -> Option<Sum<'a>> {
-        self.mark(b'[')?;
-        let cost_picousd = self.whole()?;
-        self.mark(b',')?;
-        self.whole()?;
-        self.mark(b',')?;
-        let events_nano = self.whole()?.checked_mul(NANO)?;
-        self.mark(b',')?;
-        self.mark(b'{')?;
-        let mut usage = Vec::new();
-        while self.peek()? != b'}' {
-            if !usage.is_empty() {
-                self.mark(b',')?;
-            }
-            let name = self.text()?;
-            self.mark(b':')?;
-            usage.push((name, self.whole()?));
-        }
-        self.mark(b'}')?;
-        self.mark(b']')?;
-        Some(Sum { cost_picousd, events_nano, usage })
-    }
-
+impl Reader<'_> {
     /// The map of further calendars, and the end of the row.
     fn has_reached(&mut self, limits: &[&Limit], is_base: bool) -> Option<bool> {
         self.mark(b'{')?;

@@ -1,5 +1,14 @@
 //! Reads the state rows of scopes.
 
+pub const NANO: i128 = 1_000_000_000;
+
+/// As much of a sum as limits measure.
+pub struct Sum<'a> {
+    pub cost_picousd: i128,
+    pub events_nano: i128,
+    pub usage: Vec<(&'a [u8], i128)>,
+}
+
 /// Reads the JSON that a row is written in: no white space, no escapes.
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -48,5 +57,28 @@ impl<'a> Reader<'a> {
         }
         self.at += length + 1;
         rest.get(..length)
+    }
+
+    pub fn sum(&mut self) -> Option<Sum<'a>> {
+        self.mark(b'[')?;
+        let cost_picousd = self.whole()?;
+        self.mark(b',')?;
+        self.whole()?;
+        self.mark(b',')?;
+        let events_nano = self.whole()?.checked_mul(NANO)?;
+        self.mark(b',')?;
+        self.mark(b'{')?;
+        let mut usage = Vec::new();
+        while self.peek()? != b'}' {
+            if !usage.is_empty() {
+                self.mark(b',')?;
+            }
+            let name = self.text()?;
+            self.mark(b':')?;
+            usage.push((name, self.whole()?));
+        }
+        self.mark(b'}')?;
+        self.mark(b']')?;
+        Some(Sum { cost_picousd, events_nano, usage })
     }
 }

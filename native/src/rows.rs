@@ -7,6 +7,7 @@ use pyo3::types::{PyBytes, PyList};
 use std::hash::BuildHasher;
 
 use crate::packed_row::{self, Texts, read_varint, write_varint};
+use crate::row_reader::Sum;
 
 /// How a row is kept: as it is, or packed.
 const PLAIN: u8 = 0;
@@ -52,6 +53,23 @@ impl Rows {
         let place = self.place(scope)?;
         let (_, kept) = split(self.entries.get(place as usize)?.as_deref()?)?;
         plain(kept, &self.texts, &mut self.row).map(|row| PyBytes::new(py, row))
+    }
+
+    /// The sum of the base window at this place of the row, where the row is packed and this window is open; or `None`.
+    fn packed_sum<'py>(
+        &mut self,
+        py: Python<'py>,
+        scope: &str,
+        place: u8,
+        start_ms: u64,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let entry = self.entries.get(self.place(scope)? as usize)?.as_deref()?;
+        let (&PACKED, packed) = split(entry)?.1.split_first()? else {
+            return None;
+        };
+        self.row.clear();
+        packed_row::base_sum(packed, &self.texts, place, u128::from(start_ms), &mut self.row)?;
+        Some(PyBytes::new(py, &self.row))
     }
 
     fn put(&mut self, scope: &str, row: &[u8]) -> PyResult<()> {
@@ -158,17 +176,21 @@ impl Rows {
     }
 
     /// The same with rows as they were put, of scopes that are wanted, for each of which `look` is called; the place to go
-    /// on at.
+    /// on at. What is wanted may depend on the sum of lifetime, where the row is packed and has one.
     pub fn walk(
         &self,
         place: usize,
         most: usize,
-        is_wanted: impl Fn(&str) -> bool,
+        is_wanted: impl Fn(&str, Option<&Sum>) -> bool,
         mut look: impl FnMut(&str, &[u8]) -> PyResult<()>,
     ) -> PyResult<Option<usize>> {
         let mut row = Vec::new();
         for (name, kept) in self.at(place, most) {
-            if is_wanted(name)
+            let lifetime = match kept.split_first() {
+                Some((&PACKED, packed)) => packed_row::lifetime(packed, &self.texts),
+                _ => None,
+            };
+            if is_wanted(name, lifetime.as_ref())
                 && let Some(row) = plain(kept, &self.texts, &mut row)
             {
                 look(name, row)?;

@@ -12,7 +12,8 @@ from tollgate.domain.watch import UNWATCHED, Watch
 from tollgate.schemas.scopes import Dimension, is_combination, joint_of, scope_of, split_names
 from tollgate.schemas.vocabulary import Shape, WindowKind
 
-_USER: Final = f"{Dimension.USER.value}/"
+_USERS: Final = Dimension.USER.value
+_USER: Final = f"{_USERS}/"
 _USER_AND_FEATURE: Final = (Dimension.USER, Dimension.FEATURE)
 _ORDER: Final = {dimension: place for place, dimension in enumerate(Dimension)}
 
@@ -200,7 +201,7 @@ class BudgetBook:
         dimension, slash, name = first.partition("/")
         if not slash or (joint >= 0 and dimension in self._pinned):
             return scope
-        if dimension == Dimension.USER.value and self.plans.is_assigned(name):
+        if dimension == _USERS and self.plans.is_assigned(name):
             return scope
         return f"{dimension}/*{scope[len(first) :]}"
 

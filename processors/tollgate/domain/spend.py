@@ -62,8 +62,8 @@ unpack_open_row: Final[Callable[[bytes], OpenRow]] = msgspec.json.Decoder(_Row).
 
 _unpack_parts: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
-# Where the row of a base scope has the sum of each base calendar, by its text; its start is before it.
-_SUM_AT: Final = {kind.value: 2 * place + 1 for place, kind in enumerate(_KINDS)}
+# Where a row has the sums of the base calendars, by their texts: 0 for lifetime.
+PLACES: Final = {kind.value: place for place, kind in enumerate(_KINDS)}
 
 
 def base_sum_in(row: bytes, calendar: str, start_ms: int) -> Spend | None:
@@ -71,7 +71,7 @@ def base_sum_in(row: bytes, calendar: str, start_ms: int) -> Spend | None:
 
     The same as to unpack the row, in a third of the time.
     """
-    at, parts = _SUM_AT[calendar], _unpack_parts(row)
+    at, parts = 2 * PLACES[calendar] + 1, _unpack_parts(row)
     if at > 1 and (at >= len(parts) or bytes(parts[at - 1]) != b"%d" % start_ms):
         return None
     return unpack_spend(parts[at])

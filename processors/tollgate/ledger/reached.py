@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from tollgate.domain.budgets import Budget
-from tollgate.domain.spend import ScopeSpend, Spend, unpack_open_row
+from tollgate.domain.spend import PLACES, ScopeSpend, Spend, unpack_open_row
 from tollgate.domain.windows import window_start
 from tollgate.ledger.rows import Rows
 from tollgate.schemas.amounts import NANO
 from tollgate.schemas.scopes import is_combination
-from tollgate.schemas.vocabulary import BASE_WINDOWS, CREDITS, WindowKind
+from tollgate.schemas.vocabulary import CREDITS, WindowKind
 
 try:
     from tollgate.ledger._native import ReachedLimits
@@ -27,9 +27,6 @@ PATTERNS_MAX: Final = 256
 
 # The core counts to 2¹²⁷.
 _MINIMUM_MAX: Final = 1 << 126
-
-# Where a row has the sum of a base calendar.
-_PLACES: Final = {kind.value: place for place, kind in enumerate((WindowKind.LIFETIME, *BASE_WINDOWS))}
 
 
 class Limit(NamedTuple):
@@ -54,7 +51,7 @@ class Limit(NamedTuple):
         assert lowest is not None, f"{budget.id} has no threshold"
         calendar = str(budget.calendar)
         minimum = min(lowest, _MINIMUM_MAX)
-        place = _PLACES.get(calendar)
+        place = PLACES.get(calendar)
         is_bounded = place is not None and minimum > 0 and budget.unit != CREDITS
         return cls(place, calendar, window_start(calendar, now_ms), budget.unit, minimum, is_bounded)
 

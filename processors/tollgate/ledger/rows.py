@@ -33,6 +33,11 @@ class Rows(Protocol):
     def get(self, scope: str) -> bytes | None:
         """The row as it was put; None for an unknown scope."""
 
+    def packed_sum(self, scope: str, place: int, start_ms: int) -> bytes | None:
+        """The sum of a base scope's open window, at its place among those of a row; None when it is another window that
+        is open there, or when only the row tells. Faster than to read the row.
+        """
+
     def put(self, scope: str, row: bytes) -> None:
         """Add or replace a row."""
 
@@ -78,6 +83,9 @@ class PythonRows:
     def get(self, scope: str) -> bytes | None:
         held = self._rows.get(scope)
         return held[1] if held is not None else None
+
+    def packed_sum(self, scope: str, place: int, start_ms: int) -> bytes | None:  # noqa: ARG002 # nothing is packed
+        return None
 
     def put(self, scope: str, row: bytes) -> None:
         held = self._rows.get(scope)

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from tollgate.domain.spend import ScopeSpend, Spend, base_sum_in, unpack_open_row
+from tollgate.domain.spend import PLACES, ScopeSpend, Spend, base_sum_in, unpack_open_row, unpack_spend
 from tollgate.domain.windows import WindowKey
 from tollgate.ledger.reached import Reached
 from tollgate.ledger.rows import Rows, new_rows
@@ -83,6 +83,9 @@ class ScopeTable:
             spend = self.find(scope)
         if spend is not None:
             return spend.window(calendar, start_ms)
+        packed = self._idle.packed_sum(scope, PLACES[calendar], start_ms)
+        if packed is not None:
+            return unpack_spend(packed)
         row = self._idle.get(scope)
         return base_sum_in(row, calendar, start_ms) if row is not None else None
 

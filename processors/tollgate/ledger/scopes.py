@@ -97,7 +97,6 @@ class Scopes:
         self._spend_queue = SpendQueue(partition, self.spend, spend_apart_ms)
         self._sequence = 0
         self._sweep = Sweep(self.spend)
-        self._forms = Forms(partition, state, self.spend)
         self.set_budgets(budgets, stop)
 
     def __len__(self) -> int:
@@ -227,15 +226,17 @@ class Scopes:
             else:
                 continue
             left -= 1
-        self._decide_first(first, outbox, now_ms)
+        if first:
+            self._decide_first(first, outbox, now_ms)
 
-    def _decide_first(self, scopes: Iterable[str], outbox: Outbox, now_ms: int) -> None:
-        """Decide about scopes without flag and alerts, many at a time."""
+    def _decide_first(self, scopes: dict[str, None], outbox: Outbox, now_ms: int) -> None:
+        """Decide about scopes without a flag and alerts: most of them are many that have reached the same limit."""
         reserved = [scope for scope in scopes if self._reserved(scope).count]
-        plain = dict.fromkeys(scopes)
+        free = dict.fromkeys(scopes)
         for scope in reserved:
-            del plain[scope]
-        decided, left = self._forms.write(plain, self._budgets, now_ms, outbox)
+            del free[scope]
+        forms = Forms(self._partition, self._state, self.spend)
+        decided, left = forms.write(free, self._budgets, now_ms, outbox)
         for first in decided:
             self._standings.update(zip(first.scopes, first.rows, strict=True))
             for scope in first.scopes:

@@ -1,0 +1,170 @@
+"""First decisions by a form are, byte by byte, those of `decide`; where there may be more to say, a form says nothing."""
+
+import random
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from tollgate.domain.budget_book import BudgetBook
+from tollgate.domain.budgets import Budget, positions
+from tollgate.domain.decisions import decide
+from tollgate.domain.reservations import Reserved
+from tollgate.domain.spend import Spend
+from tollgate.domain.windows import Horizon, windows_at
+from tollgate.ledger.forms import Forms
+from tollgate.ledger.outbox import NO_HEADERS, Outbox
+from tollgate.ledger.scope_table import ScopeTable
+from tollgate.ledger.scopes import SWEPT_MAX, Scopes
+from tollgate.schemas.amounts import NANO, PICO
+from tollgate.schemas.control import BudgetRecord
+from tollgate.schemas.instants import parse_instant
+from tollgate.schemas.topics import Topic
+
+NOW = parse_instant("2026-11-21T10:20:00.123Z")
+NAMES = ("u1", 'q"uote', "back\\slash", "é", "100 %", "%b", "%(a)s", "budget", "1000", "a/b|c", "{}", "\u2028")
+IDS = ("default", 'a "b"', "%d", "é", "1" + 39 * "0", "user")
+_encode = msgspec.json.Encoder().encode
+
+
+@pytest.fixture
+def rnd() -> random.Random:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    return random.Random(seed)
+
+
+def budget_of(rnd: random.Random, number: int) -> Budget:
+    unit = rnd.choice(("usd", "events", "images"))
+    thresholds = {
+        level: {"percent": percent, "action": rnd.choice(("alert", "downgrade", "block", "stop"))}
+        for level, percent in (("warning", "50"), ("critical", "100"), ("emergency", "120.5"))
+        if rnd.random() < 0.6
+    }
+    window, zone = rnd.choice((("hour", "UTC"), ("day", "UTC"), ("month", "UTC"), ("lifetime", "UTC"), ("week", "Asia/Tokyo")))
+    record = {
+        "id": rnd.choice(IDS) + str(number),
+        "scope": rnd.choice(("user/*", "user/*", "user/u1", "org/*")),
+        "limit": rnd.choice(("1", "3", "0.5" if unit == "usd" else "5")),
+        "unit": unit,
+        "window": window,
+        "timezone": zone,
+        "except": rnd.choice(([], ["feature/x%y"])),
+        "thresholds": thresholds or {"critical": {"percent": "100", "action": "block"}},
+        "updated_at": "2026-11-01T00:00:00Z",
+    }
+    made = Budget.from_record(BudgetRecord.model_validate(record))
+    if rnd.random() < 0.2:
+        made = replace(made, plan="free")
+    return replace(made, valid_to_ms=NOW + 5) if rnd.random() < 0.1 else made
+
+
+def table_of(rnd: random.Random) -> ScopeTable:
+    """Scopes that are busy, idle, idle with closed windows, and ahead of the present."""
+    table = ScopeTable(busy_max=4)
+    scopes = Scopes(0, Topic.USER_STATE, Horizon(), BudgetBook())
+    scopes.spend = table
+    for name in NAMES:
+        for at_ms in sorted(rnd.choices((NOW - 10**9, NOW - 4 * 10**6, NOW, NOW, NOW, NOW + 3 * 10**6), k=2)):
+            amount = Spend(rnd.randrange(4) * PICO + rnd.randrange(2), 0, rnd.randrange(1, 4), {"images": rnd.randrange(4 * NANO)})
+            scopes.add(f"user/{name}", windows_at(at_ms - at_ms % 900_000), amount)
+            if rnd.random() < 0.5:
+                scopes.write(Outbox(), 1, NOW)
+    scopes.write(Outbox(), 1, NOW)
+    return table
+
+
+def test_a_form_says_what_was_decided_and_nothing_where_more_is_reached(rnd: random.Random) -> None:
+    written = put_off = 0
+    for _ in range(200):
+        book = BudgetBook([budget_of(rnd, number) for number in range(rnd.randrange(1, 4))])
+        table = table_of(rnd)
+        scopes = [f"user/{name}" for name in NAMES if book.covers(f"user/{name}")]
+        outbox, wanted = Outbox(), Outbox()
+        decided, left = Forms(3, Topic.USER_STATE, table).write(scopes, book, NOW, outbox)
+        rows = {scope: (row, first.due_ms) for first in decided for scope, row in zip(first.scopes, first.rows, strict=True)}
+        for scope in scopes:
+            spend = table.find(scope)
+            found = positions(book.for_scope(scope), spend, NOW)
+            decision = decide(scope, found, spend, None, NOW)
+            if scope in left:
+                assert scope not in rows
+                continue
+            assert (scope in rows) is decision.changed
+            if not decision.changed:
+                assert decision.due_ms is None
+                continue
+            row = _encode(decision.standing)
+            assert rows[scope] == (row, decision.due_ms)
+            assert decision.flag is not None
+            wanted.to(Topic.USER_STATE, 3).append((f"d|{scope}".encode(), row, NO_HEADERS))
+            wanted.to(Topic.FLAGS, 3).append((scope.encode(), _encode(decision.flag), NO_HEADERS))
+            for alert in decision.alerts:
+                wanted.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
+        # Those of different limits stand one after another.
+        assert {to: sorted(records) for to, records in outbox.records.items()} == {
+            to: sorted(records) for to, records in wanted.records.items()
+        }
+        written, put_off = written + len(rows), put_off + len(left)
+    assert written > 100
+    assert put_off > 100
+
+
+def default(limit: str, budget_id: str = "default") -> Budget:
+    record = {"id": budget_id, "scope": "user/*", "limit": limit, "window": "month", "updated_at": "2026-11-01T00:00:00Z"}
+    return Budget.from_record(BudgetRecord.model_validate(record))
+
+
+def swept(users: int, reserved: frozenset[str] = frozenset()) -> Scopes:
+    """Scopes of users who have spent a dollar each, before a default budget of half a dollar is set."""
+    held = {scope: Reserved(PICO // 4, 0, 1) for scope in reserved}
+    scopes = Scopes(0, Topic.USER_STATE, Horizon(), BudgetBook(), reserved=lambda scope: held.get(scope, Reserved()))
+    for number in range(users):
+        scopes.add(f"user/u{number}", windows_at(NOW - NOW % 900_000), Spend(PICO, 0, 1))
+    while scopes.has_pending():
+        scopes.write(Outbox(), users, NOW)
+        scopes.tick(NOW + 10**6)
+    scopes.set_budgets(BudgetBook([default("0.5")]))
+    return scopes
+
+
+def flags_of(outbox: Outbox) -> dict[str, dict[str, str]]:
+    return {key.decode(): msgspec.json.decode(value) for key, value, _ in outbox.records.get((Topic.FLAGS, 0), ()) if key and value}
+
+
+def test_the_flag_of_a_swept_user_tells_what_is_reserved() -> None:
+    scopes, outbox = swept(3, frozenset({"user/u1"})), Outbox()
+    scopes.write(outbox, 0, NOW)
+    flags = flags_of(outbox)
+    assert sorted(flags) == ["user/u0", "user/u1", "user/u2"]
+    assert flags["user/u1"]["reserved"] == "0.25"
+    assert "reserved" not in flags["user/u0"]
+
+
+def test_what_is_spent_between_two_transactions_of_a_sweep_is_in_the_next_one() -> None:
+    scopes = swept(3 * SWEPT_MAX)
+    blocked: list[str] = []
+    for turn in range(3):
+        name = f"user/new{turn}"
+        scopes.add(name, windows_at(NOW - NOW % 900_000), Spend(PICO, 0, 1))
+        outbox = Outbox()
+        scopes.write(outbox, 1, NOW)
+        rows = [key for key, _, _ in outbox.records[Topic.USER_STATE, 0]]
+        assert f"s|{name}".encode() in rows
+        flags = flags_of(outbox)
+        assert flags[name]["state"] == "blocked"
+        assert len(flags) == SWEPT_MAX + 1
+        blocked += flags
+    assert sorted(blocked) == sorted([f"user/u{n}" for n in range(3 * SWEPT_MAX)] + ["user/new0", "user/new1", "user/new2"])
+
+
+def test_a_user_who_was_decided_by_a_form_is_free_when_the_window_has_ended() -> None:
+    scopes = swept(2)
+    scopes.write(Outbox(), 0, NOW)
+    december = parse_instant("2026-12-01T00:00:00Z")
+    scopes.tick(december - 1)
+    assert not scopes.has_pending()
+    scopes.tick(december)
+    outbox = Outbox()
+    scopes.write(outbox, 0, december)
+    assert {name: flag["state"] for name, flag in flags_of(outbox).items()} == {"user/u0": "ok", "user/u1": "ok"}
