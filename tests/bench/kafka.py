@@ -83,9 +83,7 @@ async def delete_topics(servers: str, prefix: str) -> None:
         await admin.close()
 
 
-async def load(
-    servers: str, topic: str, records: Iterable[Encoded], only: int | None = None
-) -> tuple[int, float]:
+async def load(servers: str, topic: str, records: Iterable[Encoded], only: int | None = None) -> tuple[int, float]:
     """Publish the records, each to its key's partition in order, or all to the partition `only`; returns how many there
     were and how long it took.
     """

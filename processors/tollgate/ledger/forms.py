@@ -190,7 +190,9 @@ class Forms:
     def _put(self, form: Form, scopes: list[str], values: list[int], outbox: Outbox) -> First:
         filled = form.fill(scopes, values)
         to, partition = outbox.to, self._partition
-        to(self._state, partition).extend((b"d|" + name, row, NO_HEADERS) for name, row in zip(filled.names, filled.rows, strict=True))
+        to(self._state, partition).extend(
+            (b"d|" + name, row, NO_HEADERS) for name, row in zip(filled.names, filled.rows, strict=True)
+        )
         to(Topic.FLAGS, partition).extend(zip(filled.names, filled.flags, repeat(NO_HEADERS)))
         # No alert of a scope without a row was ever resolved.
         to(Topic.ALERTS, 0).extend(zip(filled.alert_keys, filled.alerts, repeat(NO_HEADERS)))

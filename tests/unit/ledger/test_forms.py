@@ -1,4 +1,4 @@
-"""First decisions by a form are, byte by byte, those of `decide`; where there may be more to say, a form says nothing."""
+"""First decisions by a form are, byte by byte, those of `decide`; where there may be more to say, nothing is said."""
 
 import random
 from dataclasses import replace
@@ -41,7 +41,9 @@ def budget_of(rnd: random.Random, number: int) -> Budget:
         for level, percent in (("warning", "50"), ("critical", "100"), ("emergency", "120.5"))
         if rnd.random() < 0.6
     }
-    window, zone = rnd.choice((("hour", "UTC"), ("day", "UTC"), ("month", "UTC"), ("lifetime", "UTC"), ("week", "Asia/Tokyo")))
+    window, zone = rnd.choice(
+        (("hour", "UTC"), ("day", "UTC"), ("month", "UTC"), ("lifetime", "UTC"), ("week", "Asia/Tokyo"))
+    )
     record = {
         "id": rnd.choice(IDS) + str(number),
         "scope": rnd.choice(("user/*", "user/*", "user/u1", "org/*")),
@@ -66,7 +68,9 @@ def table_of(rnd: random.Random) -> ScopeTable:
     scopes.spend = table
     for name in NAMES:
         for at_ms in sorted(rnd.choices((NOW - 10**9, NOW - 4 * 10**6, NOW, NOW, NOW, NOW + 3 * 10**6), k=2)):
-            amount = Spend(rnd.randrange(4) * PICO + rnd.randrange(2), 0, rnd.randrange(1, 4), {"images": rnd.randrange(4 * NANO)})
+            amount = Spend(
+                rnd.randrange(4) * PICO + rnd.randrange(2), 0, rnd.randrange(1, 4), {"images": rnd.randrange(4 * NANO)}
+            )
             scopes.add(f"user/{name}", windows_at(at_ms - at_ms % 900_000), amount)
             if rnd.random() < 0.5:
                 scopes.write(Outbox(), 1, NOW)
@@ -82,7 +86,9 @@ def test_a_form_says_what_was_decided_and_nothing_where_more_is_reached(rnd: ran
         scopes = [f"user/{name}" for name in NAMES if book.covers(f"user/{name}")]
         outbox, wanted = Outbox(), Outbox()
         decided, left = Forms(3, Topic.USER_STATE, table).write(scopes, book, NOW, outbox)
-        rows = {scope: (row, first.due_ms) for first in decided for scope, row in zip(first.scopes, first.rows, strict=True)}
+        rows = {
+            scope: (row, first.due_ms) for first in decided for scope, row in zip(first.scopes, first.rows, strict=True)
+        }
         for scope in scopes:
             spend = table.find(scope)
             found = positions(book.for_scope(scope), spend, NOW)
@@ -111,7 +117,13 @@ def test_a_form_says_what_was_decided_and_nothing_where_more_is_reached(rnd: ran
 
 
 def default(limit: str, budget_id: str = "default") -> Budget:
-    record = {"id": budget_id, "scope": "user/*", "limit": limit, "window": "month", "updated_at": "2026-11-01T00:00:00Z"}
+    record = {
+        "id": budget_id,
+        "scope": "user/*",
+        "limit": limit,
+        "window": "month",
+        "updated_at": "2026-11-01T00:00:00Z",
+    }
     return Budget.from_record(BudgetRecord.model_validate(record))
 
 
@@ -129,7 +141,11 @@ def swept(users: int, reserved: frozenset[str] = frozenset()) -> Scopes:
 
 
 def flags_of(outbox: Outbox) -> dict[str, dict[str, str]]:
-    return {key.decode(): msgspec.json.decode(value) for key, value, _ in outbox.records.get((Topic.FLAGS, 0), ()) if key and value}
+    return {
+        key.decode(): msgspec.json.decode(value)
+        for key, value, _ in outbox.records.get((Topic.FLAGS, 0), ())
+        if key and value
+    }
 
 
 def test_the_flag_of_a_swept_user_tells_what_is_reserved() -> None:
@@ -155,7 +171,9 @@ def test_what_is_spent_between_two_transactions_of_a_sweep_is_in_the_next_one() 
         assert flags[name]["state"] == "blocked"
         assert len(flags) == SWEPT_MAX + 1
         blocked += flags
-    assert sorted(blocked) == sorted([f"user/u{n}" for n in range(3 * SWEPT_MAX)] + ["user/new0", "user/new1", "user/new2"])
+    assert sorted(blocked) == sorted(
+        [f"user/u{n}" for n in range(3 * SWEPT_MAX)] + ["user/new0", "user/new1", "user/new2"]
+    )
 
 
 def test_a_user_who_was_decided_by_a_form_is_free_when_the_window_has_ended() -> None:
