@@ -73,8 +73,8 @@ FIGURES: dict[str, Figure] = {
     "budgets": Figure("100,000 budgets and a plan for a million users, beside none, in turn", 120, budgets),
     "default_budget": Figure(
         "from a new default budget to the last flag, with a million users",
-        200,
-        alone("tests.bench.default_budget", "--seed", "{seed}"),
+        150,
+        alone("tests.bench.default_budget"),
     ),
     "workers": Figure("two workers beside one: with all there is, and with 0.3 of a processor each", 200, two_workers),
     "rebalance": Figure("the pause of what stays when a second worker joins", 50, rebalance, usual=True),
