@@ -29,6 +29,9 @@ _encode = msgspec.json.Encoder().encode
 _NAME: Final = "\x01"
 _SPENT: Final = "\x02"
 _PERCENT: Final = "\x03"
+# To make a form takes as long as to decide about so many scopes: with fewer that are alike, none is made.
+ALIKE_MIN: Final = 4
+
 # The blank of the value is this number or one above it.
 _VALUE_MIN: Final = 10**39
 
@@ -145,11 +148,11 @@ class Forms:
     def write(
         self, scopes: Iterable[str], budgets: BudgetBook, now_ms: int, outbox: Outbox
     ) -> tuple[list[First], list[str]]:
-        """Write what is decided now about these scopes. Each is there once, has no flag and no alert, and nothing of it
-        is reserved.
+        """Write what is decided now about these scopes. Each is there once, without a flag and an alert, and nothing of
+        it is reserved.
 
-        Returned with it are the scopes about which there may be more to say than a form has: of these nothing is
-        written.
+        Returned with it are the scopes for which there is no form, because there may be more to say or few are alike.
+        Nothing is written about these.
         """
         limits_of: dict[int, _Limits] = {}
         alike: dict[tuple[int, int], tuple[Position, list[str], list[int]]] = {}
@@ -174,7 +177,13 @@ class Forms:
                     found = alike[id(budget), id(threshold)] = (example, [], [])
                 found[1].append(scope)
                 found[2].append(value)
-        return [self._put(Form(p, now_ms), names, values, outbox) for p, names, values in alike.values()], left
+        decided = []
+        for example, names, values in alike.values():
+            if len(names) < ALIKE_MIN:
+                left += names
+            else:
+                decided.append(self._put(Form(example, now_ms), names, values, outbox))
+        return decided, left
 
     def _reached(self, scope: str, present: Sequence[tuple[Budget, int]]) -> list[tuple[Budget, int, int, Threshold]]:
         """Of the budgets and starts of windows those that the scope has reached, with value and threshold."""

@@ -149,10 +149,10 @@ def flags_of(outbox: Outbox) -> dict[str, dict[str, str]]:
 
 
 def test_the_flag_of_a_swept_user_tells_what_is_reserved() -> None:
-    scopes, outbox = swept(3, frozenset({"user/u1"})), Outbox()
+    scopes, outbox = swept(6, frozenset({"user/u1"})), Outbox()
     scopes.write(outbox, 0, NOW)
     flags = flags_of(outbox)
-    assert sorted(flags) == ["user/u0", "user/u1", "user/u2"]
+    assert sorted(flags) == [f"user/u{n}" for n in range(6)]
     assert flags["user/u1"]["reserved"] == "0.25"
     assert "reserved" not in flags["user/u0"]
 
@@ -177,7 +177,7 @@ def test_what_is_spent_between_two_transactions_of_a_sweep_is_in_the_next_one() 
 
 
 def test_a_user_who_was_decided_by_a_form_is_free_when_the_window_has_ended() -> None:
-    scopes = swept(2)
+    scopes = swept(5)
     scopes.write(Outbox(), 0, NOW)
     december = parse_instant("2026-12-01T00:00:00Z")
     scopes.tick(december - 1)
@@ -185,4 +185,4 @@ def test_a_user_who_was_decided_by_a_form_is_free_when_the_window_has_ended() ->
     scopes.tick(december)
     outbox = Outbox()
     scopes.write(outbox, 0, december)
-    assert {name: flag["state"] for name, flag in flags_of(outbox).items()} == {"user/u0": "ok", "user/u1": "ok"}
+    assert {name: flag["state"] for name, flag in flags_of(outbox).items()} == {f"user/u{n}": "ok" for n in range(5)}
