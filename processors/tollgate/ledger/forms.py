@@ -25,10 +25,11 @@ from tollgate.schemas.topics import Topic
 
 _encode = msgspec.json.Encoder().encode
 
-# Blanks. No name and no id has a control character.
-_NAME: Final = "\x01"
-_SPENT: Final = "\x02"
-_PERCENT: Final = "\x03"
+# Blanks. No name and no id has a control character, and JSON writes these as they are: an escape such as `\u0001` also
+# stands in the text of a name that has a backslash.
+_NAME: Final = "\x7f"
+_SPENT: Final = "\x80"
+_PERCENT: Final = "\x81"
 # To make a form takes as long as to decide about so many scopes: with fewer that are alike, none is made.
 ALIKE_MIN: Final = 4
 

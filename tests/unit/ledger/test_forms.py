@@ -23,7 +23,7 @@ from tollgate.schemas.topics import Topic
 
 NOW = parse_instant("2026-11-21T10:20:00.123Z")
 NAMES = ("u1", 'q"uote', "back\\slash", "é", "100 %", "%b", "%(a)s", "budget", "1000", "a/b|c", "{}", "\u2028")
-IDS = ("default", 'a "b"', "%d", "é", "1" + 39 * "0", "user")
+IDS = ("default", 'a "b"', "\\u0001", "x\\u0003", "%d", "é", "1" + 39 * "0", "user")
 _encode = msgspec.json.Encoder().encode
 
 
