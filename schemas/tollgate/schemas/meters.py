@@ -5,7 +5,7 @@ needs them. The worker says in `internal.meters` from which usage offset a parti
 answers with what was spent before that, in entries of type `PAST_TYPE`.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ class MeterRecord(msgspec.Struct, kw_only=True, frozen=True):
     scope: str
     calendar: str
     partition: int
-    from_offset: int
+    from_offset: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     """The first usage offset that the partition counts in it."""
     window_start: str
     """Start of the window in which it began: the past is what was spent from here on, before `from_offset`."""

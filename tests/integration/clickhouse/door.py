@@ -16,7 +16,9 @@ class Way(Enum):
     ANSWER_LOST = "an insert is relayed, then the connection is closed without an answer"
     ANSWER_HELD = "an insert is relayed, its answer never comes"
     DISK_FULL = "an insert is answered with ClickHouse's NOT_ENOUGH_SPACE"
-    NO_ANSWERS = "a question of many rows is answered with ClickHouse's MEMORY_LIMIT_EXCEEDED, an insert is relayed"
+    NO_ANSWERS = (
+        "a question about pasts of meters is answered with ClickHouse's MEMORY_LIMIT_EXCEEDED, an insert is relayed"
+    )
     ODD_ABOUT_POISON = "an insert of an event with the word poison is answered with a code that nobody knows"
     ODD = "every insert is answered with a code that nobody knows"
 
@@ -73,7 +75,7 @@ class Door:
             text = b"Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space. (NOT_ENOUGH_SPACE)\n"
             self._answer(request, 500, {"X-ClickHouse-Exception-Code": "243"}, text)
             return
-        if way is Way.NO_ANSWERS and b"source_offset <" in body:
+        if way is Way.NO_ANSWERS and "asked_offset" in request.path:
             self.turned_away += 1
             text = b"Code: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)\n"
             self._answer(request, 500, {"X-ClickHouse-Exception-Code": "241"}, text)

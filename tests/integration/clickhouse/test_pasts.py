@@ -1,6 +1,7 @@
 """What was spent before a meter began: exact, once its rows are written, whatever happens to ClickHouse or the sink."""
 
 import resource
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -23,12 +24,13 @@ from tests.waiting import eventually
 from tollgate.embedded.ports import free_ports
 from tollgate.runtime.kafka import read_to_end
 from tollgate.runtime.settings import Settings
+from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.meters import MeterRecord, Past, PastRow, decode_past
 from tollgate.schemas.partitions import partition_of
-from tollgate.schemas.scopes import Dimension, scope_of
+from tollgate.schemas.scopes import Dimension, parse_names, scope_of, scope_of_all
 from tollgate.schemas.topics import USAGE_PARTITIONS, Topic
 from tollgate.sinks.clickhouse import connect
-from tollgate.sinks.clickhouse.past_query import Parts, ask_past
+from tollgate.sinks.clickhouse.past_query import Parts, ask_pasts
 
 pytestmark = pytest.mark.integration
 
@@ -185,6 +187,100 @@ async def test_a_name_is_what_it_is_whatever_it_looks_like(tables: Settings) -> 
     assert query(tables, "SELECT count() FROM usage") == [(len(HOSTILE),)]
 
 
+async def test_questions_of_several_shapes_that_are_asked_together_get_each_its_own_answer(tables: Settings) -> None:
+    """What each has is worked out from the events one by one, and is the same when a question is asked alone."""
+    users = ["u-1", "u-2", "u-3", *HOSTILE]
+    models = ["gpt-4o", "o3+user/x", "'; --"]
+    sent_events = [
+        (name, offset, models[(number + offset) % 3]) for number, name in enumerate(users) for offset in range(9)
+    ]
+    # 1 is in October for UTC and in November for Tokyo, and 8 in December.
+    times = {1: "2026-10-31T20:00:00Z", 8: "2026-12-01T00:01:00Z"}
+    tokyo = {"window_start": "2026-10-31T15:00:00Z", "whole_from": "2026-11-30T15:00:00Z"}
+    questions = []
+    for number, name in enumerate(users):
+        user, model = scope_of(Dimension.USER, name), scope_of(Dimension.MODEL, models[number % 3])
+        questions += [
+            meter(f"{user}+{model}", home(name), number % 11),
+            meter(user, home(name), 9 - number % 9, **tokyo),
+            meter(f"{user}+model/*", home(name), 7),
+            # The same window under another name, from another offset on.
+            meter(f"{user}+model/*", home(name), 3, meter=f"{user}+model/*|month@Etc/UTC", calendar="month@Etc/UTC"),
+        ]
+    for partition in range(USAGE_PARTITIONS):
+        questions += [
+            meter(f"user/*+{scope_of(Dimension.MODEL, models[1])}", partition, 4 + partition % 3),
+            meter("model/*", partition, 5, **tokyo),
+            meter("global", partition, partition),
+        ]
+    keys = {(question.partition, question.meter) for question in questions}
+    assert len(keys) == len(questions) == 4 * 14 + 3 * 8
+    async with sink(tables):
+        events = (
+            sent(name, offset, model=model, **({"time": times[offset]} if offset in times else {}))
+            for name, offset, model in sent_events
+        )
+        await publish(tables, *events, *map(asked, questions))
+        found = await answered(tables, len(questions))
+    together = {(partition, decode_past(value).meter): value for partition, value in found}
+    assert together.keys() == keys
+    client = connect(tables)
+    for question in questions[::5]:
+        parts = Parts([question])
+        for number, one in ask_pasts(client, [question]):
+            parts.add(number, one)
+        assert list(parts.values(0)) == [together[question.partition, question.meter]]
+        parts.close()
+    client.close()
+    for question in questions:
+        value = together[question.partition, question.meter]
+        begin, whole = (parse_instant(instant) for instant in (question.window_start, question.whole_from))
+        wanted = parse_names(question.scope)
+        counts: Counter[tuple[str, int]] = Counter()
+        for name, offset, model in sent_events:
+            names = {Dimension.USER: name, Dimension.MODEL: model}
+            at_ms = parse_instant(times.get(offset, "2026-11-21T10:00:00Z"))
+            if (
+                home(name) == question.partition
+                and offset < question.from_offset
+                and at_ms >= begin
+                and all(given in ("*", names[dimension]) for dimension, given in wanted)
+            ):
+                scope = scope_of_all((dimension, names[dimension]) for dimension, _ in wanted)
+                counts[scope, begin if at_ms < whole else whole] += 1
+        rows = {(each[0], each[1]): each for each in decode_past(value).rows}
+        assert rows == {key: row(*key, events) for key, events in counts.items()}, question
+
+
+async def test_after_failures_fewer_are_asked_together_and_then_more_again(tables: Settings) -> None:
+    (port,) = free_ports(1)
+    users = [f"u-{n}" for n in range(16)]
+    questions = [meter(f"user/{name}+model/*", home(name), 5) for name in users]
+    with Door(tables.clickhouse_url, port) as door, capture_logs() as logs:
+        async with sink(through(tables, door.url)):
+            await publish(tables, *(sent(name, 1) for name in users))
+            await everything_committed(tables)
+            door.way = Way.SHUT
+            await publish(tables, *map(asked, questions))
+
+            async def has_failed() -> bool:
+                return len(meters_in(logs, "what was spent before meters began is asked again")) >= 4
+
+            await eventually(has_failed, 30, "questions that fail")
+            door.way = Way.OPEN
+            found = await answered(tables, len(questions))
+    assert {decode_past(value).meter for _, value in found} == {question.meter for question in questions}
+    assert meters_in(logs, "what was spent before meters began is asked again")[:4] == [16, 8, 4, 2]
+    succeeded = meters_in(logs, "what was spent before meters began is sent to the worker")
+    assert sum(succeeded) == 16
+    assert max(succeeded) >= 4, succeeded
+
+
+def meters_in(logs: Any, event: str) -> list[int]:
+    """How many meters each such line is about."""
+    return [entry["meters"] for entry in logs if entry["event"] == event]
+
+
 async def test_each_partition_gets_what_it_counted_before_its_own_offset(tables: Settings) -> None:
     users = {home(name): name for name in (f"u-{n}" for n in range(100))}
     assert len(users) == USAGE_PARTITIONS
@@ -255,7 +351,7 @@ async def test_rows_are_written_while_questions_get_no_answer(tables: Settings) 
 
 
 async def told(logs: Any) -> bool:
-    return any(entry["event"] == "what was spent before a meter began is asked again" for entry in logs)
+    return any(entry["event"] == "what was spent before meters began is asked again" for entry in logs)
 
 
 async def test_a_sink_that_was_killed_answers_again_with_the_same_bytes_until_the_answer_is_counted(
@@ -288,12 +384,13 @@ async def test_a_sink_that_was_killed_answers_again_with_the_same_bytes_until_th
 async def test_what_is_no_question_is_passed_over(tables: Settings) -> None:
     question = meter("user/*+model/*", home("u-1"), 50)
     broken = [b"", b"\xff", b"{}", b"[" * 3000, msgspec.json.encode(question)]
-    strange = [asked(meter("nonsense/x", 1, 5)), asked(meter("user/*+model/*", 99, 5))]
+    # The last would be asked together with the one that is a question.
+    strange = [meter("nonsense/x", 1, 5), meter("user/*+model/*", 99, 5), meter("user/*+model/*", home("u-2"), 2**63)]
     async with sink(tables) as task:
         await publish(
             tables,
             *(Outgoing(Topic.METERS, f"{n}".encode(), value) for n, value in enumerate(broken)),
-            *strange,
+            *map(asked, strange),
             sent("u-1", 1),
         )
         await publish(tables, asked(question))
@@ -310,13 +407,13 @@ def test_two_hundred_thousand_scopes_are_parts_of_half_a_megabyte_in_little_memo
     )
     question = meter("user/*+model/*", 0, 200_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    parts = Parts(question)
+    parts = Parts([question])
     count = cost = tokens = 0
     last, largest = "", 0
     try:
-        for _, one in ask_past(client, [question]):
-            parts.add(one)
-        for value in parts.values():
+        for number, one in ask_pasts(client, [question]):
+            parts.add(number, one)
+        for value in parts.values(0):
             largest = max(largest, len(value))
             past: Past = decode_past(value)
             for scope, _, picousd, _, events, usage in past.rows:

@@ -1,20 +1,22 @@
-"""What was spent in a meter before its partition began to count it: asked of ClickHouse, in parts for entries.
+"""What was spent in meters before their partitions began to count them: asked of ClickHouse, in parts for entries.
 
 Every question about the same meter and offset has the same answer in the same parts: the rows are complete when it is
-asked, and they are sorted. So whoever asks again, after a crash or in another process, sends the same records.
+asked, and they are sorted. So whoever asks again, after a crash, in another process or together with other questions,
+sends the same records.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from tempfile import SpooledTemporaryFile
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.external import ExternalData
 
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.meters import PAST_TYPE, MeterRecord, PastRow
-from tollgate.schemas.scopes import GLOBAL_SCOPE, parse_names, scope_of
+from tollgate.schemas.scopes import Dimension, parse_names, scope_of_all
 
 # Room for the envelope in a record of 500 kB.
 PART_BYTES_MAX: Final = 490_000
@@ -37,55 +39,91 @@ _SETTINGS: Final = {
 }
 
 
-def question(meters: Sequence[MeterRecord]) -> tuple[str, dict[str, Any]]:
-    """The query and its parameters, for one meter in several partitions: they are of one scope and one window.
+class Shape(NamedTuple):
+    """What questions that are asked in one query have in common."""
 
-    Its rows: partition, the meter's names, whether the time is in `whole_from` or later, sums. The only text that
-    varies in the SQL are names of columns. ValueError when the scope or an instant is none.
+    dimensions: tuple[Dimension, ...]
+    stars: tuple[bool, ...]
+    """Which of the names are stars."""
+    start_ms: int
+    whole_ms: int
+
+    @classmethod
+    def of(cls, meter: MeterRecord) -> "Shape":
+        """The shape of a question. ValueError when the scope or an instant is none."""
+        names = parse_names(meter.scope)
+        return cls(
+            tuple(dimension for dimension, _ in names),
+            tuple(name == _ANY for _, name in names),
+            parse_instant(meter.window_start),
+            parse_instant(meter.whole_from),
+        )
+
+    @property
+    def named(self) -> list[Dimension]:
+        """The dimensions whose name is given."""
+        return [dimension for dimension, is_star in zip(self.dimensions, self.stars, strict=True) if not is_star]
+
+    @property
+    def starred(self) -> list[Dimension]:
+        """The dimensions with a star."""
+        return [dimension for dimension, is_star in zip(self.dimensions, self.stars, strict=True) if is_star]
+
+
+def question(meters: Sequence[MeterRecord]) -> tuple[str, dict[str, Any], ExternalData]:
+    """The query, its parameters, and the table `asked` that goes with it: a row for each of these meters of one shape.
+
+    Its rows: the place in `meters`, the names in place of the stars, whether the time is in `whole_from` or later, and
+    sums. The only text that varies in the SQL are names of columns. Names of scopes are data, as many as there are.
     """
-    meter = meters[0]
-    names = parse_names(meter.scope)
-    parameters: dict[str, Any] = {
-        "partitions": [each.partition for each in meters],
-        "offsets": [each.from_offset for each in meters],
-        "start_ms": parse_instant(meter.window_start),
-        "whole_ms": parse_instant(meter.whole_from),
-    }
-    conditions = []
-    for dimension, name in names:
-        if name == _ANY:
-            conditions.append(f"AND {dimension.value} != ''")
-        else:
-            parameters[f"name_{dimension.value}"] = name
-            conditions.append(f"AND {dimension.value} = {{name_{dimension.value}:String}}")
-    keys = ", ".join(["source_partition", *(dimension.value for dimension, _ in names), "is_later"])
-    # The place of a partition that is not asked about is 0, and what stands there is 0.
+    shape = Shape.of(meters[0])
+    rows = []
+    for number, meter in enumerate(meters):
+        names = [name for _, name in parse_names(meter.scope) if name != _ANY]
+        rows.append(msgspec.json.encode((number, meter.partition, meter.from_offset, *names)))
+    structure = ["number UInt32", "asked_partition Int32", "asked_offset Int64"]
+    structure += [f"asked_{dimension} String" for dimension in shape.named]
+    asked = ExternalData(
+        file_name="asked", data=b"\n".join(rows), fmt="JSONCompactEachRow", structure=", ".join(structure)
+    )
+    # By these, rows of users are found by the key of the table; a join alone reads all.
+    conditions = [f"AND {dimension} IN (SELECT asked_{dimension} FROM asked)" for dimension in shape.named]  # noqa: S608 # a column
+    conditions += [f"AND {dimension} != ''" for dimension in shape.starred]
+    same = " ".join(f"AND {dimension} = asked_{dimension}" for dimension in shape.named)
+    keys = ", ".join(["number", *shape.starred, "is_later"])
     sql = f"""
         SELECT {keys}, toString(sum(cost_usd)), toString(sum(retail_usd)), count(),
             mapApply((unit, amount) -> (toString(unit), toString(amount)), sumMap({_USAGE}))
         FROM (
             SELECT *, toUnixTimestamp64Milli(time) >= {{whole_ms:Int64}} AS is_later
             FROM usage
-            WHERE kind = 'usage'
-                AND source_offset < {{offsets:Array(Int64)}}[indexOf({{partitions:Array(Int32)}}, source_partition)]
-                AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC') {" ".join(conditions)}
-        )
+            WHERE kind = 'usage' AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC') {" ".join(conditions)}
+        ) AS event
+        INNER JOIN asked ON source_partition = asked_partition {same}
+        WHERE source_offset < asked_offset
         GROUP BY {keys}
         ORDER BY {keys}
-        """  # noqa: S608 # our own text and columns of the enumeration; every value is a parameter
-    return sql, parameters
+        """  # noqa: S608 # our own text and columns of the enumeration; every value is data
+    return sql, {"start_ms": shape.start_ms, "whole_ms": shape.whole_ms}, asked
 
 
-def ask_past(client: Client, meters: Sequence[MeterRecord]) -> Iterator[tuple[int, PastRow]]:
-    """The rows of the past by partition, as ClickHouse sends them. Blocks; raises the driver's errors, ValueError."""
-    sql, parameters = question(meters)
-    starts = (parameters["start_ms"], parameters["whole_ms"])
-    dimensions = [dimension for dimension, _ in parse_names(meters[0].scope)]
-    with client.query_rows_stream(sql, parameters=parameters, settings=_SETTINGS) as rows:
-        for partition, *names, is_later, cost, retail, events, usage in rows:
-            scope = "+".join(map(scope_of, dimensions, names)) or GLOBAL_SCOPE
+def ask_pasts(client: Client, meters: Sequence[MeterRecord]) -> Iterator[tuple[int, PastRow]]:
+    """The rows of the pasts of meters of one shape, by the place of the meter here: those of the first come first.
+
+    Blocks; raises the driver's errors, ValueError.
+    """
+    sql, parameters, asked = question(meters)
+    shape = Shape.of(meters[0])
+    starts = (shape.start_ms, shape.whole_ms)
+    with client.query_rows_stream(sql, parameters=parameters, settings=_SETTINGS, external_data=asked) as rows:
+        for number, *found, is_later, cost, retail, events, usage in rows:
+            names = iter(found)
+            scope = scope_of_all(
+                (dimension, next(names) if name == _ANY else name)
+                for dimension, name in parse_names(meters[number].scope)
+            )
             amounts = {unit: _scaled(amount, 9) for unit, amount in sorted(usage.items())}
-            yield partition, (scope, starts[is_later], _scaled(cost, 12), _scaled(retail, 12), events, amounts)
+            yield number, (scope, starts[is_later], _scaled(cost, 12), _scaled(retail, 12), events, amounts)
 
 
 def _scaled(text: str, decimals: int) -> int:
@@ -95,40 +133,42 @@ def _scaled(text: str, decimals: int) -> int:
 
 
 class Parts:
-    """The rows of a past, cut into parts. Holds a megabyte of them in memory, and the others in a file."""
+    """The pasts of several meters, cut into parts. Holds a megabyte of rows in memory, and the others in a file."""
 
-    def __init__(self, meter: MeterRecord) -> None:
-        self.meter = meter
+    def __init__(self, meters: Sequence[MeterRecord]) -> None:
+        self._meters = meters
         self._file = SpooledTemporaryFile[bytes](_MEMORY_BYTES_MAX)  # closed by `close`
-        # Where each part but the first begins.
-        self._borders: list[int] = []
-        self._begin = self._size = self.rows = 0
+        # Where the parts of each meter begin and end.
+        self._parts: list[list[tuple[int, int]]] = [[] for _ in meters]
+        self._size = self.rows = 0
 
-    def add(self, row: PastRow) -> None:
-        """Append a row; it begins another part when the present one has no room for it."""
+    def add(self, number: int, row: PastRow) -> None:
+        """Append a row of the meter with this number; it begins another part when the present one has no room for it.
+
+        The rows of a meter are added together.
+        """
         encoded = msgspec.json.encode(row)
-        if self._size > self._begin:
-            if self._size - self._begin + 1 + len(encoded) > PART_BYTES_MAX:
-                self._begin = self._size
-                self._borders.append(self._begin)
-            else:
-                encoded = b"," + encoded
+        parts = self._parts[number]
+        begin = parts[-1][0] if parts else self._size
+        if parts and self._size - begin + 1 + len(encoded) <= PART_BYTES_MAX:
+            encoded = b"," + encoded
+            parts.pop()
+        else:
+            begin = self._size
         self._file.write(encoded)
         self._size += len(encoded)
+        parts.append((begin, self._size))
         self.rows += 1
 
-    def __len__(self) -> int:
+    def values(self, number: int) -> Iterator[bytes]:
+        """The values of the meter's entries, one for each part."""
+        meter = self._meters[number]
         # A meter in which nothing was spent is told so by a part without rows.
-        return len(self._borders) + 1
-
-    def values(self) -> Iterator[bytes]:
-        """The values of the entries, one for each part."""
-        meter = self.meter
-        borders = [0, *self._borders, self._size]
-        self._file.seek(0)
-        for part in range(len(self)):
-            rows = self._file.read(borders[part + 1] - borders[part])
-            data = {"meter": meter.meter, "from_offset": meter.from_offset, "part": part, "parts": len(self)}
+        parts = self._parts[number] or [(0, 0)]
+        for part, (begin, end) in enumerate(parts):
+            self._file.seek(begin)
+            rows = self._file.read(end - begin)
+            data = {"meter": meter.meter, "from_offset": meter.from_offset, "part": part, "parts": len(parts)}
             envelope = {
                 "specversion": "1.0",
                 "type": PAST_TYPE,
