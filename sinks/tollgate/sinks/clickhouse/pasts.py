@@ -125,15 +125,16 @@ class Pasts:
         tp = TopicPartition(self._settings.topic(Topic.METERS), 0)
         questions.assign([tp])
         await questions.seek_to_beginning(tp)
-        # A record that is replaced later in the topic is not worth an answer.
-        end = (await questions.end_offsets([tp]))[tp]
         self._open.clear()
         while True:
-            for records in (await questions.getmany(timeout_ms=_POLL_MS)).values():
-                for record in records:
-                    self._note(record)
-            if await questions.position(tp) < end:
-                continue
+            # A record that is replaced later in the topic is not worth an answer, and more questions are fewer queries.
+            end = (await questions.end_offsets([tp]))[tp]
+            is_read = False
+            while not is_read:
+                for records in (await questions.getmany(timeout_ms=_POLL_MS)).values():
+                    for record in records:
+                        self._note(record)
+                is_read = await questions.position(tp) >= end
             if time.monotonic() >= self._not_before:
                 await self._answer(await self._due(ends), producer)
             self._metrics.pasts_waiting.set(len(self._open))
