@@ -220,11 +220,15 @@ async def check_sums(stream: Stream) -> None:
         return True
 
     await eventually(exact, 60, "flags that say what was published")
-    spend = await latest(stream.settings, Topic.SPEND)
-    for scope in SCOPES:
-        window = stream.flags[scope][-1][1]["window"]
-        (said,) = (v for v in spend.values() if v["scope"] == scope and v["window"] == window)
-        assert said["events"] == sum(stream.counts[scope].values()), scope
+
+    # Spend records are written at most twice a second, so they may come after the flags.
+    async def recorded() -> bool:
+        spend = (await latest(stream.settings, Topic.SPEND)).values()
+        events = {(v["scope"], *sorted(v["window"].items())): v["events"] for v in spend}
+        windows = {scope: sorted(stream.flags[scope][-1][1]["window"].items()) for scope in SCOPES}
+        return all(events[scope, *windows[scope]] == sum(stream.counts[scope].values()) for scope in SCOPES)
+
+    await eventually(recorded, 10, "spend records that say what was published")
 
 
 async def counting(stream: Stream, events: int) -> None:
