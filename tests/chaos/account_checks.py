@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.chaos.accounts import Replay, nano
+from tests.chaos.asking import ask_clickhouse
 from tests.chaos.limits import People
 from tests.chaos.log_reader import LogReader
 from tests.chaos.truth import Truth
@@ -14,7 +15,6 @@ from tests.chaos.truth import Truth
 from tollgate.runtime.kafka import read_compacted
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import DECISION_PARTITIONS, Topic
-from tollgate.sinks.clickhouse import connect
 
 _PARTS = ("granted", "burned", "expired", "available", "reserved")
 # A decision is told by user, id and time; of one at the same millisecond ClickHouse may keep either.
@@ -87,12 +87,11 @@ class AccountChecker:
 
     def check_clickhouse(self) -> list[str]:
         """Balances, entries and decisions. Blocks."""
-        client = connect(self._settings)
         columns = ", ".join(f"toString({part})" for part in _PARTS)
-        rows = client.query(f"SELECT user, {columns} FROM balances").result_rows
+        rows = ask_clickhouse(self._settings, f"SELECT user, {columns} FROM balances")
         found = {user: dict(zip(_PARTS, map(nano, parts), strict=True)) for user, *parts in rows}
         wrong = self._unlike(found, "ClickHouse: ")
-        rows = client.query("SELECT user, count(), toString(sum(credits)) FROM entries GROUP BY user").result_rows
+        rows = ask_clickhouse(self._settings, "SELECT user, count(), toString(sum(credits)) FROM entries GROUP BY user")
         granted = {user: (entries, nano(amount)) for user, entries, amount in rows}
         own = self._truth.accounts.credits.items()
         right = {user: (given.entries, given.granted) for user, given in own if given.entries}
@@ -102,9 +101,10 @@ class AccountChecker:
             if granted.get(user) != right.get(user)
         ]
         return wrong + self._unlike_decisions(
-            client.query(
-                "SELECT user, reservation_id, toUnixTimestamp64Milli(decided_at), granted, error FROM decisions"
-            ).result_rows
+            ask_clickhouse(
+                self._settings,
+                "SELECT user, reservation_id, toUnixTimestamp64Milli(decided_at), granted, error FROM decisions",
+            )
         )
 
     def _unlike_decisions(self, rows: Any) -> list[str]:

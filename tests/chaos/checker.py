@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tests.chaos.account_checks import AccountChecker
+from tests.chaos.asking import ask_clickhouse
 from tests.chaos.limits import People, level
 from tests.chaos.log_reader import LogReader
 from tests.chaos.truth import UNPRICED_ALERT, Sums, Truth, kept
@@ -17,7 +18,6 @@ from tests.simulation.rules import Limit
 from tollgate.runtime.kafka import read_compacted
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
-from tollgate.sinks.clickhouse import connect
 
 STOP_ALERT: Final = "stop/global"
 _INPUTS: Final = (Topic.USAGE, Topic.ENTRIES)
@@ -244,23 +244,22 @@ class Checker:
 
     def check_clickhouse(self) -> list[str]:
         """The view `usage` in total and per user, spend, flags and dead letters. Blocks."""
-        client = connect(self._settings)
         truth = self.truth
         wrong = []
-        ((events, cost),) = client.query("SELECT count(), toString(sum(cost_usd)) FROM usage").result_rows
+        ((events, cost),) = ask_clickhouse(self._settings, "SELECT count(), toString(sum(cost_usd)) FROM usage")
         if (events, Decimal(cost)) != (len(truth.counted), truth.total):
             wrong.append(f"ClickHouse has {events} events of {cost} USD, not {len(truth.counted)} of {truth.total}")
-        rows = client.query("SELECT user, count(), toString(sum(cost_usd)) FROM usage GROUP BY user").result_rows
+        rows = ask_clickhouse(self._settings, "SELECT user, count(), toString(sum(cost_usd)) FROM usage GROUP BY user")
         users = {user: (events, Decimal(cost)) for user, events, cost in rows}
         wrong += [
             f"ClickHouse has {users.get(user)} of user {user}, not {truth.users.get(user)}"
             for user in users.keys() | truth.users.keys()
             if users.get(user) != truth.users.get(user)
         ]
-        rows = client.query(f"SELECT {_KEY}, toString(spent_usd), events, usage FROM spend").result_rows
+        rows = ask_clickhouse(self._settings, f"SELECT {_KEY}, toString(spent_usd), events, usage FROM spend")
         spend: Sums = {key: (Decimal(spent), events, dict(usage)) for key, spent, events, usage in rows}
         wrong += _differences("ClickHouse spend", self._kept_windows(), spend)
-        flags = client.query("SELECT scope, state FROM flags_current").result_rows
+        flags = ask_clickhouse(self._settings, "SELECT scope, state FROM flags_current")
         demands = self._demands(scope for scope, _ in flags)
         for scope, state in flags:
             expected = _state(demands[scope]) if scope in demands else "no flag"
@@ -268,7 +267,7 @@ class Checker:
                 expected = "stopped"
             if state != expected:
                 wrong.append(f"ClickHouse says that {scope} is {state}, not {expected}")
-        rows = client.query("SELECT reason, count() FROM dead_letters GROUP BY reason").result_rows
+        rows = ask_clickhouse(self._settings, "SELECT reason, count() FROM dead_letters GROUP BY reason")
         letters = {str(reason): int(number) for reason, number in rows}
         if letters != dict(truth.refused):
             wrong.append(f"ClickHouse has dead letters {letters}, not {dict(truth.refused)}")
@@ -279,15 +278,14 @@ class Checker:
 
         Those of an unpriced model are times, and two partitions may tell of it in the same millisecond.
         """
-        client = connect(self._settings)
-        rows = client.query("SELECT key, level, toString(spent), unit, reason FROM alerts_current").result_rows
+        rows = ask_clickhouse(self._settings, "SELECT key, level, toString(spent), unit, reason FROM alerts_current")
         names = ("level", "spent", "unit", "reason")
         wrong = self._wrong_levels({key: dict(zip(names, values, strict=True)) for key, *values in rows})
         repeated = (
             "SELECT key, revision, count() AS n FROM alerts WHERE kind IN ('budget', 'stop') "
             "GROUP BY key, revision HAVING n > 1"
         )
-        wrong += [f"revision {r} of {key} is there {n} times" for key, r, n in client.query(repeated).result_rows]
+        wrong += [f"revision {r} of {key} is there {n} times" for key, r, n in ask_clickhouse(self._settings, repeated)]
         return [f"ClickHouse: {words}" for words in wrong]
 
 
