@@ -30,6 +30,7 @@ NAMES = [
     "010_audit.sql",
     "011_notes_of_flags.sql",
     "012_entries_and_calendars.sql",
+    "013_kind_of_grants.sql",
 ]
 PUBLIC = [
     "alerts",
