@@ -6,8 +6,9 @@ from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import Horizon, windows_at
 from tollgate.ledger.outbox import Outbox
+from tollgate.ledger.scope_table import ScopeTable
 from tollgate.ledger.scopes import Scopes
-from tollgate.ledger.spend_queue import RECORDS_MIN
+from tollgate.ledger.spend_queue import RECORDS_MIN, SpendQueue
 from tollgate.schemas.topics import Topic
 
 # 2026-11-21T10:00:00Z
@@ -78,6 +79,16 @@ def test_more_records_than_fit_into_a_transaction_follow_in_the_next_one() -> No
     assert ledger.scopes.has_pending()
     assert ledger.write(1) == {users[-1]: 1}
     assert not ledger.scopes.has_pending()
+
+
+def test_more_closed_windows_than_fit_do_not_wait_either() -> None:
+    queue = SpendQueue(0, ScopeTable(), apart_ms=500)
+    for number in range(RECORDS_MIN + 1):
+        queue.add_closed(f"user/u{number}", ("hour", TEN_MS), 1)
+    queue.write(Outbox(), 1, TEN_MS)
+    assert queue.has_pending()
+    queue.write(Outbox(), 1, TEN_MS + 1)
+    assert not queue.has_pending()
 
 
 def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
