@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import random
 import runpy
 import shutil
 import sys
@@ -29,6 +30,14 @@ def pytest_sessionstart() -> None:
     fault = runpy.run_path(str(ROOT / "native" / "build.py"))["build"]()
     if fault is not None and shutil.which("cargo"):
         raise pytest.UsageError(f"no compiled core: {fault}")
+
+
+@pytest.fixture
+def rnd() -> random.Random:
+    """Random numbers of a seed that a failing test shows."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")

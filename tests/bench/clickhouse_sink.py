@@ -7,23 +7,20 @@ every run the count of events, of identities and the sum of costs must be right.
 
 import argparse
 import contextlib
-import logging
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 
-import uvloop
 from tests.bench import processes
 from tests.bench.clickhouse import READY_SECONDS_MAX, ClickHouse, peak_mb
 from tests.bench.curve import watch
 from tests.bench.drain import cpu_seconds
-from tests.bench.kafka import broker, create_topics, delete_topics
+from tests.bench.kafka import create_topics, delete_topics
 from tests.bench.priced import Backlog, publish
 from tests.bench.scene import Result, Scene, Sizes, spread
+from tests.bench.standalone import measure_alone
 from tests.bench.throughput import say
 
 from tollgate.runtime.lag import consumer_lag
@@ -140,18 +137,10 @@ def main() -> None:
     parser.add_argument("--outage", action="store_true")
     parser.add_argument("--batch-records", type=int, help="records of a partition in one transaction")
     given = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     usual = OUTAGE if given.outage else BUSY
     backlog = Backlog(given.rows or usual.events, given.users, given.batch_records or usual.batch_records)
-    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
-    try:
-        with broker(directory) as (servers, pid):
-            scene = Scene(servers, pid, directory, Sizes(0, runs=given.runs))
-            results = uvloop.run((clickhouse_outage if given.outage else clickhouse_sink)(scene, backlog))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    for result in results:
-        print(result.line())
+    figure = clickhouse_outage if given.outage else clickhouse_sink
+    measure_alone(Sizes(0, runs=given.runs), lambda scene: figure(scene, backlog))
 
 
 if __name__ == "__main__":

@@ -8,21 +8,17 @@ the state. A worker with no budget is started, then the budget is published.
 import argparse
 import asyncio
 import json
-import logging
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
-import uvloop
 from aiokafka import AIOKafkaProducer
 from tests.bench.curve import TopicEnds
 from tests.bench.drain import cpu_seconds
-from tests.bench.kafka import broker, create_topics, delete_topics, load, read
+from tests.bench.kafka import create_topics, delete_topics, load, read
 from tests.bench.scene import Layout, Result, Scene, Sizes
+from tests.bench.standalone import measure_alone
 from tests.bench.workers import Workers, started
 
 from tollgate.domain.spend import ScopeSpend, Spend
@@ -142,16 +138,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=USERS, help="no multiple of 733,331")
     parser.add_argument("--share", action="append", help=f"of the users who have reached it; default: {SHARES}")
     given = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
-    try:
-        with broker(directory) as (servers, pid):
-            scene = Scene(servers, pid, directory, Sizes(seed=0))
-            results = uvloop.run(_all(scene, given.users, given.share or list(SHARES)))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    for result in results:
-        print(result.line())
+    shares = given.share or list(SHARES)
+    measure_alone(Sizes(seed=0), lambda scene: _all(scene, given.users, shares))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,8 @@ again in random order, as it stands, and 28 bytes of identity per event.
 import argparse
 import asyncio
 import json
-import logging
 import random
-import shutil
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from tests.bench import processes
 from tests.bench.curve import TopicEnds, watch
-from tests.bench.kafka import broker, create_topics, load
+from tests.bench.kafka import create_topics, load
 from tests.bench.scene import Result, Scene, Sizes
+from tests.bench.standalone import measure_alone
 
 from tollgate.embedded.ports import free_ports
 from tollgate.schemas.plans import DEFAULT_ASSIGNMENT_KEY
@@ -213,17 +210,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     given = parser.parse_args()
     say(f"seed {given.seed}")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    directory = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
-    try:
-        with broker(directory) as (servers, pid):
-            scene = Scene(servers, pid, directory, Sizes(given.seed))
-            sizes = (given.users, given.rows, given.identities)
-            results = uvloop.run(recovery(scene, *sizes, given.plan, given.features))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    for result in results:
-        print(result.line())
+    sizes = (given.users, given.rows, given.identities)
+    measure_alone(Sizes(given.seed), lambda scene: recovery(scene, *sizes, given.plan, given.features))
 
 
 if __name__ == "__main__":

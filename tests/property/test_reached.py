@@ -50,13 +50,6 @@ USERS = ("u1", "u2", "u3", "u4", "a/b", "é", 'q"uote', "u5+feature")
 AMOUNTS = (0, 1, 5, 10**12, 10**20, 10**30, 10**45)
 
 
-@pytest.fixture
-def rnd() -> random.Random:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    return random.Random(seed)
-
-
 def budget(rnd: random.Random, number: int, scopes: tuple[str, ...]) -> Budget:
     scope = rnd.choice(scopes)
     calendar = rnd.choice(CALENDARS)

@@ -39,13 +39,6 @@ ODD = (
 _encode = msgspec.json.Encoder().encode
 
 
-@pytest.fixture
-def rnd() -> random.Random:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    return random.Random(seed)
-
-
 def row_of(rnd: random.Random, scope: str) -> bytes:
     # `sequence_of` reads those that have a comma after the number.
     odd = [row for row in ODD if b"," in row]

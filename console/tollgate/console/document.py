@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if FILE.is_file() and FILE.read_text(encoding="utf-8") == text:
         return 0
-    print(f"{FILE} is not what the code says: python -m tollgate.console.document", file=sys.stderr)  # noqa: T201 # a command
+    print(f"{FILE} is not what the code says: python -m tollgate.console.document", file=sys.stderr)  # noqa: T201 # what a command tells its user
     return 1
 
 

@@ -16,7 +16,7 @@ from tollgate.schemas.vocabulary import EntryType
 
 
 def grant_records(
-    id: str,  # noqa: A002 # the entry's own name
+    entry_id: str,
     user: str,
     data: dict[str, Any],
     *,
@@ -32,17 +32,17 @@ def grant_records(
     """
     check_actor(actor)
     now = format_instant(now_ms)
-    envelope = {"specversion": SPEC_VERSION, "type": EntryType.CREDIT.value, "source": source, "id": id}
+    envelope = {"specversion": SPEC_VERSION, "type": EntryType.CREDIT.value, "source": source, "id": entry_id}
     value = _json({**envelope, "subject": user, "time": now, "data": data})
     refusal = decode_entries_topic(value)
     if isinstance(refusal, Refusal):
         return refusal
     audit = AuditRecord(
-        id="grant-" + blake2b(_json([source, id, user, data, actor]), digest_size=20).hexdigest(),
+        id="grant-" + blake2b(_json([source, entry_id, user, data, actor]), digest_size=20).hexdigest(),
         time=now,
         actor=actor,
         action=AuditAction.SET,
-        key=f"credit/{user}/{id}",
+        key=f"credit/{user}/{entry_id}",
         kind="credit",
         after={"user": user, **data},
         reason=(data.get("note") or "")[:REASON_CHARS_MAX],

@@ -1,13 +1,13 @@
 """Why the calls of a scope are blocked, and what to do about it: one answer for the command line and the console."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tollgate.domain.budgets import NO_END_MS, Budget
 from tollgate.domain.standings import BudgetStanding
 from tollgate.schemas.amounts import format_amount
-from tollgate.schemas.budgets import PLAN_BUDGETS, Fail
+from tollgate.schemas.budgets import PLAN_BUDGETS, Fail, default_thresholds
 from tollgate.schemas.calendars import UTC_ZONE, WEEKDAYS, parse_calendar
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, AlertLevel, Flag
@@ -16,10 +16,9 @@ from tollgate.schemas.shown_text import shell_command, shell_option
 from tollgate.schemas.vocabulary import WindowKind
 
 # Those of `tollgate budget set` where nothing else is said.
-_PERCENTS: Final[Mapping[AlertLevel, str]] = {
-    AlertLevel.WARNING: "80",
-    AlertLevel.CRITICAL: "100",
-    AlertLevel.EMERGENCY: "150",
+_USUAL: Final = default_thresholds()
+_PERCENTS: Final = {
+    level: threshold.percent for level in AlertLevel if (threshold := getattr(_USUAL, level.value, None)) is not None
 }
 
 

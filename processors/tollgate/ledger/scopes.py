@@ -235,10 +235,10 @@ class Scopes:
 
     def _decide_first(self, scopes: dict[str, None], outbox: Outbox, now_ms: int) -> None:
         """Decide about scopes without a flag and alerts: most of them are many that have reached the same limit."""
-        reserved = [scope for scope in scopes if self._reserved(scope).count]
-        free = dict.fromkeys(scopes)
-        for scope in reserved:
-            del free[scope]
+        free: list[str] = []
+        reserved: list[str] = []
+        for scope in scopes:
+            (reserved if self._reserved(scope).count else free).append(scope)
         forms = Forms(self._partition, self._state, self.spend)
         decided, left = forms.write(free, self._budgets, now_ms, outbox)
         for first in decided:

@@ -4,7 +4,6 @@ import random
 from dataclasses import replace
 
 import msgspec
-import pytest
 
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget, positions
@@ -25,13 +24,6 @@ NOW = parse_instant("2026-11-21T10:20:00.123Z")
 NAMES = ("u1", 'q"uote', "back\\slash", "é", "100 %", "%b", "%(a)s", "budget", "1000", "a/b|c", "{}", "\u2028")
 IDS = ("default", 'a "b"', "\\u0001", "x\\u0003", "%d", "é", "1" + 39 * "0", "user")
 _encode = msgspec.json.Encoder().encode
-
-
-@pytest.fixture
-def rnd() -> random.Random:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    return random.Random(seed)
 
 
 def budget_of(rnd: random.Random, number: int) -> Budget:

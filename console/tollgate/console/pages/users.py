@@ -35,7 +35,7 @@ async def show_users(
     request: Request,
     parts: TheParts,
     caller: Viewer,
-    id: Annotated[str, Query(max_length=256)] = "",  # noqa: A002 # the address's name
+    id: Annotated[str, Query(max_length=256)] = "",  # noqa: A002 # the query parameter's name
 ) -> Response:
     """The users with the highest cost this month; with an id, on to that user's page."""
     if id:
@@ -62,7 +62,7 @@ def list_page(
 
 
 @router.get("/users/{id:path}")
-async def show_user(id: UserPath, request: Request, parts: TheParts, caller: Reader) -> HTMLResponse:  # noqa: A002 # the address's name
+async def show_user(id: UserPath, request: Request, parts: TheParts, caller: Reader) -> HTMLResponse:  # noqa: A002 # the path's name
     """One user."""
     seen(caller, id)
     return await _page(request, parts, caller, id, own=False)

@@ -110,7 +110,7 @@ def _applied(settings: Settings) -> dict[str, tuple[str, datetime]]:
             return {}
         # The name of the database is checked by the settings' pattern, so that it cannot hold a quote.
         rows = client.query(
-            f"SELECT name, checksum, applied_at FROM `{settings.clickhouse_database}`.schema_migrations FINAL"  # noqa: S608
+            f"SELECT name, checksum, applied_at FROM `{settings.clickhouse_database}`.schema_migrations FINAL"  # noqa: S608 # see above
         ).result_rows
         return {name: (checksum, applied_at) for name, checksum, applied_at in rows}
     except DriverError as error:
