@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -27,6 +28,7 @@ from tollgate.schemas.topics import TOPIC_SPECS, TopicSpec, topic_specs
 _SET_ON_TOPIC = 1
 
 _VISIBLE_SECONDS_MAX = 30
+_RETRY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ async def apply_topics(
 
     More partitions would move users away from their state. Configurations that neither the specification nor
     `topic_comparison` names are left as they are. What the brokers' own configuration forbids is found as well, and
-    never changed. Returns once every created topic can be written to. Raises aiokafka's KafkaError when the cluster
-    cannot be reached or refuses.
+    never changed. Returns once every created topic can be read and written. Raises aiokafka's KafkaError when the
+    cluster cannot be reached or refuses.
     """
     if specs is None:
         specs = topic_specs(settings.usage_partitions)
@@ -69,7 +71,7 @@ async def apply_topics(
         if not dry_run:
             created = {name: wanted[name] for name, outcome in outcomes.items() if outcome.action == "created"}
             await _create(admin, created, settings.kafka_replication_factor)
-            await _wait_until_writable(admin, {name: spec.partitions for name, spec in created.items()})
+            await _wait_until_led(settings, admin, {name: spec.partitions for name, spec in created.items()})
             # The cluster's defaults, which a new topic has, may not be what we take for granted.
             found |= await _found(admin, list(created))
             for name, spec in wanted.items():
@@ -131,7 +133,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
                 found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
         names = unheard_of
         if names:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_RETRY_SECONDS)
     return found
 
 
@@ -161,9 +163,25 @@ async def _alter(admin: AIOKafkaAdminClient, name: str, configs: dict[str, str])
             _raise_for(code, f"alter {name}", message)
 
 
-async def _wait_until_writable(admin: AIOKafkaAdminClient, partitions: dict[str, int]) -> None:
-    deadline = time.monotonic() + _VISIBLE_SECONDS_MAX
-    while partitions:
+async def _wait_until_led(settings: Settings, admin: AIOKafkaAdminClient, partitions: dict[str, int]) -> None:
+    """Until each partition has a leader, and that broker knows that it leads, which it learns a moment later.
+
+    Before, clients are refused and log an error for each partition, although they only have to ask again.
+    """
+    if not partitions:
+        return
+    try:
+        async with asyncio.timeout(_VISIBLE_SECONDS_MAX):
+            await _have_leaders(admin, partitions)
+            await _leaders_answer(settings, partitions)
+    except TimeoutError:
+        raise KafkaConnectionError(
+            f"topics have no leader after {_VISIBLE_SECONDS_MAX} s: {sorted(partitions)}"
+        ) from None
+
+
+async def _have_leaders(admin: AIOKafkaAdminClient, partitions: dict[str, int]) -> None:
+    while True:
         described: list[dict[str, Any]] = await admin.describe_topics(list(partitions))
         led = {
             topic["topic"]: sum(1 for partition in topic["partitions"] if partition["leader"] >= 0)
@@ -172,9 +190,19 @@ async def _wait_until_writable(admin: AIOKafkaAdminClient, partitions: dict[str,
         }
         if led == partitions:
             return
-        if time.monotonic() > deadline:
-            raise KafkaConnectionError(f"topics have no leader after {_VISIBLE_SECONDS_MAX} s: {sorted(partitions)}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _leaders_answer(settings: Settings, partitions: dict[str, int]) -> None:
+    # The client asks again, without a word, for as long as a leader refuses, and once for each topic that is new to it.
+    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, retry_backoff_ms=5)
+    try:
+        await consumer.start()
+        await consumer.end_offsets(
+            [TopicPartition(name, number) for name, count in partitions.items() for number in range(count)]
+        )
+    finally:
+        await consumer.stop()
 
 
 def _raise_for(code: int, attempt: str, message: str | None) -> None:

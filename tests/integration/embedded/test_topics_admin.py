@@ -1,13 +1,16 @@
 """`tollgate topics apply` against a real broker."""
 
+import logging
+
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.waiting import eventually
 
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topics_admin import apply_topics, delete_topics
-from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec
+from tollgate.schemas.topics import TOPIC_SPECS, Topic, TopicSpec, topic_specs
 
 pytestmark = pytest.mark.integration
 
@@ -32,6 +35,24 @@ async def test_a_second_run_changes_nothing(settings: Settings) -> None:
     report = await apply_topics(settings)
     assert report.ok
     assert [outcome.action for outcome in report.topics] == ["unchanged"] * len(TOPIC_SPECS)
+
+
+async def test_created_topics_can_be_read_at_once_without_an_error_in_the_log(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = settings.model_copy(update={"topic_prefix": settings.topic_prefix + "other."})
+    assert (await apply_topics(other)).ok
+    specs = topic_specs(other.usage_partitions)
+    tps = [TopicPartition(other.topic(spec.topic), number) for spec in specs for number in range(spec.partitions)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=other.kafka_bootstrap_servers, auto_offset_reset="earliest")
+    try:
+        await consumer.start()
+        consumer.assign(tps)
+        assert [await consumer.position(tp) for tp in tps] == [0] * len(tps)
+    finally:
+        await consumer.stop()
+        await delete_topics(other)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_dry_run_says_what_is_missing_and_creates_nothing(settings: Settings) -> None:
