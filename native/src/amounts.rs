@@ -25,11 +25,21 @@ pub fn shortest(text: &str, digits: usize, decimals: usize) -> Option<i128> {
 
 /// Append 10⁻¹² USD as the shortest decimal string: 104_200_000_000_000 → `104.2`. The value is not negative.
 pub fn write_usd(out: &mut Vec<u8>, picousd: i128) {
+    write_decimal(out, picousd, PICO, 12);
+}
+
+/// The same for 10⁻⁹ units.
+pub fn write_amount(out: &mut Vec<u8>, nano: i128) {
+    write_decimal(out, nano, NANO, 9);
+}
+
+/// `unit` is 10 to the power of `places`.
+#[inline(always)]
+fn write_decimal(out: &mut Vec<u8>, value: i128, unit: i128, mut places: usize) {
     let mut digits = [0_u8; 40];
     let mut at = digits.len();
-    let (mut whole, mut fraction) = (picousd / PICO, (picousd % PICO) as u64);
+    let (mut whole, mut fraction) = (value / unit, (value % unit) as u64);
     if fraction != 0 {
-        let mut places = 12;
         while fraction % 10 == 0 {
             fraction /= 10;
             places -= 1;

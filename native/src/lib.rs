@@ -9,6 +9,7 @@ mod combinations;
 mod dimensions;
 mod event;
 mod fetched;
+mod forms;
 mod identities;
 mod identity;
 mod instants;
@@ -29,6 +30,8 @@ mod tally;
 mod _native {
     #[pymodule_export]
     use crate::fetched::Fetched;
+    #[pymodule_export]
+    use crate::forms::Blanks;
     #[pymodule_export]
     use crate::identities::Identities;
     #[pymodule_export]

@@ -177,12 +177,19 @@ fn unpack_sum(from: &mut &[u8], texts: &Texts, to: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The sum of lifetime in the packed row of a base scope; `None` when there is none, or its numbers are too large.
-pub fn lifetime<'a>(packed: &[u8], texts: &'a Texts) -> Option<Sum<'a>> {
+/// The sum of the base window at this place among those of a row, 0 for lifetime; `None` when the window that is open
+/// there does not start at this instant, or its numbers are too large.
+pub fn base_sum<'a>(packed: &[u8], texts: &'a Texts, place: u8, start_ms: u128) -> Option<Sum<'a>> {
     let mut from = packed;
     read_varint(&mut from)?;
     let (base, _more) = (byte(&mut from)?, byte(&mut from)?);
-    if base == 0 {
+    if place >= base {
+        return None;
+    }
+    for window in 0..place {
+        skip(&mut from, u8::from(window > 0))?;
+    }
+    if place > 0 && read_varint(&mut from)?.checked_mul(SLOT_MS)? != start_ms {
         return None;
     }
     let cost_picousd = signed(read_varint(&mut from)?)?;
@@ -196,24 +203,6 @@ pub fn lifetime<'a>(packed: &[u8], texts: &'a Texts) -> Option<Sum<'a>> {
         usage.push((name, signed(nano(value)?)?));
     }
     Some(Sum { cost_picousd, events_nano, usage })
-}
-
-/// Append the sum of the base window at this place among those of a row, 0 for lifetime; `None`, with anything appended,
-/// when the window that is open there does not start at this instant.
-pub fn base_sum(packed: &[u8], texts: &Texts, place: u8, start_ms: u128, to: &mut Vec<u8>) -> Option<()> {
-    let mut from = packed;
-    read_varint(&mut from)?;
-    let (base, _more) = (byte(&mut from)?, byte(&mut from)?);
-    if place >= base {
-        return None;
-    }
-    for window in 0..place {
-        skip(&mut from, u8::from(window > 0))?;
-    }
-    if place > 0 && read_varint(&mut from)?.checked_mul(SLOT_MS)? != start_ms {
-        return None;
-    }
-    unpack_sum(&mut from, texts, to)
 }
 
 /// An amount of usage, as it is packed, in 10⁻⁹ units.

@@ -3,15 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::row_reader::{Reader, Sum};
+use crate::row_reader::{Reader, Sum, Unit};
 use crate::rows::Rows;
-
-/// What a limit measures.
-enum Unit {
-    Usd,
-    Events,
-    Usage(Box<[u8]>),
-}
 
 struct Limit {
     /// Of a base calendar its place among the sums of a row.
@@ -130,21 +123,12 @@ impl ReachedLimits {
 
 impl Limit {
     fn of((place, calendar, start_ms, unit, minimum, is_bounded): GivenLimit) -> Self {
-        let unit = match unit.as_str() {
-            "usd" => Unit::Usd,
-            "events" => Unit::Events,
-            _ => Unit::Usage(unit.into_bytes().into()),
-        };
-        Self { place, calendar: calendar.into_bytes().into(), start_ms: start_ms.into(), unit, minimum, is_bounded }
+        let (calendar, unit) = (calendar.into_bytes().into(), Unit::of(unit));
+        Self { place, calendar, start_ms: start_ms.into(), unit, minimum, is_bounded }
     }
 
     fn is_reached_by(&self, sum: &Sum) -> bool {
-        let value = match &self.unit {
-            Unit::Usd => sum.cost_picousd,
-            Unit::Events => sum.events_nano,
-            Unit::Usage(name) => sum.usage.iter().find(|(known, _)| *known == &**name).map_or(0, |(_, nano)| *nano),
-        };
-        value >= self.minimum
+        self.unit.measure(sum) >= self.minimum
     }
 
     /// The present window of a scope that was spent in ahead of time is closed, and not in its row.

@@ -9,6 +9,31 @@ pub struct Sum<'a> {
     pub usage: Vec<(&'a [u8], i128)>,
 }
 
+/// What a limit measures.
+pub enum Unit {
+    Usd,
+    Events,
+    Usage(Box<[u8]>),
+}
+
+impl Unit {
+    pub fn of(name: String) -> Self {
+        match name.as_str() {
+            "usd" => Self::Usd,
+            "events" => Self::Events,
+            _ => Self::Usage(name.into_bytes().into()),
+        }
+    }
+
+    pub fn measure(&self, sum: &Sum) -> i128 {
+        match self {
+            Self::Usd => sum.cost_picousd,
+            Self::Events => sum.events_nano,
+            Self::Usage(name) => sum.usage.iter().find(|(known, _)| *known == &**name).map_or(0, |(_, nano)| *nano),
+        }
+    }
+}
+
 /// Reads the JSON that a row is written in: no white space, no escapes.
 pub struct Reader<'a> {
     bytes: &'a [u8],

@@ -3,11 +3,12 @@
 use hashbrown::{DefaultHashBuilder, HashTable};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList};
 use std::hash::BuildHasher;
 
 use crate::packed_row::{self, Texts, read_varint, write_varint};
-use crate::row_reader::Sum;
+use crate::row_reader::{Sum, Unit};
 
 /// How a row is kept: as it is, or packed.
 const PLAIN: u8 = 0;
@@ -55,21 +56,19 @@ impl Rows {
         plain(kept, &self.texts, &mut self.row).map(|row| PyBytes::new(py, row))
     }
 
-    /// The sum of the base window at this place of the row, where the row is packed and this window is open; or `None`.
-    fn packed_sum<'py>(
-        &mut self,
-        py: Python<'py>,
-        scope: &str,
-        place: u8,
-        start_ms: u64,
-    ) -> Option<Bound<'py, PyBytes>> {
-        let entry = self.entries.get(self.place(scope)? as usize)?.as_deref()?;
-        let (&PACKED, packed) = split(entry)?.1.split_first()? else {
-            return None;
+    /// Of each scope how much of this unit the base window at this place of its row has, where the row is packed and this
+    /// window is open; or `None`.
+    fn values(&self, scopes: Vec<PyBackedStr>, place: u8, start_ms: u64, unit: String) -> Vec<Option<i64>> {
+        let unit = Unit::of(unit);
+        let value = |scope: &str| {
+            let entry = self.entries.get(self.place(scope)? as usize)?.as_deref()?;
+            let (&PACKED, packed) = split(entry)?.1.split_first()? else {
+                return None;
+            };
+            let sum = packed_row::base_sum(packed, &self.texts, place, u128::from(start_ms))?;
+            i64::try_from(unit.measure(&sum)).ok()
         };
-        self.row.clear();
-        packed_row::base_sum(packed, &self.texts, place, u128::from(start_ms), &mut self.row)?;
-        Some(PyBytes::new(py, &self.row))
+        scopes.iter().map(|scope| value(scope)).collect()
     }
 
     fn put(&mut self, scope: &str, row: &[u8]) -> PyResult<()> {
@@ -187,7 +186,7 @@ impl Rows {
         let mut row = Vec::new();
         for (name, kept) in self.at(place, most) {
             let lifetime = match kept.split_first() {
-                Some((&PACKED, packed)) => packed_row::lifetime(packed, &self.texts),
+                Some((&PACKED, packed)) => packed_row::base_sum(packed, &self.texts, 0, 0),
                 _ => None,
             };
             if is_wanted(name, lifetime.as_ref())

@@ -1,18 +1,18 @@
 """The compiled core gives every row back as it came, in the order in which Python would."""
 
 import random
-from collections.abc import Callable
-from functools import partial
 
 import msgspec
 import pytest
 from tests.property.test_reached import scope_of_somebody, spend_in
 
-from tollgate.domain.spend import PLACES, ScopeSpend, Spend, base_sum_in, unpack_open_row
+from tollgate.domain.budgets import Budget
+from tollgate.domain.spend import PLACES, ScopeSpend, unpack_open_row
 from tollgate.ledger._native import Rows as NativeRows
 from tollgate.ledger.rows import PythonRows, Rows, StateRows, Walk, new_rows
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.ledger.spend_records import sequence_of
+from tollgate.schemas.control import BudgetRecord
 
 # Rows that no release writes, or only an older one.
 ODD = (
@@ -171,7 +171,20 @@ def test_a_walk_that_is_stopped_looks_for_nothing() -> None:
     assert walk.is_over
 
 
-def test_one_sum_is_read_from_a_row_as_the_whole_row_has_it(rnd: random.Random) -> None:
+def budget_on(calendar: str, unit: str) -> Budget:
+    """A budget of this window for every user."""
+    record = {
+        "id": "b",
+        "scope": "user/*",
+        "limit": "1",
+        "unit": unit,
+        "window": calendar,
+        "updated_at": "2026-11-01T00:00:00Z",
+    }
+    return Budget.from_record(BudgetRecord.model_validate(record))
+
+
+def test_values_are_read_from_rows_as_the_whole_rows_have_them(rnd: random.Random) -> None:
     found = 0
     for _ in range(300):
         scope = scope_of_somebody(rnd)
@@ -181,33 +194,39 @@ def test_one_sum_is_read_from_a_row_as_the_whole_row_has_it(rnd: random.Random) 
         row = packed(rnd, spend)
         closed = {window for window in spend.closed if window[0] in PLACES}
         tables = [ScopeTable(), ScopeTable(), ScopeTable()]
-        tables[0].add(scope, spend)
-        tables[1].restore_open(scope, row)
-        tables[2].restore_open(scope, row)
-        for table in tables[1:]:
-            for window, closed_sum in spend.closed.items():
-                table.restore_closed(scope, window, closed_sum)
         # As where the core was not built.
         tables[2]._idle = PythonRows()
-        tables[2].restore_open(scope, row)
+        tables[0].add(scope, spend)
+        for table in tables[1:]:
+            table.restore_open(scope, row)
+            for window, closed_sum in spend.closed.items():
+                table.restore_closed(scope, window, closed_sum)
         for calendar, start_ms in {*spend.open_windows()[: len(PLACES)], *closed, ("month", 900_000), ("day", 0)}:
-            wanted = spend.window(calendar, start_ms)
-            if wanted is not None or start_ms:
-                assert base_sum_in(row, calendar, start_ms) == (wanted if spend.is_open((calendar, start_ms)) else None)
-                found += wanted is not None
-                for table in tables:
-                    assert table.base_sum(scope, calendar, start_ms) == wanted
+            budget = budget_on(calendar, rnd.choice(("usd", "events", "images", "input_tokens")))
+            sum_ = spend.window(calendar, start_ms)
+            wanted = budget.measure(sum_) if sum_ is not None else 0
+            found += wanted > 0
+            for table in tables:
+                assert table.values(["user/nobody", scope], budget, start_ms) == [0, wanted]
     assert found > 100
 
 
-def test_a_row_with_fewer_windows_has_no_sum_of_the_others() -> None:
-    row = b'[7,[1,0,1,{"images":5}],900000,[2,0,1,{}],{"week":[900000,[3,0,1,{}]]}]'
-    table = ScopeTable()
-    table.restore_open("user/u1", row)
-    readers: list[Callable[[str, int], Spend | None]] = [partial(base_sum_in, row), partial(table.base_sum, "user/u1")]
-    for read in readers:
-        assert read("lifetime", 0) == Spend(1, 0, 1, {"images": 5})
-        assert read("hour", 900_000) == Spend(2, 0, 1)
-        assert read("hour", 0) is None
-        assert read("day", 900_000) is None
-        assert read("month", 900_000) is None
+def test_a_row_with_fewer_windows_has_nothing_in_the_others() -> None:
+    row = b'[7,[1,0,1,{"images":5}],900000,[%d,0,1,{}],{"week":[900000,[3,0,1,{}]]}]' % 10**20
+    for rows in (new_rows(), PythonRows()):
+        table = ScopeTable()
+        table._idle = rows
+        table.restore_open("user/u1", row)
+
+        def value(calendar: str, start_ms: int, unit: str = "usd", table: ScopeTable = table) -> int:
+            return table.values(["user/u1"], budget_on(calendar, unit), start_ms)[0]
+
+        assert value("lifetime", 0) == 1
+        assert value("lifetime", 0, "images") == 5
+        assert value("lifetime", 0, "videos") == 0
+        assert value("lifetime", 0, "events") == 10**9
+        # More than the core hands over.
+        assert value("hour", 900_000) == 10**20
+        assert value("hour", 0) == 0
+        assert value("day", 900_000) == 0
+        assert value("month", 900_000) == 0

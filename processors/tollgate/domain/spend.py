@@ -60,21 +60,8 @@ _Row = list[int | Spend | dict[str, tuple[int, Spend]]]
 unpack_open_row: Final[Callable[[bytes], OpenRow]] = msgspec.json.Decoder(_Row).decode
 
 
-_unpack_parts: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
 # Where a row has the sums of the base calendars, by their texts: 0 for lifetime.
 PLACES: Final = {kind.value: place for place, kind in enumerate(_KINDS)}
-
-
-def base_sum_in(row: bytes, calendar: str, start_ms: int) -> Spend | None:
-    """The sum of a base scope's window in its packed row of open windows; None when the window is not open.
-
-    The same as to unpack the row, in a third of the time.
-    """
-    at, parts = 2 * PLACES[calendar] + 1, _unpack_parts(row)
-    if at > 1 and (at >= len(parts) or bytes(parts[at - 1]) != b"%d" % start_ms):
-        return None
-    return unpack_spend(parts[at])
 
 
 def counts_more(row: bytes) -> bool:

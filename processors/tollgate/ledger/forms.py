@@ -3,25 +3,31 @@
 A budget on a pattern may be reached by each of a million users at once. What is written about them differs in their
 name and in how much they have spent, so these are filled into what was decided about none of them in particular. Only
 first decisions about scopes of one name are made so; every other one is left to `decide`.
+
+Blanks are filled in by the compiled core where it was built; Python is the reference.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import repeat
-from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from tollgate.domain.budget_book import BudgetBook
-from tollgate.domain.budgets import BASE_CALENDARS, Budget, Position, Threshold, next_change_ms
+from tollgate.domain.budgets import BASE_CALENDARS, Budget, Position, next_change_ms
 from tollgate.domain.decisions import decide
 from tollgate.domain.windows import window_end, window_start
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.schemas.scopes import GLOBAL_SCOPE, is_combination
 from tollgate.schemas.topics import Topic
+
+try:
+    from tollgate.ledger._native import Blanks
+except ImportError:
+    Blanks = None  # type: ignore[assignment, misc] # not built
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,7 +42,8 @@ ALIKE_MIN: Final = 4
 # The blank of the value is this number or one above it.
 _VALUE_MIN: Final = 10**39
 
-_Fill = Callable[[Sequence[bytes]], bytes]
+# The core takes values below this.
+_CORE_MAX: Final = 1 << 63
 
 
 class _Blank(Budget):
@@ -58,7 +65,7 @@ class Form:
     account. `due_ms` is as in a decision.
     """
 
-    __slots__ = ("_blanks", "_budget", "due_ms")
+    __slots__ = ("_budget", "_core", "_texts", "due_ms")
 
     def __init__(self, reached: Position, now_ms: int) -> None:
         budget = self._budget = reached.budget
@@ -70,24 +77,33 @@ class Form:
         decision = decide(_NAME, [found], None, None, now_ms)
         (alert,) = decision.alerts
         self.due_ms = decision.due_ms
-        texts = (_encode(decision.standing), _encode(decision.flag), _encode(alert))
-        marks = (_inner(_NAME), b"%d" % value, _inner(_SPENT), _inner(_PERCENT))
-        # The key is no JSON.
-        key = _with_blanks(alert.key.encode(), (_NAME.encode(),))
-        self._blanks = (*(_with_blanks(text, marks) for text in texts), key)
+        texts = (_encode(decision.standing), _encode(decision.flag), alert.key.encode(), _encode(alert))
+        marks = (_NAME.encode(), b"%d" % value, _SPENT.encode(), _PERCENT.encode())
+        self._texts = [_Text.of(text, marks) for text in texts]
+        self._core = Blanks(self._texts, budget.unit == "usd", budget.limit) if Blanks is not None else None
 
     def fill(self, scopes: Sequence[str], values: Sequence[int]) -> "Filled":
         """What is written about these scopes, which have spent `values`, in the unit of the limit."""
-        budget = self._budget
-        row, flag, alert, key = self._blanks
         names = [scope.encode() for scope in scopes]
+        all_names = "".join(scopes)
+        is_plain = '"' not in all_names and "\\" not in all_names
+        if self._core is not None and is_plain and min(values) >= 0 and max(values) < _CORE_MAX:
+            return Filled(names, *self._core.fill(names, values))
+        return Filled(names, *self._filled_by_python(scopes, names, values))
+
+    def _filled_by_python(
+        self, scopes: Sequence[str], names: Sequence[bytes], values: Sequence[int]
+    ) -> list[list[bytes]]:
+        """The reference."""
+        budget = self._budget
         given = [
             (_inner(scope), b"%d" % value, budget.format(value).encode(), budget.percent(value).encode())
             for scope, value in zip(scopes, values, strict=True)
         ]
-        return Filled(
-            names, [*map(row, given)], [*map(flag, given)], [*map(key, zip(names, strict=True))], [*map(alert, given)]
-        )
+        row, flag, key, alert = self._texts
+        # The key is no JSON.
+        keys = [key.filled((name,)) for name in names]
+        return [[*map(row.filled, given)], [*map(flag.filled, given)], keys, [*map(alert.filled, given)]]
 
 
 class Filled(NamedTuple):
@@ -105,14 +121,22 @@ def _inner(text: str) -> bytes:
     return _encode(text)[1:-1]
 
 
-def _with_blanks(text: bytes, marks: Sequence[bytes]) -> _Fill:
-    """A function that puts others in the place of these marks."""
-    parts = re.split(b"(" + b"|".join(map(re.escape, marks)) + b")", text)
-    template = b"%b".join(part.replace(b"%", b"%%") for part in parts[::2])
-    places = [marks.index(mark) for mark in parts[1::2]]
-    # Of one place it makes no tuple, and needs none.
-    order: Callable[[Sequence[bytes]], Any] = itemgetter(*places)
-    return lambda given: template % order(given)
+class _Text(NamedTuple):
+    """A text with blanks: its parts, and which blank stands between them."""
+
+    parts: list[bytes]
+    blanks: list[int]
+
+    @classmethod
+    def of(cls, text: bytes, marks: Sequence[bytes]) -> "_Text":
+        """The text with blanks in the place of these marks."""
+        parts = re.split(b"(" + b"|".join(map(re.escape, marks)) + b")", text)
+        return cls(parts[::2], [marks.index(mark) for mark in parts[1::2]])
+
+    def filled(self, given: Sequence[bytes]) -> bytes:
+        """The text with these in its blanks."""
+        first, *rest = self.parts
+        return first + b"".join(given[blank] + part for blank, part in zip(self.blanks, rest, strict=True))
 
 
 class _Limits:
@@ -155,47 +179,55 @@ class Forms:
         Returned with it are the scopes for which there is no form, because there may be more to say or few are alike.
         Nothing is written about these.
         """
-        limits_of: dict[int, _Limits] = {}
-        alike: dict[tuple[int, int], tuple[Position, list[str], list[int]]] = {}
-        left = []
+        limited: dict[int, tuple[_Limits, list[str]]] = {}
         for scope in scopes:
             held = budgets.limiting(scope)
-            limits = limits_of.get(id(held))
-            if limits is None:
-                limits = limits_of[id(held)] = _Limits(held, now_ms)
-            if limits.present is None or is_combination(scope) or scope == GLOBAL_SCOPE:
-                left.append(scope)
+            found = limited.get(id(held))
+            if found is None:
+                found = limited[id(held)] = (_Limits(held, now_ms), [])
+            found[1].append(scope)
+        decided: list[First] = []
+        left: list[str] = []
+        for limits, names in limited.values():
+            # Combinations are never limited as other scopes are.
+            if limits.present is None or is_combination(names[0]) or names[0] == GLOBAL_SCOPE:
+                left += names
                 continue
-            reached = self._reached(scope, limits.present)
+            for example, alike, values in self._reached(limits.present, names, left):
+                if len(alike) < ALIKE_MIN:
+                    left += alike
+                else:
+                    decided.append(self._put(Form(example, now_ms), alike, values, outbox))
+        return decided, left
+
+    def _reached(
+        self, present: Sequence[tuple[Budget, int]], scopes: Sequence[str], left: list[str]
+    ) -> Iterable[tuple[Position, list[str], list[int]]]:
+        """Of each limit and threshold that some of the scopes have reached: an example, and all of these with their
+        values. `present` are the limits of all these scopes, with the starts of their windows.
+        """
+        alike: dict[tuple[int, int], tuple[Position, list[str], list[int]]] = {}
+        columns = [self._spend.values(scopes, budget, start_ms) for budget, start_ms in present]
+        # Without limits there are no columns, and nothing is reached.
+        for scope, values in zip(scopes, zip(*columns, strict=True), strict=False):
+            reached = [
+                (at, value, threshold)
+                for at, value in enumerate(values)
+                if (threshold := present[at][0].reached(value)) is not None
+            ]
             if len(reached) > 1:
                 # The flag shows the worse one, and each has an alert.
                 left.append(scope)
             elif reached:
-                budget, start_ms, value, threshold = reached[0]
-                found = alike.get((id(budget), id(threshold)))
+                at, value, threshold = reached[0]
+                found = alike.get((at, id(threshold)))
                 if found is None:
+                    budget, start_ms = present[at]
                     example = Position(budget, start_ms, window_end(budget.calendar, start_ms), value, threshold)
-                    found = alike[id(budget), id(threshold)] = (example, [], [])
+                    found = alike[at, id(threshold)] = (example, [], [])
                 found[1].append(scope)
                 found[2].append(value)
-        decided = []
-        for example, names, values in alike.values():
-            if len(names) < ALIKE_MIN:
-                left += names
-            else:
-                decided.append(self._put(Form(example, now_ms), names, values, outbox))
-        return decided, left
-
-    def _reached(self, scope: str, present: Sequence[tuple[Budget, int]]) -> list[tuple[Budget, int, int, Threshold]]:
-        """Of the budgets and starts of windows those that the scope has reached, with value and threshold."""
-        reached = []
-        for budget, start_ms in present:
-            spend = self._spend.base_sum(scope, budget.calendar, start_ms)
-            value = budget.measure(spend) if spend is not None else 0
-            threshold = budget.reached(value)
-            if threshold is not None:
-                reached.append((budget, start_ms, value, threshold))
-        return reached
+        return alike.values()
 
     def _put(self, form: Form, scopes: list[str], values: list[int], outbox: Outbox) -> First:
         filled = form.fill(scopes, values)

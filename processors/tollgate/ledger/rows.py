@@ -3,7 +3,7 @@
 The compiled core packs them into a quarter of the memory that a dict of bytes takes. Python is the reference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
@@ -33,9 +33,9 @@ class Rows(Protocol):
     def get(self, scope: str) -> bytes | None:
         """The row as it was put; None for an unknown scope."""
 
-    def packed_sum(self, scope: str, place: int, start_ms: int) -> bytes | None:
-        """The sum of a base scope's open window, at its place among those of a row; None when it is another window that
-        is open there, or when only the row tells. Faster than to read the row.
+    def values(self, scopes: Sequence[str], place: int, start_ms: int, unit: str) -> list[int | None]:
+        """Of each base scope how much of a budget's unit its open window has, at its place among those of a row; None
+        when it is another window that is open there, or when only the row tells. Faster than to read the rows.
         """
 
     def put(self, scope: str, row: bytes) -> None:
@@ -84,8 +84,8 @@ class PythonRows:
         held = self._rows.get(scope)
         return held[1] if held is not None else None
 
-    def packed_sum(self, scope: str, place: int, start_ms: int) -> bytes | None:  # noqa: ARG002 # nothing is packed
-        return None
+    def values(self, scopes: Sequence[str], place: int, start_ms: int, unit: str) -> list[int | None]:  # noqa: ARG002 # only the rows tell
+        return [None] * len(scopes)
 
     def put(self, scope: str, row: bytes) -> None:
         held = self._rows.get(scope)

@@ -4,13 +4,14 @@ A scope takes about 3 KB as objects and 0.2 KB as packed bytes, so a million use
 nothing: a scope is unpacked when it is first spent in, and packed again when many other scopes were busy after it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 import msgspec
 
-from tollgate.domain.spend import PLACES, ScopeSpend, Spend, base_sum_in, unpack_open_row, unpack_spend
+from tollgate.domain.budgets import Budget
+from tollgate.domain.spend import PLACES, ScopeSpend, unpack_open_row
 from tollgate.domain.windows import WindowKey
 from tollgate.ledger.reached import Reached
 from tollgate.ledger.rows import Rows, new_rows
@@ -76,18 +77,21 @@ class ScopeTable:
                 spend = self._unpacked(scope, row)
         return spend
 
-    def base_sum(self, scope: str, calendar: str, start_ms: int) -> Spend | None:
-        """The sum of one window of a base calendar, of a scope that is no combination: see `ScopeSpend.window`."""
-        spend = self._busy.get(scope)
-        if spend is None and scope in self._closed:
-            spend = self.find(scope)
-        if spend is not None:
-            return spend.window(calendar, start_ms)
-        packed = self._idle.packed_sum(scope, PLACES[calendar], start_ms)
-        if packed is not None:
-            return unpack_spend(packed)
-        row = self._idle.get(scope)
-        return base_sum_in(row, calendar, start_ms) if row is not None else None
+    def values(self, scopes: Sequence[str], budget: Budget, start_ms: int) -> list[int]:
+        """Of each scope what the budget measures of the window that starts then; 0 where nothing was spent.
+
+        The budget's calendar is a base one, and no scope is a combination.
+        """
+        packed = self._idle.values(scopes, PLACES[budget.calendar], start_ms, budget.unit)
+        return [
+            value if value is not None else self._value(scope, budget, start_ms)
+            for scope, value in zip(scopes, packed, strict=True)
+        ]
+
+    def _value(self, scope: str, budget: Budget, start_ms: int) -> int:
+        spend = self.find(scope)
+        found = spend.window(budget.calendar, start_ms) if spend is not None else None
+        return budget.measure(found) if found is not None else 0
 
     def take(self, scope: str) -> ScopeSpend | None:
         """The scope's spend to be changed, None for an unknown scope."""

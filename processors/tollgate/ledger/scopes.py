@@ -243,8 +243,7 @@ class Scopes:
         decided, left = forms.write(free, self._budgets, now_ms, outbox)
         for first in decided:
             self._standings.update(zip(first.scopes, first.rows, strict=True))
-            for scope in first.scopes:
-                self._set_due(scope, first.due_ms)
+            self._set_due(first.scopes, first.due_ms)
         for scope in (*reserved, *left):
             self._decide(scope, outbox, now_ms)
 
@@ -260,7 +259,7 @@ class Scopes:
             standing = _decode_standing(row) if row is not None else None
             found = [p if self._is_whole(scope, p) else replace(p, is_whole=False) for p in found]
             decision = decide(scope, found, spend, standing, now_ms, stop, reserved)
-        self._set_due(scope, earliest(decision.due_ms, next_change_ms(budgets, now_ms)))
+        self._set_due((scope,), earliest(decision.due_ms, next_change_ms(budgets, now_ms)))
         if not decision.changed:
             return
         row = self._standings[scope] = _encode(decision.standing)
@@ -271,15 +270,19 @@ class Scopes:
             outbox.to(Topic.ALERTS, 0).append((alert.key.encode(), _encode(alert), NO_HEADERS))
             self._resolved.note(alert, outbox, now_ms)
 
-    def _set_due(self, scope: str, due_ms: int | None) -> None:
-        """Decide about the scope again at this instant; None: never."""
-        if due_ms is not None and self._due_at.get(scope) != due_ms:
-            self._due_at[scope] = due_ms
-            scopes = self._due_scopes.get(due_ms)
-            if scopes is None:
-                scopes = self._due_scopes[due_ms] = []
-                heapq.heappush(self._due, due_ms)
-            scopes.append(scope)
+    def _set_due(self, scopes: Iterable[str], due_ms: int | None) -> None:
+        """Decide about these scopes again at this instant; None: never."""
+        if due_ms is None:
+            return
+        due_at = self._due_at
+        new = [scope for scope in scopes if due_at.get(scope) != due_ms]
+        if not new:
+            return
+        due_at.update(dict.fromkeys(new, due_ms))
+        if due_ms not in self._due_scopes:
+            self._due_scopes[due_ms] = []
+            heapq.heappush(self._due, due_ms)
+        self._due_scopes[due_ms] += new
 
     def _is_whole(self, scope: str, p: Position) -> bool:
         """Whether the sum is all that was spent: a base sum always is."""
