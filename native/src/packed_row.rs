@@ -177,9 +177,9 @@ fn unpack_sum(from: &mut &[u8], texts: &Texts, to: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The sum of the base window at this place among those of a row, 0 for lifetime; `None` when the window that is open
-/// there does not start at this instant, or its numbers are too large.
-pub fn base_sum<'a>(packed: &[u8], texts: &'a Texts, place: u8, start_ms: u128) -> Option<Sum<'a>> {
+/// Start and sum of the base window at this place among those of a row, 0 for lifetime; `None` when there is none, or its
+/// numbers are too large.
+pub fn base_window<'a>(packed: &[u8], texts: &'a Texts, place: u8) -> Option<(i128, Sum<'a>)> {
     let mut from = packed;
     read_varint(&mut from)?;
     let (base, _more) = (byte(&mut from)?, byte(&mut from)?);
@@ -189,9 +189,7 @@ pub fn base_sum<'a>(packed: &[u8], texts: &'a Texts, place: u8, start_ms: u128) 
     for window in 0..place {
         skip(&mut from, u8::from(window > 0))?;
     }
-    if place > 0 && read_varint(&mut from)?.checked_mul(SLOT_MS)? != start_ms {
-        return None;
-    }
+    let start_ms = if place > 0 { signed(read_varint(&mut from)?.checked_mul(SLOT_MS)?)? } else { 0 };
     let cost_picousd = signed(read_varint(&mut from)?)?;
     read_varint(&mut from)?;
     let events_nano = signed(read_varint(&mut from)?.checked_mul(NANO)?)?;
@@ -202,7 +200,7 @@ pub fn base_sum<'a>(packed: &[u8], texts: &'a Texts, place: u8, start_ms: u128) 
         let value = read_varint(&mut from)?;
         usage.push((name, signed(nano(value)?)?));
     }
-    Some(Sum { cost_picousd, events_nano, usage })
+    Some((start_ms, Sum { cost_picousd, events_nano, usage }))
 }
 
 /// An amount of usage, as it is packed, in 10⁻⁹ units.

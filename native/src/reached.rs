@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::row_reader::{Reader, Sum, Unit};
-use crate::rows::Rows;
+use crate::rows::{Row, Rows};
 
 struct Limit {
     /// Of a base calendar its place among the sums of a row.
@@ -57,19 +57,41 @@ impl ReachedLimits {
         most: usize,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Option<usize>)> {
         let (found, left) = (PyList::empty(py), PyList::empty(py));
-        let is_wanted = |scope: &str, lifetime: Option<&Sum>| {
-            self.patterns.iter().any(|pattern| pattern.may_be_reached_by(lifetime) && pattern.matches(scope))
-        };
-        let next = rows.walk(place, most, is_wanted, |scope, row| match self.is_reached(scope, row) {
-            Some(true) => found.append(scope),
-            Some(false) => Ok(()),
-            None => left.append(scope),
+        let mut text = Vec::new();
+        let next = rows.walk(place, most, |scope, row| {
+            let lifetime = row.window(0).map(|(_, sum)| sum);
+            let mut patterns = self.patterns.iter();
+            if !patterns.any(|pattern| pattern.may_be_reached_by(lifetime.as_ref()) && pattern.matches(scope)) {
+                return Ok(());
+            }
+            let told = lifetime.and_then(|sum| self.is_reached_in_windows(scope, &row, &sum));
+            match told.or_else(|| self.is_reached(scope, row.text(&mut text)?)) {
+                Some(true) => found.append(scope),
+                Some(false) => Ok(()),
+                None => left.append(scope),
+            }
         })?;
         Ok((found, left, next))
     }
 }
 
 impl ReachedLimits {
+    /// The same as `is_reached`, from single windows of a base scope. `None`: they are not all that counts.
+    fn is_reached_in_windows(&self, scope: &str, row: &Row, lifetime: &Sum) -> Option<bool> {
+        let matching = self.patterns.iter().filter(|pattern| !pattern.is_combination && pattern.matches(scope));
+        for limit in matching.flat_map(|pattern| &pattern.limits) {
+            let place = u8::try_from(limit.place?).ok()?;
+            if limit.is_bounded && !limit.is_reached_by(lifetime) {
+                continue;
+            }
+            let (start_ms, sum) = row.window(place)?;
+            if limit.minimum <= 0 || limit.is_in(start_ms, &sum) {
+                return Some(true);
+            }
+        }
+        Some(false)
+    }
+
     /// `None`: the row is not as this release writes it, or its numbers are too large.
     fn is_reached(&self, scope: &str, row: &[u8]) -> Option<bool> {
         let mut matching = self.patterns.iter().filter(|pattern| pattern.matches(scope)).peekable();

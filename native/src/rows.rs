@@ -62,11 +62,9 @@ impl Rows {
         let unit = Unit::of(unit);
         let value = |scope: &str| {
             let entry = self.entries.get(self.place(scope)? as usize)?.as_deref()?;
-            let (&PACKED, packed) = split(entry)?.1.split_first()? else {
-                return None;
-            };
-            let sum = packed_row::base_sum(packed, &self.texts, place, u128::from(start_ms))?;
-            i64::try_from(unit.measure(&sum)).ok()
+            let row = Row { kept: split(entry)?.1, texts: &self.texts };
+            let (open_ms, sum) = row.window(place)?;
+            (open_ms == i128::from(start_ms)).then(|| i64::try_from(unit.measure(&sum)).ok())?
         };
         scopes.iter().map(|scope| value(scope)).collect()
     }
@@ -174,26 +172,15 @@ impl Rows {
         })
     }
 
-    /// The same with rows as they were put, of scopes that are wanted, for each of which `look` is called; the place to go
-    /// on at. What is wanted may depend on the sum of lifetime, where the row is packed and has one.
+    /// Look at the same scopes and rows; the place to go on at.
     pub fn walk(
         &self,
         place: usize,
         most: usize,
-        is_wanted: impl Fn(&str, Option<&Sum>) -> bool,
-        mut look: impl FnMut(&str, &[u8]) -> PyResult<()>,
+        mut look: impl FnMut(&str, Row) -> PyResult<()>,
     ) -> PyResult<Option<usize>> {
-        let mut row = Vec::new();
         for (name, kept) in self.at(place, most) {
-            let lifetime = match kept.split_first() {
-                Some((&PACKED, packed)) => packed_row::base_sum(packed, &self.texts, 0, 0),
-                _ => None,
-            };
-            if is_wanted(name, lifetime.as_ref())
-                && let Some(row) = plain(kept, &self.texts, &mut row)
-            {
-                look(name, row)?;
-            }
+            look(name, Row { kept, texts: &self.texts })?;
         }
         Ok(self.after(place, most))
     }
@@ -243,6 +230,27 @@ impl Rows {
         let at = begin(&mut self.entry, scope, PACKED);
         packed_row::pack(row, &mut self.texts, &mut self.entry).is_some()
             && plain(self.entry.get(at..).unwrap_or_default(), &self.texts, &mut self.row) == Some(row)
+    }
+}
+
+/// A row as it is kept.
+pub struct Row<'a> {
+    kept: &'a [u8],
+    texts: &'a Texts,
+}
+
+impl Row<'_> {
+    /// Start and sum of the base window at this place, 0 for lifetime; `None` when there is none, or only the text tells.
+    pub fn window(&self, place: u8) -> Option<(i128, Sum<'_>)> {
+        match self.kept.split_first()? {
+            (&PACKED, packed) => packed_row::base_window(packed, self.texts, place),
+            _ => None,
+        }
+    }
+
+    /// The row as it was put; `buffer` is where a packed one is written.
+    pub fn text<'b>(&'b self, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        plain(self.kept, self.texts, buffer)
     }
 }
 

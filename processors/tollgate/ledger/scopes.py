@@ -40,9 +40,11 @@ from tollgate.schemas.topics import Topic
 DECISIONS_MAX: Final = 5_000
 
 # A changed pattern budget, or a restart, concerns every scope with a flag, and those that a sweep finds. They are
-# decided after the scopes above, this many per transaction: 6 ms in which nothing else is counted where many reach the
-# same limit, 30 ms where each is decided by itself.
+# decided after the scopes above, this many per transaction: 30 ms in which nothing else is counted.
 SWEPT_MAX: Final = 1_000
+
+# Of those without a flag so many, where many reach the same limit and are decided together: 15 ms.
+FIRST_MAX: Final = 4_000
 
 _encode = msgspec.json.Encoder().encode
 _decode_standing = msgspec.json.Decoder(Standing).decode
@@ -217,24 +219,25 @@ class Scopes:
         for scope in list(islice(self._undecided, DECISIONS_MAX)):
             del self._undecided[scope]
             self._decide(scope, outbox, now_ms)
-        if len(self._swept) < SWEPT_MAX:
+        if len(self._swept) < FIRST_MAX:
             self._swept += self._sweep.take(now_ms)
         first: dict[str, None] = {}
         left = SWEPT_MAX
-        while self._swept and left:
+        while self._swept and left and len(first) < FIRST_MAX:
             scope = self._swept.pop()
             if scope in self._standings:
                 self._decide(scope, outbox, now_ms)
+                left -= 1
             elif self._budgets.covers(scope):
                 first[scope] = None
-            else:
-                continue
-            left -= 1
         if first:
-            self._decide_first(first, outbox, now_ms)
+            self._decide_first(first, left, outbox, now_ms)
 
-    def _decide_first(self, scopes: dict[str, None], outbox: Outbox, now_ms: int) -> None:
-        """Decide about scopes without a flag and alerts: most of them are many that have reached the same limit."""
+    def _decide_first(self, scopes: dict[str, None], most: int, outbox: Outbox, now_ms: int) -> None:
+        """Decide about scopes without a flag and alerts: most of them are many that have reached the same limit.
+
+        At most so many are decided one by one; what is left of these waits for the next transaction.
+        """
         free: list[str] = []
         reserved: list[str] = []
         for scope in scopes:
@@ -244,7 +247,9 @@ class Scopes:
         for first in decided:
             self._standings.update(zip(first.scopes, first.rows, strict=True))
             self._set_due(first.scopes, first.due_ms)
-        for scope in (*reserved, *left):
+        single = [*reserved, *left]
+        self._swept += single[most:]
+        for scope in single[:most]:
             self._decide(scope, outbox, now_ms)
 
     def _decide(self, scope: str, outbox: Outbox, now_ms: int) -> None:

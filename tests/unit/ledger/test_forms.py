@@ -17,6 +17,7 @@ from tollgate.ledger.forms import Form, Forms
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.ledger.scopes import SWEPT_MAX, Scopes
+from tollgate.ledger.sweep import OBJECTS_MAX
 from tollgate.schemas.amounts import NANO, PICO
 from tollgate.schemas.control import BudgetRecord
 from tollgate.schemas.instants import parse_instant
@@ -158,12 +159,12 @@ def test_a_form_writes_numbers_of_any_size(name: str, value: int, spent: str) ->
     assert (told["spent"], told["percent"]) == (spent, f"{value * 100}.00")
 
 
-def default(limit: str, budget_id: str = "default") -> Budget:
+def default(limit: str, window: str = "month") -> Budget:
     record = {
-        "id": budget_id,
+        "id": f"{window}ly",
         "scope": "user/*",
         "limit": limit,
-        "window": "month",
+        "window": window,
         "updated_at": "2026-11-01T00:00:00Z",
     }
     return Budget.from_record(BudgetRecord.model_validate(record))
@@ -200,7 +201,7 @@ def test_the_flag_of_a_swept_user_tells_what_is_reserved() -> None:
 
 
 def test_what_is_spent_between_two_transactions_of_a_sweep_is_in_the_next_one() -> None:
-    scopes = swept(3 * SWEPT_MAX)
+    scopes = swept(3 * OBJECTS_MAX)
     blocked: list[str] = []
     for turn in range(3):
         name = f"user/new{turn}"
@@ -211,11 +212,24 @@ def test_what_is_spent_between_two_transactions_of_a_sweep_is_in_the_next_one() 
         assert f"s|{name}".encode() in rows
         flags = flags_of(outbox)
         assert flags[name]["state"] == "blocked"
-        assert len(flags) == SWEPT_MAX + 1
+        assert len(flags) == OBJECTS_MAX + 1
         blocked += flags
     assert sorted(blocked) == sorted(
-        [f"user/u{n}" for n in range(3 * SWEPT_MAX)] + ["user/new0", "user/new1", "user/new2"]
+        [f"user/u{n}" for n in range(3 * OBJECTS_MAX)] + ["user/new0", "user/new1", "user/new2"]
     )
+
+
+def test_users_who_have_reached_two_limits_are_decided_one_by_one_and_some_at_a_time() -> None:
+    users = 2 * SWEPT_MAX + 5
+    scopes = swept(users)
+    scopes.set_budgets(BudgetBook([default("0.5"), default("0.5", "hour")]))
+    blocked: list[list[str]] = []
+    while scopes.has_pending():
+        outbox = Outbox()
+        scopes.write(outbox, 0, NOW)
+        blocked.append(list(flags_of(outbox)))
+    assert [len(names) for names in blocked if names] == [SWEPT_MAX, SWEPT_MAX, 5]
+    assert sorted(name for names in blocked for name in names) == sorted(f"user/u{n}" for n in range(users))
 
 
 def test_a_user_who_was_decided_by_a_form_is_free_when_the_window_has_ended() -> None:

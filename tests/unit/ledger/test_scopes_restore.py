@@ -10,7 +10,7 @@ from tollgate.domain.spend import Spend
 from tollgate.domain.windows import DAY_MS, HOUR_MS, Horizon, windows_at
 from tollgate.ledger import spend_queue
 from tollgate.ledger.outbox import Outbox
-from tollgate.ledger.scopes import SWEPT_MAX, Scopes
+from tollgate.ledger.scopes import FIRST_MAX, Scopes
 from tollgate.ledger.spend_queue import RECORDS_MIN
 from tollgate.ledger.spend_records import sequence_of, with_sequence, without_sequence
 from tollgate.schemas.control import BudgetRecord
@@ -165,7 +165,7 @@ def test_a_closed_window_past_the_horizon_that_readers_have_not_seen_is_said_fir
 
 def test_a_pattern_budget_reaches_every_restored_scope_and_those_in_use_first() -> None:
     scopes, log = new_scopes(), Log()
-    users = 2 * SWEPT_MAX + 5
+    users = 2 * FIRST_MAX + 5
     for n in range(users):
         scopes.add(f"user/u{n}", windows_at(TEN_MS), Spend(10**12, 0, 1))
     while scopes.has_pending():
@@ -178,7 +178,7 @@ def test_a_pattern_budget_reaches_every_restored_scope_and_those_in_use_first() 
         flags = [k.decode() for k, _, _ in log.write(scopes).records.get((Topic.FLAGS, 0), []) if k is not None]
         blocked += flags
         steps += 1
-        assert len(flags) <= SWEPT_MAX + 1
+        assert len(flags) <= FIRST_MAX + 1
         assert "user/u7" in blocked
         assert scopes.spend.busy <= 1
     assert sorted(blocked) == sorted(f"user/u{n}" for n in range(users))
