@@ -73,7 +73,7 @@ FIGURES: dict[str, Figure] = {
     "budgets": Figure("100,000 budgets and a plan for a million users, beside none, in turn", 120, budgets),
     "default_budget": Figure(
         "from a new default budget to the last flag, with a million users",
-        150,
+        190,
         alone("tests.bench.default_budget"),
     ),
     "workers": Figure("two workers beside one: with all there is, and with 0.3 of a processor each", 200, two_workers),

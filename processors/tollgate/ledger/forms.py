@@ -189,6 +189,8 @@ class Forms:
         decided: list[First] = []
         left: list[str] = []
         for limits, names in limited.values():
+            if not limits.budgets:
+                continue
             # Combinations are never limited as other scopes are.
             if limits.present is None or is_combination(names[0]) or names[0] == GLOBAL_SCOPE:
                 left += names

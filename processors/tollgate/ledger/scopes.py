@@ -228,7 +228,7 @@ class Scopes:
             if scope in self._standings:
                 self._decide(scope, outbox, now_ms)
                 left -= 1
-            elif self._budgets.covers(scope):
+            else:
                 first[scope] = None
         if first:
             self._decide_first(first, left, outbox, now_ms)
