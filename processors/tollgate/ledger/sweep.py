@@ -71,7 +71,8 @@ class Sweep:
         """Those among the next scopes that are held as bytes."""
         place, most = self._idle.next(most)
         if self._takes_all:
-            found, to = self._spend.idle_names(place, most)
+            names, to = self._spend.idle_names(place, most)
+            found = self._covered(names)
         else:
             found, to = self._spend.reached(reached, place, most)
             if self._budgets.plans.has_own_calendars:
@@ -84,10 +85,15 @@ class Sweep:
         """Those among the next scopes that are held as objects."""
         busy, self._busy[-OBJECTS_MAX:] = self._busy[-OBJECTS_MAX:], ()
         if self._takes_all:
-            return busy
+            return self._covered(busy)
         held = ((scope, spend) for scope in busy if (spend := self._spend.find(scope)) is not None)
         found = [scope for scope, spend in held if reached.is_reached_by(scope, spend)]
         return self._with_own_calendars(found, busy) if self._budgets.plans.has_own_calendars else found
+
+    def _covered(self, names: list[str]) -> list[str]:
+        """Those to which a budget may apply."""
+        covers = self._budgets.covers
+        return [scope for scope in names if covers(scope)]
 
     def _with_own_calendars(self, found: list[str], names: list[str]) -> list[str]:
         """These, and of the others those on which plans have limits in a calendar of their user."""

@@ -13,6 +13,7 @@ from tollgate.domain.decisions import decide
 from tollgate.domain.reservations import Reserved
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import Horizon, windows_at
+from tollgate.ledger import sweep
 from tollgate.ledger.forms import Form, Forms
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.scope_table import ScopeTable
@@ -217,6 +218,20 @@ def test_what_is_spent_between_two_transactions_of_a_sweep_is_in_the_next_one() 
     assert sorted(blocked) == sorted(
         [f"user/u{n}" for n in range(3 * OBJECTS_MAX)] + ["user/new0", "user/new1", "user/new2"]
     )
+
+
+def test_with_more_patterns_than_are_compared_every_user_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PATTERNS_MAX", 0)
+    scopes = Scopes(0, Topic.USER_STATE, Horizon(), BudgetBook())
+    # Most are held as bytes.
+    scopes.spend._busy_max = 4
+    for name in (*(f"user/u{number}" for number in range(10)), "org/o1", "org/o2"):
+        scopes.add(name, windows_at(NOW - NOW % 900_000), Spend(PICO, 0, 1))
+    scopes.write(Outbox(), 12, NOW)
+    scopes.set_budgets(BudgetBook([default("0.5")]))
+    outbox = Outbox()
+    scopes.write(outbox, 0, NOW)
+    assert sorted(flags_of(outbox)) == [f"user/u{number}" for number in range(10)]
 
 
 def test_users_who_have_reached_two_limits_are_decided_one_by_one_and_some_at_a_time() -> None:
