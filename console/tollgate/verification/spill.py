@@ -68,8 +68,11 @@ class Spill:
         self._joined.append(other)
 
     def bucket_of(self, name: str) -> int:
-        """The bucket that everything of this name goes to."""
-        return crc32(name.encode()) % self.buckets
+        """The bucket that everything of this name goes to.
+
+        A combination is in that of its first name: the flag of a user and a feature says what the user has reserved.
+        """
+        return crc32(name.partition("+")[0].encode()) % self.buckets
 
     def add(self, bucket: int, row: bytes) -> None:
         """Add a row to the end of a bucket."""

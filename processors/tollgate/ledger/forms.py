@@ -78,6 +78,7 @@ class Form:
         (alert,) = decision.alerts
         self.due_ms = decision.due_ms
         texts = (_encode(decision.standing), _encode(decision.flag), alert.key.encode(), _encode(alert))
+        # The core knows the blanks by their place here.
         marks = (_NAME.encode(), b"%d" % value, _SPENT.encode(), _PERCENT.encode())
         self._texts = [_Text.of(text, marks) for text in texts]
         self._core = Blanks(self._texts, budget.unit == "usd", budget.limit) if Blanks is not None else None
