@@ -32,7 +32,7 @@ def openapi_text() -> str:
 def main(arguments: list[str]) -> int:
     """0 when done, 1 when `--check` finds a difference, 2 for a wrong argument."""
     if arguments not in ([], ["--check"]):
-        print("usage: python -m tollgate.console.document [--check]", file=sys.stderr)  # noqa: T201 # its output
+        print("usage: python -m tollgate.console.document [--check]", file=sys.stderr)  # noqa: T201 # what a command tells its user
         return 2
     text = openapi_text()
     if not arguments:

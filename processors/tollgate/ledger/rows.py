@@ -84,7 +84,7 @@ class PythonRows:
         held = self._rows.get(scope)
         return held[1] if held is not None else None
 
-    def values(self, scopes: Sequence[str], place: int, start_ms: int, unit: str) -> list[int | None]:  # noqa: ARG002 # only the rows tell
+    def values(self, scopes: Sequence[str], place: int, start_ms: int, unit: str) -> list[int | None]:  # noqa: ARG002 # the reference packs nothing
         return [None] * len(scopes)
 
     def put(self, scope: str, row: bytes) -> None:
