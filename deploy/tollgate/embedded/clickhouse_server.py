@@ -7,7 +7,6 @@ import argparse
 import fcntl
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -38,6 +37,7 @@ from tollgate.embedded.http_bounds import (
 )
 from tollgate.embedded.http_origin import ANSWER_HEADERS, refuse_web_page
 from tollgate.embedded.ports import HOST
+from tollgate.embedded.stop_signals import catch_stop_signals
 from tollgate.runtime.logs import configure_logs
 from tollgate.runtime.settings import load_settings
 
@@ -364,12 +364,10 @@ def serve(data_dir: Path, port: int, password: str) -> int:
             logger.error("cannot listen", port=port, reason=error.strerror)
             return 3
         serving = threading.Thread(target=server.serve_forever, name="accept", kwargs={"poll_interval": 0.1})
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
+        wait_for_stop = catch_stop_signals()
         serving.start()
         logger.info("listening", address=f"http://{HOST}:{server.server_port}", version=engine.version)
-        stopping.wait()
+        wait_for_stop()
         server.shutdown()
         server.server_close()
         if not server.drain(DRAIN_SECONDS_MAX):

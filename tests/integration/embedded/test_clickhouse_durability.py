@@ -1,5 +1,6 @@
 """What the embedded ClickHouse server has acknowledged is there after any end of it."""
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -71,6 +72,23 @@ def test_sigterm_lets_a_running_query_finish(serve: Serve) -> None:
     process.terminate()
     assert slow.communicate(timeout=15)[0] == "0\tdone\n"
     assert process.wait(15) == 0
+
+
+def test_a_signal_that_a_thread_of_the_engine_receives_stops_the_server(serve: Serve) -> None:
+    """The kernel picks any thread that does not block the signal; about once in a hundred it is not the main one."""
+    process, client = serve()
+    client.command("SELECT 1")
+    threads = [int(entry.name) for entry in Path(f"/proc/{process.pid}/task").iterdir()]
+    receiver = max(thread for thread in threads if thread != process.pid and not _blocks(process.pid, thread))
+    assert ctypes.CDLL(None).tgkill(process.pid, receiver, signal.SIGTERM.value) == 0
+    assert process.wait(15) == 0
+
+
+def _blocks(pid: int, thread: int) -> bool:
+    """Whether the thread lets SIGTERM pass to others."""
+    status = Path(f"/proc/{pid}/task/{thread}/status").read_text("ascii")
+    (blocked,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(blocked, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_a_second_server_cannot_open_the_same_directory(serve: Serve, tmp_path: Path) -> None:
