@@ -44,8 +44,9 @@ def _is_of_meter(record: ConsumerRecord) -> bool:
     return "+" in scope or "@" in calendar
 
 
-def _is_of_caller(record: ConsumerRecord) -> bool:
-    return bool(record.key == b"user/keep-0")
+def _is_of_user(record: ConsumerRecord) -> bool:
+    """Of any: one who reserves has no flag where all spending was stopped before their first grant."""
+    return bool(record.key.startswith(b"user/"))
 
 
 def _is_granted(record: ConsumerRecord) -> bool:
@@ -77,7 +78,7 @@ class _Falsifier:
             ),
             (
                 "a flag that says something else",
-                lambda: self._copy(Topic.FLAGS, _is_of_caller, state="stopped", blocked=True, note="?"),
+                lambda: self._copy(Topic.FLAGS, _is_of_user, state="stopped", blocked=True, note="?"),
                 checker.check_flags,
                 "is stopped",
             ),
@@ -164,13 +165,13 @@ class _Falsifier:
             ),
             (
                 "something that stays reserved",
-                lambda: self._copy(Topic.FLAGS, _is_of_caller, reserved="7"),
+                lambda: self._copy(Topic.FLAGS, _is_of_user, reserved="7"),
                 self._checker.check_flags,
                 "says that 7 is reserved",
             ),
             (
                 "a flag that stays incomplete",
-                lambda: self._copy(Topic.FLAGS, _is_of_caller, incomplete=True),
+                lambda: self._copy(Topic.FLAGS, _is_of_user, incomplete=True),
                 self._checker.check_flags,
                 "is still incomplete",
             ),
