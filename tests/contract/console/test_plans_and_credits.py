@@ -23,6 +23,27 @@ def console() -> LiveConsole:
     return made
 
 
+async def test_a_plan_that_stays_was_begun_when_it_was_given(admin: httpx.AsyncClient) -> None:
+    async def give(plan: str, version: int = 0, key: str = "", **more: Any) -> dict[str, Any]:
+        headers = ({"If-Match": f'"{version}"'} if version else {}) | ({"Idempotency-Key": key} if key else {})
+        answer = await admin.put(f"{API}/users/u-42/plan", json={"plan": plan, **more}, headers=headers)
+        assert answer.status_code in (200, 201), answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    first = await give("demo", key="k-1")
+    assert first["since"][:10] <= first["updated_at"][:10]
+    # Another time zone does not begin the plan's year anew.
+    moved = await give("demo", 1, timezone="Asia/Tokyo")
+    assert (moved["since"], moved["timezone"], moved["version"]) == (first["since"], "Asia/Tokyo", 2)
+    other = await give("pro", 2, since="2026-11-01T00:00:00Z")
+    assert other["since"] == "2026-11-01T00:00:00Z"
+    again = await give("demo", 3)
+    assert again["since"] > first["since"]
+    # The first request again, whatever was done meanwhile.
+    assert (await give("demo", key="k-1"))["since"] == first["since"]
+
+
 @pytest.fixture
 async def admin(console: LiveConsole) -> httpx.AsyncClient:
     return await console.as_role(Role.ADMIN)
