@@ -74,6 +74,7 @@ def _spend(checker: "Checker", right: dict[SumKey, Sum]) -> None:
         wanted = right.get(key, Sum())
         same = wanted.is_said(cost, int(retail), value["events"], usage, checker.names_in(key))
         expect(same, "spend", key, value, wanted)
+        expect(value["reserved_usd"] == "0", "something is still reserved", key, value)
     for key in right.keys() - said.keys():
         scope, calendar, start = key
         is_kept = calendar in BASE and len(parts(scope)) < 2

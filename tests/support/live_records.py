@@ -63,17 +63,17 @@ def alert_record(
 
 
 def balance_record(user: str, **changes: Any) -> bytes:
-    """The credits of a user: 10 of a purchase, and what is left of 10 free ones a day."""
+    """The credits of a user without free ones: 15 of a purchase are left."""
     value = {
         "user": user,
         "available": "15",
         "reserved": "0",
         "granted": "20",
         "burned": "5",
-        "free_today": "5",
-        "free_per_day": "10",
-        "free_until": "2026-11-22T00:00:00Z",
-        "buckets": [{"kind": "purchase", "left": "10", "expires_at": "2027-01-01T00:00:00Z"}],
+        "free_today": "0",
+        "free_per_day": "0",
+        "free_until": None,
+        "buckets": [{"kind": "purchase", "left": "15", "expires_at": "2027-01-01T00:00:00Z"}],
         "revision": 1,
         "updated_at": "2026-11-21T10:00:00Z",
     }

@@ -42,7 +42,7 @@ class Account:
             "combinations": [
                 held.flag.model_dump(mode="json", by_alias=True) for held in self.combinations if held.in_force(now_ms)
             ],
-            "reservations": [one.model_dump(mode="json", exclude_none=True) for one in self.decisions],
+            "reservations": [one.model_dump(mode="json") for one in self.decisions],
         }
 
     def tell(self, now_ms: int) -> None:

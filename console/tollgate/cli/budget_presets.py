@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tollgate.cli.budget_reading import budget_json
 from tollgate.cli.changes import open_control, system_actor
 from tollgate.cli.exits import UsageError
 from tollgate.cli.options import Actor, AsJson, DataDir, Reason
@@ -69,7 +70,7 @@ async def _set(settings: Settings, found: Preset, actor: str, reason: str) -> tu
 
 
 def _as_json(found: Preset, budgets: tuple[BudgetRecord, ...]) -> dict[str, object]:
-    shown = [budget.model_dump(mode="json", exclude_none=True) for budget in budgets]
+    shown = [budget_json(budget) for budget in budgets]
     return {"name": found.name, "about": found.about, "leaves_out": list(found.leaves_out), "budgets": shown}
 
 

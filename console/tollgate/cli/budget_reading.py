@@ -1,7 +1,7 @@
 """The budgets and plans in force, read from the control topic."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from tollgate.cli.output import say
 from tollgate.domain.budget_book import BudgetBook
@@ -41,6 +41,12 @@ async def read_book(settings: Settings) -> BudgetBook:
         _valid(found, ASSIGNMENT_KEY_PREFIX, AssignmentRecord.model_validate_json),
     )
     return BudgetBook(map(Budget.from_record, budgets.values()), plans)
+
+
+def budget_json(record: BudgetRecord) -> dict[str, Any]:
+    """A budget for programs: every field, null where there is nothing, and the thresholds that it has."""
+    thresholds = record.thresholds.model_dump(mode="json", exclude_none=True)
+    return record.model_dump(mode="json") | {"thresholds": thresholds}
 
 
 async def _read(settings: Settings, *prefixes: str) -> dict[str, bytes]:

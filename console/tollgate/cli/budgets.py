@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from tollgate.cli.budget_presets import preset
-from tollgate.cli.budget_reading import read_budgets
+from tollgate.cli.budget_reading import budget_json, read_budgets
 from tollgate.cli.changes import change, open_control, system_actor
 from tollgate.cli.exits import AnswerIsNoError, UsageError
 from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, ExpectVersion, Limit, Reason, examples
@@ -148,7 +148,7 @@ async def set_budget(
     )
     stored = await write_budget(find_settings(data_dir), record, actor, reason, expect_version)
     if json:
-        print_json(stored.model_dump(mode="json", exclude_none=True))
+        print_json(budget_json(stored))
     else:
         _print(stored)
 
@@ -195,7 +195,7 @@ async def list_budgets(*, limit: Limit = LIMIT, json: AsJson = False, data_dir: 
     found = await read_budgets(find_settings(data_dir))
     records = first(sorted(found.values(), key=lambda r: (r.scope, r.id)), limit)
     if json:
-        print_json([record.model_dump(mode="json", exclude_none=True) for record in records])
+        print_json([budget_json(record) for record in records])
     elif records:
         rows = [
             (r.id, r.scope, r.limit, r.unit, r.calendar.text, _thresholds(r), r.version, r.updated_at, r.actor)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
+from tollgate.cli.budget_reading import read_book
 from tollgate.cli.changes import system_actor, telling_refusals
 from tollgate.cli.exits import AnswerIsNoError, UnreachableError, UsageError
 from tollgate.cli.options import LIMIT, Actor, AsJson, DataDir, Limit, examples
@@ -12,6 +13,8 @@ from tollgate.cli.output import first, print_json, print_line, print_table
 from tollgate.cli.services import find_settings
 from tollgate.control import ControlStore, grant_records
 from tollgate.control import UnreachableError as ControlUnreachableError
+from tollgate.domain.balances import balance_now
+from tollgate.domain.credits import FreeCredits
 from tollgate.runtime.settings import Settings
 from tollgate.runtime.topic_reading import partitions_of, read_batches, read_latest
 from tollgate.schemas.entries import CreditEntry, decode_entries_topic
@@ -102,7 +105,7 @@ async def grant(
 
 @app.command(help_epilogue=examples("tollgate credits show u-42", "tollgate credits show u-42 --json"))
 async def show(user: str, /, *, json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show the credits of USER. Exit 1 when they have no account.
+    """Show the credits of USER as of now. Exit 1 when nobody granted them any and no plan gives them free ones.
 
     Parameters
     ----------
@@ -111,9 +114,7 @@ async def show(user: str, /, *, json: AsJson = False, data_dir: DataDir = None) 
     """
     balance = await read_balance(find_settings(data_dir), user)
     if balance is None:
-        raise AnswerIsNoError(
-            f"{user} has no credits: nobody granted them any, and they have used no free ones of a plan."
-        )
+        raise AnswerIsNoError(f"{user} has no credits: nobody granted them any, and no plan gives them free ones.")
     if json:
         print_json(balance.model_dump(mode="json"))
         return
@@ -151,14 +152,16 @@ async def history(user: str, /, *, limit: Limit = LIMIT, json: AsJson = False, d
 
 
 async def read_balance(settings: Settings, user: str) -> Balance | None:
-    """The user's balance as the worker last wrote it; None when they have no account."""
+    """The user's balance as of now; None when they have no account and no plan gives them free credits."""
     key = user.encode()
     partitions = [partition_of(key, settings.usage_partitions)]
     latest = await read_latest(settings, Topic.BALANCES, lambda other: other == key, partitions=partitions)
     try:
-        return next((read_record(Balance.model_validate_json, value) for value in latest.values()), None)
+        found = next((read_record(Balance.model_validate_json, value) for value in latest.values()), None)
     except UnreadableError as error:
         raise UnreachableError(f"the balance of {user[:64]!r} cannot be read: {error}.") from None
+    now_ms = time.time_ns() // 1_000_000
+    return balance_now(found, user, FreeCredits(*(await read_book(settings)).credits_of(user, now_ms)), now_ms)
 
 
 async def _grants(settings: Settings, user: str) -> list[dict[str, Any]]:

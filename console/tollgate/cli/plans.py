@@ -289,7 +289,7 @@ async def _assign(
         plan = _plans(store)[value["plan"]]
     stored = AssignmentRecord.model_validate(changed.after)
     if as_json:
-        print_json({"key": key} | stored.model_dump(mode="json", exclude_none=True))
+        print_json({"key": key} | stored.model_dump(mode="json"))
     else:
         who = "everybody else" if key == DEFAULT_ASSIGNMENT_KEY else key.removeprefix(ASSIGNMENT_KEY_PREFIX)
         day = f", months from day {stored.month_starts_on}" if stored.month_starts_on != 1 else ""
@@ -352,7 +352,7 @@ def _limit(limit: PlanLimitRecord) -> str:
 
 
 def _as_json(plan: PlanRecord) -> dict[str, Any]:
-    return plan.model_dump(mode="json", exclude_none=True)
+    return plan.model_dump(mode="json")
 
 
 def _print(plan: PlanRecord, *, as_json: bool) -> None:

@@ -99,7 +99,7 @@ async def reserve(
         finally:
             await reserving.stop()
     if json:
-        print_json(decision.model_dump(mode="json", exclude_none=True))
+        print_json(decision.model_dump(mode="json"))
     else:
         _tell(decision)
     return Exit.OK if decision.granted else Exit.NO

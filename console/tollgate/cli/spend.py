@@ -91,6 +91,8 @@ async def spend(
     zone = f" ({shown['timezone']})" if shown["timezone"] != UTC_ZONE else ""
     print_line(f"{scope}, {window.value} from {shown['start']} to {shown['end']}{zone}")
     print_line(f"spent   {record.spent_usd if record else '0'} USD")
+    if record and record.reserved_usd != "0":
+        print_line(f"holds   {record.reserved_usd} USD for open reservations")
     print_line(f"events  {record.events if record else 0:,}")
     for dimension, amount in sorted(record.usage.items()) if record else ():
         print_line(f"usage   {dimension} {amount}")
@@ -118,6 +120,8 @@ def _as_json(
         "retail_usd": record.retail_usd if record else "0",
         "usage": record.usage if record else {},
         "events": record.events if record else 0,
+        "reserved_usd": record.reserved_usd if record else "0",
+        "revenue_usd": record.revenue_usd if record else "0",
         "updated_at": record.updated_at if record else None,
         "budgets": [standing.as_json() for standing in budgets],
     }

@@ -77,9 +77,10 @@ async def put_record(
     asked: Conditions,
     *,
     name: str,
+    said: dict[str, Any] | None = None,
 ) -> Changed:
     """Create the record, or replace the version in If-Match, and set the ETag of the answer. `name` is what the kind of
-    the record is called, such as `budget`.
+    the record is called, such as `budget`. `said` is what the caller has sent, where the value has more than that.
 
     Raises Problem: 428 when there is one and neither header is given, 412 with If-None-Match, 409 when the version is
     another one, 422.
@@ -89,7 +90,7 @@ async def put_record(
     # Without If-Match there must be none. The store knows whether this very request has made it already.
     expected = 0 if asked.if_match is None else expected_version(asked.if_match, control.get(key), name)
     try:
-        changed = await _change(control, caller, "PUT", key, value, reason, asked, expected)
+        changed = await _change(control, caller, "PUT", key, value, reason, asked, expected, said or value)
     except VersionConflictError as error:
         raise (_exists(error, name, asked) if asked.if_match is None else conflict(error, name)) from None
     response.headers["ETag"] = tag(changed.version)
@@ -107,7 +108,7 @@ async def remove_record(
         # Perhaps an earlier request with the same Idempotency-Key has removed it: the store knows.
         expected = 0 if asked.if_match is None else expected_version(asked.if_match, held, name)
     try:
-        await _change(control, caller, "DELETE", key, None, reason, asked, expected)
+        await _change(control, caller, "DELETE", key, None, reason, asked, expected, None)
     except NoRecordError:
         raise unknown(name) from None
     except VersionConflictError as error:
@@ -123,6 +124,7 @@ async def _change(
     reason: str,
     asked: Conditions,
     expected: int,
+    said: dict[str, Any] | None,
 ) -> Changed:
     try:
         return await control.change(
@@ -133,7 +135,7 @@ async def _change(
             expect_version=expected,
             idempotency_key=store_key(caller, asked.idempotency_key),
             # The same request is known again, whatever the record has become meanwhile.
-            request=repr((method, key, value, reason, asked.if_match)),
+            request=repr((method, key, said, reason, asked.if_match)),
         )
     except RepeatedKeyError:
         raise repeated() from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ DECISION_SECONDS_MAX: Final = 5.0
 """How long a decision is awaited; it takes a tenth of a second while a worker runs."""
 WAITING_MAX: Final = 5_000
 """Reservations of all requests that wait for their decisions; further ones are refused at once."""
+GRANTED_MAX: Final = 50_000
+"""Reservations whose source and user are remembered, the newest ones; each takes some 0.3 kB."""
 _RETRY_SECONDS: Final = 1.0
 _POLL_MS: Final = 200
 
@@ -43,6 +46,8 @@ class Deciding:
         self._key = self._reply_to.encode()
         self._partition = 0
         self._waiting: dict[_Asked, set[asyncio.Future[Decision]]] = {}
+        self._granted: OrderedDict[_Asked, None] = OrderedDict()
+        self._by_id: dict[str, set[tuple[str, str]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._reads = False
 
@@ -76,13 +81,31 @@ class Deciding:
         try:
             async with asyncio.timeout(DECISION_SECONDS_MAX):
                 await self._ingest.publish([(user, value)])
-                return await answer
+                decision = await answer
         except TimeoutError:
             raise NoDecisionError from None
         finally:
             waiting.discard(answer)
             if not waiting and self._waiting.get(asked) is waiting:
                 del self._waiting[asked]
+        if decision.granted:
+            self._note_granted(asked)
+        return decision
+
+    def granted(self, reservation_id: str) -> set[tuple[str, str]]:
+        """Source and user of every reservation of this id that was granted here; of old ones they are forgotten."""
+        return self._by_id.get(reservation_id, set())
+
+    def _note_granted(self, asked: _Asked) -> None:
+        source, user, reservation_id = asked
+        self._granted[asked] = None
+        self._by_id.setdefault(reservation_id, set()).add((source, user))
+        if len(self._granted) > GRANTED_MAX:
+            (source, user, reservation_id), _ = self._granted.popitem(last=False)
+            whose = self._by_id[reservation_id]
+            whose.discard((source, user))
+            if not whose:
+                del self._by_id[reservation_id]
 
     async def _run(self) -> None:
         told = False

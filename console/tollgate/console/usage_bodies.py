@@ -65,9 +65,9 @@ def read_events(body: bytes, now: str, new_id: Callable[[int], str], org: str = 
     """Every event of the body in order. `now` is the time, and `new_id(index)` the id, of an event without its own.
 
     An event is a CloudEvent as in the usage topic, or one without `specversion` and `type`, or one whose data stands
-    beside its `source` and `subject`. The release of a reservation is taken as well. With an `org`, events without one
-    are of this org, and those of another org are refused. Raises NoJsonError or TooManyError at once, before anything
-    is yielded.
+    beside its `source` and `subject` (or `user`). The release of a reservation is taken as well. With an `org`, events
+    without one are of this org, and those of another org are refused. Raises NoJsonError or TooManyError at once,
+    before anything is yielded.
     """
     try:
         documents = _many(body) if body.lstrip(_SPACE).startswith(b"[") else [_one(body)]
@@ -113,6 +113,9 @@ def _completed(index: int, document: bytes, now: str, new_id: Callable[[int], st
     is_whole = "specversion" in given
     if is_whole and "id" in given and "time" in given:
         return document, False
+    if not is_whole and "user" in given:
+        # As the other addresses name them.
+        given.setdefault("subject", given.pop("user"))
     if not is_whole and "data" not in given:
         data = {name: given.pop(name) for name in list(given) if name not in _ENVELOPE}
         given["data"] = msgspec.Raw(_encode(data))

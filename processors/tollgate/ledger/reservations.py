@@ -37,8 +37,9 @@ class OpenReservations:
         self._reserved: dict[str, Reserved] = {}
         self._due: list[tuple[int, Key]] = []
         self._dirty: dict[Key, None] = {}
-        # Scopes of which something else is reserved than before, and users whose reserved credits are other ones.
-        self._touched: dict[str, None] = {}
+        # Scopes of which something else is reserved than before, and whether that is money; and users whose reserved
+        # credits are other ones.
+        self._touched: dict[str, bool] = {}
         self._credited: dict[str, None] = {}
 
     def __len__(self) -> int:
@@ -148,12 +149,12 @@ class OpenReservations:
             reserved.add(picousd, nano, count)
             if not reserved.count:
                 del self._reserved[scope]
-            self._touched[scope] = None
+            self._touched[scope] = bool(picousd) or self._touched.get(scope, False)
         if nano:
             self._credited[key[0]] = None
 
-    def take_touched(self) -> dict[str, None]:
-        """The scopes of which something else is reserved than when this was last called."""
+    def take_touched(self) -> dict[str, bool]:
+        """The scopes of which something else is reserved than when this was last called, and whether it is money."""
         touched, self._touched = self._touched, {}
         return touched
 
@@ -164,7 +165,7 @@ class OpenReservations:
 
     def count_anew(self) -> None:
         """Add everything up again: other scopes are asked for than before."""
-        self._touched.update(dict.fromkeys(self._reserved))
+        self._touched.update(dict.fromkeys(self._reserved, True))
         self._reserved = {}
         for key, held in self._open.items():
             self._hold(key, held, 1)

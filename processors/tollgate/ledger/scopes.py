@@ -16,7 +16,7 @@ import msgspec
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import BASE_CALENDARS, Position, earliest, next_change_ms, positions
 from tollgate.domain.decisions import Decision, Standing, decide
-from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
+from tollgate.domain.reservations import Reserved
 from tollgate.domain.spend import ScopeSpend, Spend
 from tollgate.domain.stops import Stop
 from tollgate.domain.watch import UNWATCHED
@@ -29,7 +29,7 @@ from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.resolved import ResolvedAlerts
 from tollgate.ledger.rows import OPEN_PREFIX, StateRows
 from tollgate.ledger.scope_table import ScopeTable
-from tollgate.ledger.spend_queue import SpendQueue
+from tollgate.ledger.spend_queue import SpendQueue, nothing_reserved
 from tollgate.ledger.spend_records import sequence_of, spend_key, with_sequence, without_sequence
 from tollgate.ledger.sweep import Sweep
 from tollgate.ledger.unneeded import Unneeded
@@ -53,10 +53,6 @@ _decode_standing = msgspec.json.Decoder(Standing).decode
 _NOTHING: Final = Decision(Standing())
 
 
-def _nothing_reserved(_scope: str) -> Reserved:
-    return NOTHING_RESERVED
-
-
 class Scopes:
     """Spend, standings and pending writes of one partition's scopes. `state` is the topic that remembers them.
 
@@ -72,7 +68,7 @@ class Scopes:
         budgets: BudgetBook,
         counters: Counters | None = None,
         stop: Stop | None = None,
-        reserved: Callable[[str], Reserved] = _nothing_reserved,
+        reserved: Callable[[str], Reserved] = nothing_reserved,
         meters: Metering | None = None,
         spend_apart_ms: int = 0,
     ) -> None:
@@ -99,7 +95,7 @@ class Scopes:
         self._due: list[int] = []
         self._due_scopes: dict[int, list[str]] = {}
         self._due_at: dict[str, int] = {}
-        self._spend_queue = SpendQueue(partition, self.spend, spend_apart_ms)
+        self._spend_queue = SpendQueue(partition, self.spend, spend_apart_ms, reserved)
         self._sequence = 0
         self._sweep = Sweep(self.spend)
         self.set_budgets(budgets, stop)
@@ -179,6 +175,13 @@ class Scopes:
         if has_pattern:
             # Each once, however many patterns there are.
             self._swept = list(dict.fromkeys((*reversed(self._standings), *reversed(self._swept))))[::-1]
+
+    def note_reserved(self, scope: str) -> None:
+        """Other money is reserved of the scope. Its spend records say how much, where it has spent something."""
+        if self.spend.take(scope) is not None:
+            # Its row gets another number, by which a restart finds records that were not written.
+            self._dirty[scope] = None
+            self._spend_queue.add(scope, self._sequence + 1)
 
     def touch(self, scope: str) -> None:
         """Decide about the scope again: something else is reserved of it."""

@@ -4,14 +4,16 @@ Spend records are for readers, not for recovery, and a window that changes with 
 they are written at a bounded pace, and the offset row tells up to which transaction all of them are.
 """
 
+from collections.abc import Callable
 from itertools import islice
 from operator import itemgetter
 from typing import Final
 
 import msgspec
 
+from tollgate.domain.reservations import NOTHING_RESERVED, Reserved
 from tollgate.domain.spend import ScopeSpend
-from tollgate.domain.windows import WindowKey
+from tollgate.domain.windows import WindowKey, window_start
 from tollgate.ledger.outbox import NO_HEADERS, Outbox
 from tollgate.ledger.scope_table import ScopeTable
 from tollgate.ledger.spend_records import spend_key, spend_value
@@ -31,17 +33,30 @@ READ_AT_ONCE: Final = 2_000
 _encode = msgspec.json.Encoder().encode
 
 
+def nothing_reserved(_scope: str) -> Reserved:
+    """Of every scope of a partition without reservations."""
+    return NOTHING_RESERVED
+
+
 class SpendQueue:
     """Windows that changed since their last spend record was written, oldest change first.
 
     Each has the number of the transaction that changed it. `apart_ms`: milliseconds from the writing of the last record
-    that waited to the next one; 0 writes some in each transaction.
+    that waited to the next one; 0 writes some in each transaction. `reserved` tells what open reservations hold of a
+    scope.
     """
 
-    def __init__(self, partition: int, table: ScopeTable, apart_ms: int) -> None:
+    def __init__(
+        self,
+        partition: int,
+        table: ScopeTable,
+        apart_ms: int,
+        reserved: Callable[[str], Reserved] = nothing_reserved,
+    ) -> None:
         self._partition = partition
         self._table = table
         self._apart_ms = apart_ms
+        self._reserved = reserved
         self._written_ms = 0
         self._is_due = True
         # Scopes of which open windows changed.
@@ -92,10 +107,12 @@ class SpendQueue:
         records = outbox.to(Topic.SPEND, self._partition)
         updated_at = format_instant(now_ms)
 
-        def put(scope: str, spend: ScopeSpend, window: WindowKey) -> None:
+        def put(scope: str, spend: ScopeSpend, window: WindowKey, reserved: int = 0) -> None:
             held = spend.window(*window)
             if held is not None:
-                value = _encode(spend_value(scope, window, held, updated_at))
+                # A reservation counts in the windows of now alone.
+                reserved = reserved if reserved and window_start(window[0], now_ms) == window[1] else 0
+                value = _encode(spend_value(scope, window, held, updated_at, reserved))
                 records.append((spend_key(scope, window), value, NO_HEADERS))
 
         most = max(RECORDS_MIN, events // RECORDS_SHARE)
@@ -110,8 +127,9 @@ class SpendQueue:
                     return
                 del waiting[scope]
                 if (spend := self._table.find(scope)) is not None:
+                    reserved = self._reserved(scope).picousd
                     for window in spend.windows():
-                        put(scope, spend, window)
+                        put(scope, spend, window, reserved)
         if self._is_empty():
             self._written_ms = now_ms
             self._is_due = self._apart_ms == 0

@@ -35,7 +35,7 @@ def spend_key(scope: str, window: WindowKey) -> bytes:
     return f"{scope}|{_written(window)[0]}".encode()
 
 
-def spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) -> SpendValue:
+def spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str, reserved_picousd: int = 0) -> SpendValue:
     """The spend record of a window; `updated_at` is RFC 3339."""
     return SpendValue(
         scope,
@@ -44,6 +44,9 @@ def spend_value(scope: str, window: WindowKey, spend: Spend, updated_at: str) ->
         format_usd(spend.retail_picousd),
         {dimension: format_amount(amount) for dimension, amount in spend.usage_nano.items()},
         spend.events,
+        format_usd(reserved_picousd),
+        # No entry of this release adds revenue.
+        "0",
         updated_at,
     )
 

@@ -353,7 +353,9 @@ class UserStage:
         self._unpriced.write(outbox, now_ms, self._pricer)
         self._clock.write(outbox, now_ms)
         self.accounts.write(outbox, now_ms)
-        for scope in self.accounts.reservations.take_touched():
+        for scope, is_money in self.accounts.reservations.take_touched().items():
+            if is_money:
+                self.scopes.note_reserved(scope)
             self.scopes.touch(scope)
         self._clear()
         return self.scopes.write(outbox, applied, now_ms) | {"credits_from": self._credits_from}

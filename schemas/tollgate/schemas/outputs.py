@@ -166,6 +166,11 @@ class SpendRecord(Output):
     """Sums by dimension, as decimal strings."""
     events: int = Field(ge=0, strict=True)
     """How many usage events were counted."""
+    reserved_usd: Usd = "0"
+    """What open reservations hold of the scope, in the windows of now: 0 in others, and always of a scope without a
+    user."""
+    revenue_usd: Usd = "0"
+    """What the scope earned in the window. This release counts no revenue: 0."""
     updated_at: Instant
 
 

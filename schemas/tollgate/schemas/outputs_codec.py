@@ -79,6 +79,8 @@ class SpendValue(msgspec.Struct, gc=False):
     retail_usd: str
     usage: dict[str, str]
     events: int
+    reserved_usd: str
+    revenue_usd: str
     updated_at: str
 
 

@@ -23,6 +23,27 @@ def console() -> LiveConsole:
     return made
 
 
+async def test_a_plan_that_stays_was_begun_when_it_was_given(admin: httpx.AsyncClient) -> None:
+    async def give(plan: str, version: int = 0, key: str = "", **more: Any) -> dict[str, Any]:
+        headers = ({"If-Match": f'"{version}"'} if version else {}) | ({"Idempotency-Key": key} if key else {})
+        answer = await admin.put(f"{API}/users/u-42/plan", json={"plan": plan, **more}, headers=headers)
+        assert answer.status_code in (200, 201), answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    first = await give("demo", key="k-1")
+    assert first["since"][:10] <= first["updated_at"][:10]
+    # Another time zone does not begin the plan's year anew.
+    moved = await give("demo", 1, timezone="Asia/Tokyo")
+    assert (moved["since"], moved["timezone"], moved["version"]) == (first["since"], "Asia/Tokyo", 2)
+    other = await give("pro", 2, since="2026-11-01T00:00:00Z")
+    assert other["since"] == "2026-11-01T00:00:00Z"
+    again = await give("demo", 3)
+    assert again["since"] > first["since"]
+    # The first request again, whatever was done meanwhile.
+    assert (await give("demo", key="k-1"))["since"] == first["since"]
+
+
 @pytest.fixture
 async def admin(console: LiveConsole) -> httpx.AsyncClient:
     return await console.as_role(Role.ADMIN)
@@ -88,7 +109,7 @@ async def test_a_user_gets_a_plan_and_their_answer_shows_it(console: LiveConsole
     # ClickHouse is away; why knows the plan all the same.
     why = (await admin.get(f"{API}/why/user%2Fu-42")).json()
     assert (why["plan"]["id"], why["plan"]["assigned"], why["plan"]["timezone"]) == ("pro", True, "Asia/Tokyo")
-    assert (why["reservations"], why["credits"]) == (None, None)
+    assert (why["reservations"], why["credits"]["free_today"]) == (None, "10")
 
 
 async def test_why_tells_credits_and_the_combinations_that_are_blocked(
@@ -187,6 +208,9 @@ async def test_credits_are_shown_without_clickhouse(console: LiveConsole, admin:
     shown = (await admin.get(f"{API}/users/u-42/credits")).json()
     assert (shown["balance"]["available"], shown["known"], shown["items"]) == ("12.5", True, None)
     assert shown["problem"]
+    assert (await admin.put(f"{API}/users/u-7/plan", json={"plan": "free"})).status_code == 201
+    free = (await admin.get(f"{API}/users/u-7/credits")).json()["balance"]
+    assert (free["available"], free["free_today"], free["free_per_day"], free["buckets"]) == ("10", "10", "10", [])
     nobody = (await admin.get(f"{API}/users/u-1/credits")).json()
     assert (nobody["balance"], nobody["known"]) == (None, True)
     other = await console.as_role(Role.USER, user="u-1")
@@ -203,7 +227,8 @@ async def test_credits_are_shown_without_clickhouse(console: LiveConsole, admin:
         ({"source": "s", "user": "u", "amount_usd": "-1"}, "amount_usd"),
         ({"source": "s", "user": "u", "amount_usd": "1", "ttl_seconds": 0}, "ttl_seconds"),
         ({"source": "s", "user": "u", "credits": 1.5}, "credits"),
-        ({"user": "u", "amount_usd": "1"}, "source"),
+        ({"source": "s", "amount_usd": "1"}, "user"),
+        ({"source": "s", "subject": "u", "data": {"amount_usd": "1", "modl": "x"}}, "modl"),
         ({"source": "s", "user": "u", "amount_usd": "1", "modl": "x"}, "modl"),
     ],
 )

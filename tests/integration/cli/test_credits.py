@@ -41,7 +41,14 @@ def test_credits_are_granted_shown_and_told_in_their_history(tollgate: Tollgate,
     assert tollgate("credits", "show", "u1").status == 1
     write(settings, Topic.BALANCES, (OWNER, b"u1", balance_record("u1"), ()))
     assert tollgate("credits", "show", "u1", "--json").json["available"] == "15"
-    assert "bucket     10 of a purchase, until 2027-01-01T00:00:00Z" in tollgate("credits", "show", "u1").out
+    assert "bucket     15 of a purchase, until 2027-01-01T00:00:00Z" in tollgate("credits", "show", "u1").out
+    # A plan gives its free credits at once, to whoever has an account and to whoever has none yet.
+    for user in ("u1", "u3"):
+        assert tollgate("plan", "assign", user, "free").status == 0
+    shown = tollgate("credits", "show", "u1", "--json").json
+    assert (shown["available"], shown["granted"], shown["free_today"]) == ("25", "30", "10")
+    shown = tollgate("credits", "show", "u3", "--json").json
+    assert (shown["available"], shown["free_today"], shown["buckets"]) == ("10", "10", [])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_why_explains_plan_credits_combinations_and_reservations(tollgate: Tollg
         [
             "user/u1 is not blocked: ok",
             "plan     Free (free), days and months of Asia/Tokyo, 10 free credits a day",
-            "credits  15 available, 3 reserved",
+            "credits  25 available, 3 reserved",
             "also     user/u1+feature/video is blocked: 10 of 10 video events are used: change to a larger plan",
             "reserve  2026-11-21T10:00:00Z r-1 of chat-api denied (429 usage_limit_exceeded): 0.2 usd are left.",
         ],

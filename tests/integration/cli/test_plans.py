@@ -25,6 +25,8 @@ def test_plans_are_set_shown_assigned_and_removed(tollgate: Run, tmp_path: Path)
     ]  # fmt: skip
     assert "limit      10 video events a month" in tollgate("plan", "show", "free").out
     assert "notice     This is a demo account" in tollgate("plan", "show", "demo").out
+    endless = tollgate("plan", "show", "free", "--json").json
+    assert (endless["ends_after"], endless["notice"], endless["credits_per_day"]) == (None, None, "10")
 
     everybody = tollgate("plan", "default", "free", "--json").json
     assert (everybody["key"], everybody["plan"], everybody["timezone"]) == ("assignment/default", "free", "UTC")

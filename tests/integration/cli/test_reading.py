@@ -71,6 +71,9 @@ def test_a_budget_is_stored_listed_replaced_and_removed(tollgate: Tollgate) -> N
     listed = tollgate("budget", "list", "--json").json
     assert [(b["id"], b["limit"]) for b in listed] == [("pictures", "2500"), ("user/u1:month:usd", "200")]
     assert "emergency" not in listed[0]["thresholds"]
+    # What is not set is null, so that programs need not ask whether it is there.
+    unset = ("valid_from", "valid_to", "owner", "note")
+    assert [{name: budget[name] for name in unset} for budget in (stored, *listed)] == [dict.fromkeys(unset)] * 3
     assert tollgate("budget", "remove", "pictures").status == 0
     gone = tollgate("budget", "remove", "pictures")
     assert (gone.status, gone.err) == (

@@ -316,6 +316,7 @@ def worker(settings: Settings) -> Any:
 def test_a_reservation_by_hand_is_granted_denied_and_released(worker: Decider, tollgate: Callable[..., Ran]) -> None:
     granted = tollgate("reserve", "u1", "--usd", "0.60", "--model", "gpt-4o", "--id", "r-1", "--json")
     assert (granted.status, granted.json["granted"], granted.json["amount_usd"]) == (0, True, "0.6")
+    assert (granted.json["http_status"], granted.json["error"], granted.json["scope"]) == (None, None, None)
     denied = tollgate("reserve", "u1", "--usd", "0.60", "--id", "r-2")
     assert denied.status == 1
     assert denied.out.splitlines() == [

@@ -72,6 +72,8 @@ async def test_spend_is_the_value_of_the_topic(console: LiveConsole) -> None:
         "retail_usd": "1",
         "usage": {"images": "3", "video_seconds": "2.5"},
         "events": 2,
+        "reserved_usd": "0",
+        "revenue_usd": "0",
         "updated_at": NOW,
         "budgets": [
             {

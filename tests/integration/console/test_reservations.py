@@ -81,6 +81,56 @@ async def test_reservations_are_granted_settled_released_and_denied(
         assert (bad.status_code, bad.json()["reason"]) == (422, "negative_usage")
 
 
+async def test_what_the_usage_topic_takes_is_taken_as_it_is(console: ConsoleUnderTest, settings: Settings) -> None:
+    service = await as_role(console, Role.SERVICE)
+    event = {"specversion": "1.0", "source": "chat-api", "subject": "u-42", "time": "2026-11-21T10:00:00Z"}
+    data = {"amount_usd": "0.4", "ttl_seconds": 60, "reply_to": "chat-api-7f3", "reply_partition": 3, "model": "gpt-4o"}
+    async with Decider(settings) as decider:
+        asked = event | {"type": "tollgate.reservation.v1", "id": "r-1", "data": data}
+        first = await service.post(f"{API}/reservations", json=asked)
+        assert (first.status_code, first.json()["reservation_id"], first.json()["user"]) == (201, "r-1", "u-42")
+        used = event | {"type": "tollgate.usage.v1", "id": "e-1", "data": {"cost_usd": "0.3", "reservation_id": "r-1"}}
+        settled = await service.post(f"{API}/reservations/r-1/settle", json=used)
+        assert (settled.status_code, settled.json()) == (202, {"reservation_id": "r-1", "event_id": "e-1"})
+
+        async def is_settled() -> bool:
+            return decider.open == {} and str(decider.spent.get("u-42")) == "0.3"
+
+        await eventually(is_settled)
+
+
+async def test_a_reservation_that_was_granted_here_is_settled_and_released_by_its_id_alone(
+    console: ConsoleUnderTest, settings: Settings
+) -> None:
+    service = await as_role(console, Role.SERVICE)
+    async with Decider(settings) as decider:
+        for name in ("r-1", "r-2", "r-3"):
+            made = await service.post(f"{API}/reservations", json={"user": "u-42", "amount_usd": "0.1", "id": name})
+            assert (made.status_code, made.json()["source"]) == (201, "console")
+        settled = await service.post(f"{API}/reservations/r-1/settle", json={"cost_usd": "0.05", "usage": {}})
+        freed = await service.post(f"{API}/reservations/r-2/release")
+        also = await service.post(f"{API}/reservations/r-3/release", json={})
+        assert (settled.status_code, freed.status_code, also.status_code) == (202, 202, 202)
+
+        async def is_free() -> bool:
+            return decider.open == {} and str(decider.spent.get("u-42")) == "0.05"
+
+        await eventually(is_free)
+        unknown = await service.post(f"{API}/reservations/r-9/release")
+        assert (unknown.status_code, unknown.json()["detail"]) == (
+            422,
+            "Name the source and the user of the reservation.",
+        )
+        # Two of one id are told apart by their source.
+        for source in ("a", "b"):
+            asked = {"source": source, "user": "u-42", "amount_usd": "0.1", "id": "r-4"}
+            assert (await service.post(f"{API}/reservations", json=asked)).status_code == 201
+        assert (await service.post(f"{API}/reservations/r-4/release")).status_code == 422
+        assert (await service.post(f"{API}/reservations/r-4/release", json={"source": "b"})).status_code == 202
+        acme = console.client(headers=bearer(await make_token(console.control, Role.SERVICE, org="acme")))
+        assert (await acme.post(f"{API}/reservations/r-4/release")).status_code == 422
+
+
 async def test_without_a_worker_the_answer_comes_in_time_and_says_what_to_do(
     console: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,9 +45,10 @@ def filled_by_names(clickhouse: str) -> Iterator[Settings]:
     write(client, [*events, Event("again", "2026-11-29T10:00:00Z", HOSTILE_NAMES[1], "0.5")], NOW)
     for scope, spent, calendar in COMBINED:
         client.command(
-            "INSERT INTO spend_records (scope, window, window_start, window_end, timezone, calendar, spent_usd, events)"
+            "INSERT INTO spend_records"
+            " (scope, window, window_start, window_end, timezone, calendar, spent_usd, reserved_usd, events)"
             " VALUES ({scope:String}, 'month', '2026-11-01', '2026-12-01', {zone:String}, {calendar:String},"
-            " {spent:Decimal(38, 12)}, 1)",
+            " {spent:Decimal(38, 12)}, 0.25, 1)",
             {"scope": scope, "spent": spent, "calendar": calendar, "zone": "Asia/Tokyo" if calendar else "UTC"},
         )
     yield made
@@ -142,6 +143,7 @@ async def test_a_sum_is_told_of_its_calendar(found: Numbers) -> None:
     one = await found.spend_of("user/ann+feature/video", "month@Asia/Tokyo", MONTH)
     assert one is not None
     assert (one.spent_usd, one.window.start, one.window.timezone) == ("8000", "2026-11-01T00:00:00Z", "Asia/Tokyo")
+    assert (one.reserved_usd, one.revenue_usd) == ("0.25", "0")
     of_eve = Restriction(user="eve")
     assert await found.spend_of("user/ann+feature/video", "month@Asia/Tokyo", MONTH, of_eve) is None
 

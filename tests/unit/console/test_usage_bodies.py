@@ -55,6 +55,15 @@ def test_the_data_may_stand_beside_source_and_subject() -> None:
     assert not found.made
 
 
+@pytest.mark.parametrize("given", [DATA, {"data": DATA}])
+def test_the_user_of_an_abbreviated_event_may_be_called_so(given: dict[str, Any]) -> None:
+    (found,) = read({"source": "chat-api", "user": "u-42", **given})
+    record = decoded(found)
+    assert (record.subject, record.data.model) == ("u-42", "gpt-4o")
+    (named_twice,) = read({"source": "chat-api", "user": "u-1", "subject": "u-42", **given})
+    assert decoded(named_twice).subject == "u-42"
+
+
 def test_a_null_id_is_made_and_a_given_one_is_kept() -> None:
     first, second = read([event() | {"id": None, "time": None}, event("e2") | {"time": None}])
     assert (decoded(first).id, decoded(first).time) == ("made-0", NOW)

@@ -102,6 +102,8 @@ def test_the_spend_record_of_a_calendar_names_its_zone() -> None:
             "kind": "day", "start": "2026-11-20T15:00:00Z", "end": "2026-11-21T15:00:00Z", "timezone": "Asia/Tokyo",
         },
         "spent_usd": "0.000000000007", "retail_usd": "0", "usage": {}, "events": 1,
+        "reserved_usd": "0",
+        "revenue_usd": "0",
         "updated_at": "2026-11-21T10:00:00Z",
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 from fastapi import APIRouter, Path, Response
 from pydantic import ConfigDict, Field, model_validator
 
-from tollgate.console.api.asking import Admin, Viewer
+from tollgate.console.api.asking import Admin, Viewer, now_ms
 from tollgate.console.api.audit import for_the_whole_company
 from tollgate.console.api.users import UserPath, seen
 from tollgate.console.changes import ANSWERS, OrNew, put_record, unknown
@@ -14,7 +14,7 @@ from tollgate.console.parts import TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
 from tollgate.console.versions import IfNoneMatch, not_modified, tag
-from tollgate.control import ControlStore
+from tollgate.control import ControlStore, Held
 from tollgate.schemas.control import (
     ASSIGNMENT_KEY_PREFIX,
     PLAN_KEY_PREFIX,
@@ -22,6 +22,7 @@ from tollgate.schemas.control import (
     PlanLimitRecord,
     PlanRecord,
 )
+from tollgate.schemas.instants import format_instant
 from tollgate.schemas.plans import shipped_plans
 from tollgate.schemas.scopes import Dimension, scope_of
 
@@ -107,7 +108,9 @@ class PlanShown(PlanRecord):
 
 
 class AssignmentBody(AssignmentRecord):
-    """The plan that a user is to have. It replaces the whole assignment: what is left out has its default."""
+    """The plan that a user is to have. It replaces the whole assignment: what is left out has its default, and `since`
+    is this moment, or as it was where the plan stays.
+    """
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"plan": "pro", "timezone": "Asia/Tokyo", "reason": "upgrade"}]}
@@ -217,12 +220,21 @@ async def set_user_plan(
     for_the_whole_company(caller)
     seen(caller, id)
     scope = scope_of(Dimension.USER, id)
-    value = asked.model_dump(mode="json", exclude_none=True, exclude={"updated_at", "version", "actor"})
+    key = ASSIGNMENT_KEY_PREFIX + scope
+    said = asked.model_dump(mode="json", exclude_none=True, exclude={"updated_at", "version", "actor"})
+    value = {"since": _since(parts.control.get(key), asked.plan)} | said
     changed = await put_record(
-        parts.control, caller, response, ASSIGNMENT_KEY_PREFIX + scope, value, asked.reason, conditions, name="plan"
+        parts.control, caller, response, key, value, asked.reason, conditions, name="plan", said=said
     )
     response.status_code = 201 if changed.before is None else 200
     return AssignmentShown.model_validate({**(changed.after or {}), "user": id})
+
+
+def _since(held: Held | None, plan: str) -> str:
+    """When a user got the plan that they are given now: as it was where they have it already, else this moment."""
+    if held is not None and held.value.get("plan") == plan:
+        return held.value.get("since") or held.updated_at or format_instant(0)
+    return format_instant(now_ms())
 
 
 ROOM: Final = Room("plans", api=router)

@@ -2,10 +2,10 @@
 
 import json
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tollgate.console.access.callers import Caller, Role, allow
 from tollgate.console.access.restriction import restriction_of
@@ -15,7 +15,7 @@ from tollgate.console.deciding import NoDecisionError
 from tollgate.console.idempotency import IdempotencyKey
 from tollgate.console.ingest import UnavailableError
 from tollgate.console.live.sight import Sight
-from tollgate.console.parts import TheParts
+from tollgate.console.parts import Parts, TheParts
 from tollgate.console.problems import Problem, ProblemBody
 from tollgate.console.room import Room
 from tollgate.domain.windows import LIFETIME_END_MS
@@ -34,8 +34,16 @@ from tollgate.sdk.recording import new_id
 
 router = APIRouter()
 
+SOURCE: Final = "console"
+"""The source of a reservation whose caller names none."""
+
 _RETRY_SECONDS: Final = 2
 _TTL_SECONDS: Final = 60
+
+# What a record of the usage topic says, and a request by its address: what it is, and about which reservation. Its
+# decision is the answer.
+_ENVELOPE: Final = frozenset(("specversion", "type"))
+_SAID_ELSEWHERE: Final = frozenset(("reservation_id", "reply_to", "reply_partition"))
 
 Service = Annotated[Caller, Depends(allow(Role.SERVICE, Role.ADMIN))]
 Given = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=NAME_PATTERN)]
@@ -58,21 +66,44 @@ _EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
-class Whose(BaseModel):
-    """A reservation's source and user; together with its id they name it."""
+class _Body(BaseModel):
+    """What the usage topic takes may be sent as it is: the user as `subject`, and what is asked for under `data`."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    source: Given = Field(examples=["chat-api"])
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_the_topic(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        named = {"user" if name == "subject" else name: value for name, value in given.items() if name not in _ENVELOPE}
+        if "time" not in cls.model_fields:
+            named.pop("time", None)
+        if not isinstance(named.get("data"), dict):
+            return named
+        data = {name: value for name, value in named.pop("data").items() if name not in _SAID_ELSEWHERE}
+        return data | named
+
+
+class Whose(_Body):
+    """A reservation's source and user; together with its id they name it.
+
+    Both may be left out where this console has granted it, and no other one of the same id.
+    """
+
+    source: Given | None = Field(None, examples=["chat-api"])
     """The service that reserves. Its usage events settle the reservation."""
-    user: Given = Field(examples=["u-42"])
+    user: Given | None = Field(None, examples=["u-42"])
 
 
-class ReservationBody(Whose):
+class ReservationBody(_Body):
     """What to set aside: `amount_usd`, `credits`, or both; and the names of the call, as its usage event has them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
+    source: Given = Field(SOURCE, examples=["chat-api"])
+    """The service that reserves. Its usage events settle the reservation."""
+    user: Given = Field(examples=["u-42"])
     id: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=NAME_PATTERN)] | None = None
     """The same id again, while the reservation lives, gets the same decision. Made when it is left out."""
     amount_usd: UsdAmount | None = None
@@ -110,6 +141,7 @@ class ReservationAnswer(BaseModel):
 class Denied(ProblemBody):
     """What stood in the way. The numbers are told to those who may see the scope."""
 
+    granted: Literal[False] = False
     message: str = ""
     scope: str | None = None
     budget: str | None = None
@@ -219,14 +251,15 @@ async def settle(
     """
     data = dict(asked.model_extra or {})
     _own(data, caller)
+    source, user = _whose(parts, caller, id, asked)
     event_id = asked.id or (new_id() if asked.more else f"{id}/settle")
     now = format_instant(time.time_ns() // 1_000_000)
     event = {
         "specversion": SPEC_VERSION,
         "type": EntryType.USAGE.value,
-        "source": asked.source,
+        "source": source,
         "id": event_id,
-        "subject": asked.user,
+        "subject": user,
         "time": asked.time or now,
         "data": {**data, "reservation_id": id, **({"more": True} if asked.more else {})},
     }
@@ -234,7 +267,7 @@ async def settle(
     refusal = decode_usage_event(value)
     if isinstance(refusal, Refusal):
         raise _invalid(refusal)
-    await _publish(parts, asked.user, value, id)
+    await _publish(parts, user, value, id)
     return Sent(reservation_id=id, event_id=event_id)
 
 
@@ -247,18 +280,36 @@ async def settle(
 )
 async def release(
     id: ReservationId,  # noqa: A002 # the contract's name
-    asked: Whose,
     parts: TheParts,
     caller: Service,
+    asked: Whose | None = None,
 ) -> Sent:
     """Free what is set aside. Once the reservation is settled, released or expired, this changes nothing."""
-    restriction_of(caller)
+    source, user = _whose(parts, caller, id, asked or Whose())
     try:
-        value = encode_release(asked.source, id, asked.user)
+        value = encode_release(source, id, user)
     except InvalidEventError as error:
         raise _invalid(error.refusal) from None
-    await _publish(parts, asked.user, value, id)
+    await _publish(parts, user, value, id)
     return Sent(reservation_id=id, event_id=None)
+
+
+def _whose(parts: Parts, caller: Caller, reservation_id: str, asked: Whose) -> tuple[str, str]:
+    """Source and user of the reservation. Raises Problem 422 where neither the caller nor this console knows them.
+
+    A caller of one org is not told whose reservation of another org has this id.
+    """
+    restriction = restriction_of(caller)
+    if asked.source is not None and asked.user is not None:
+        return asked.source, asked.user
+    found = [
+        whose
+        for whose in parts.deciding.granted(reservation_id)
+        if not restriction.org and asked.source in (None, whose[0]) and asked.user in (None, whose[1])
+    ]
+    if len(found) != 1:
+        raise Problem(422, "invalid_request", "Name the source and the user of the reservation.")
+    return found[0]
 
 
 async def _publish(parts: TheParts, user: str, value: bytes, reservation_id: str) -> None:

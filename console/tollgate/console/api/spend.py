@@ -32,6 +32,10 @@ class SpendAnswer(Answer):
     retail_usd: Usd
     usage: dict[str, Amount]
     events: int
+    reserved_usd: Usd
+    """What open reservations hold of the scope, in the window of now."""
+    revenue_usd: Usd
+    """What the scope earned in the window: 0, because this release counts no revenue."""
     updated_at: Annotated[Instant | None, Field(description="when the worker last changed the sum")]
     budgets: list[StandingNow]
     """The budgets of this calendar that apply to the scope, the fullest first."""
@@ -94,6 +98,8 @@ def spend_json(scope: str, calendar: str, start_ms: int, record: SpendRecord | N
         "retail_usd": record.retail_usd if record else "0",
         "usage": record.usage if record else {},
         "events": record.events if record else 0,
+        "reserved_usd": record.reserved_usd if record else "0",
+        "revenue_usd": record.revenue_usd if record else "0",
         "updated_at": record.updated_at if record else None,
     }
 

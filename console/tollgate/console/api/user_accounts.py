@@ -5,10 +5,13 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from tollgate.console.api.asking import now_ms
 from tollgate.console.api.sums import Answer
 from tollgate.console.numbers.cards import CARDS
 from tollgate.console.parts import Parts
+from tollgate.domain.balances import balance_now
 from tollgate.domain.budgets import NO_END_MS, Budget, window_json
+from tollgate.domain.credits import FreeCredits
 from tollgate.domain.plans import Assignment, Plan
 from tollgate.domain.standings import standing
 from tollgate.domain.windows import window_start
@@ -56,7 +59,7 @@ class CardLimit(Answer):
 
 
 class Credits(Answer):
-    """A user's credits, as the worker last wrote them."""
+    """A user's credits as of now: as the worker last wrote them, with the free ones of their present plan and day."""
 
     available: Amount
     """What can be reserved or burned now. Below zero when usage that was done took more than there was."""
@@ -166,6 +169,11 @@ async def card_limits(parts: Parts, user: str, at_ms: int) -> dict[str, CardLimi
 
 
 def credits_of(parts: Parts, user: str) -> Credits | None:
-    """The user's credits; None when they have no account, or it is not known yet."""
-    balance = parts.live.balance(user)
+    """The user's credits as of now; None when they have no account and no plan gives them free credits, or when it is
+    not known yet.
+    """
+    written, at_ms = parts.live.balance(user), now_ms()
+    if written is None and not parts.live.knows_balance(user):
+        return None
+    balance = balance_now(written, user, FreeCredits(*parts.live.book().credits_of(user, at_ms)), at_ms)
     return None if balance is None else Credits.of(balance)

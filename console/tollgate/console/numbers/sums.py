@@ -67,7 +67,7 @@ async def spend_of(questions: Questions, scope: str, calendar: str, start_ms: in
     rows = await questions.rows(
         f"""
         SELECT toString(spent_usd), toString(retail_usd), {_USAGE.format("usage")}, events,
-            toUnixTimestamp64Milli(updated_at)
+            toUnixTimestamp64Milli(updated_at), toString(reserved_usd), toString(revenue_usd)
         FROM spend
         WHERE window = {{kind:String}} AND window_start = fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
             AND scope = {{scope:String}} AND calendar = {{calendar:String}}
@@ -83,7 +83,7 @@ async def sum_of(questions: Questions, scope: str, calendar: str, start_ms: int)
     rows = await questions.rows(
         f"""
         SELECT toString(sum(cost_usd)), toString(sum(retail_usd)), {_USAGE.format("sumMap(usage)")}, count() AS calls,
-            toUnixTimestamp64Milli(max(ingested_at))
+            toUnixTimestamp64Milli(max(ingested_at)), '0', '0'
         FROM usage
         WHERE {_IN_RANGE} AND {where}
         HAVING calls > 0
@@ -94,7 +94,7 @@ async def sum_of(questions: Questions, scope: str, calendar: str, start_ms: int)
 
 
 def _record(scope: str, calendar: str, start_ms: int, row: Row) -> SpendRecord:
-    spent, retail, usage, events, updated_ms = row
+    spent, retail, usage, events, updated_ms, reserved, revenue = row
     return SpendRecord(
         scope=scope,
         window=Window.model_validate(window_json(calendar, start_ms)),
@@ -102,6 +102,8 @@ def _record(scope: str, calendar: str, start_ms: int, row: Row) -> SpendRecord:
         retail_usd=retail,
         usage=usage,
         events=events,
+        reserved_usd=reserved,
+        revenue_usd=revenue,
         updated_at=format_instant(updated_ms),
     )
 
