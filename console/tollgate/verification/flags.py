@@ -51,8 +51,10 @@ def stand(limit: Limit, scope: str, windows: dict[str, Sum], now: datetime) -> S
         used = spent.events * 10**AMOUNT_DECIMALS
     else:
         used = spent.usage_nano.get(limit.unit, 0)
-    reached = (action for percent, action in limit.levels if used * 100 * 10**9 >= percent * limit.limit)
-    return Standing(limit, (start, end_in(limit.calendar, start)), used, next(reached, None))
+    # The strictest of all that are reached: spending more lifts no block.
+    reached = [action for percent, action in limit.levels if used * 100 * 10**9 >= percent * limit.limit]
+    action = max(reached, key=_STRICTNESS.index, default=None)
+    return Standing(limit, (start, end_in(limit.calendar, start)), used, action)
 
 
 def expected_flags(scope: str, limits: Iterable[Limit], windows: dict[str, Sum], now: datetime) -> list[Flag]:

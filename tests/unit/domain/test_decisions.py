@@ -276,3 +276,22 @@ def test_a_budget_that_ends_before_its_window_blocks_no_longer_than_that() -> No
     freed = ledger.look(end).flag
     assert freed is not None
     assert freed["state"] == "ok"
+
+
+def test_a_milder_action_at_a_higher_level_lifts_no_block() -> None:
+    levels = {
+        "warning": {"percent": "50", "action": "downgrade"},
+        "critical": {"percent": "100", "action": "block"},
+        "emergency": {"percent": "150", "action": "alert"},
+    }
+    ledger = Ledger(budget(limit="10", thresholds=levels))
+    told = []
+    for usd in (5, 5, 5):
+        decision = ledger.pay(usd * PICO)
+        assert decision.flag is not None
+        told.append((decision.flag["state"], decision.flag["action"], [a["level"] for a in decision.alerts]))
+    assert told == [
+        ("warning", "downgrade", ["warning"]),
+        ("blocked", "block", ["critical"]),
+        ("blocked", "block", ["emergency"]),
+    ]

@@ -367,6 +367,12 @@ def test_a_flag_names_the_scopes_that_it_leaves_alone() -> None:
     assert not scoped("user/u1", MONTH, BLOCKED | {"except": ["provider/groq"]}, Limits([BUDGET])).ok
 
 
+def test_a_level_does_no_less_than_those_below_it() -> None:
+    levels = {"critical": {"percent": "100", "action": "block"}, "emergency": {"percent": "102", "action": "alert"}}
+    given = BudgetRecord.model_validate(BUDGET.model_dump() | {"thresholds": levels})
+    assert flags(20 * USD + USD // 2, BLOCKED, given).ok
+
+
 def test_a_flag_says_what_open_reservations_hold_of_its_limit() -> None:
     accounts = {
         "h|u1|s|r1": msgspec.json.encode(["o", USD // 10, 0, NOW_MS, {"model": "m"}, "s", 0, {}]),
