@@ -96,9 +96,15 @@ def _numbers(s: Standing) -> Flag:
         "unit": limit.unit,
         "spent": plain(s.used, limit.decimals),
         "percent": f"{hundredths // 100}.{hundredths % 100:02d}",
-        "until": text(until),
+        "until": _exact(until),
         "except": sorted(limit.except_),
     }
+
+
+def _exact(moment: datetime) -> str:
+    """With its milliseconds, where it has some: a budget or a plan may end between two seconds."""
+    ms = moment.microsecond // 1000
+    return f"{text(moment)[:-1]}.{ms:03d}Z" if ms else text(moment)
 
 
 def in_force(flag: Flag | None, now_ms: int) -> Flag:

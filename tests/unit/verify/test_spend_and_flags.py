@@ -367,6 +367,22 @@ def test_a_flag_names_the_scopes_that_it_leaves_alone() -> None:
     assert not scoped("user/u1", MONTH, BLOCKED | {"except": ["provider/groq"]}, Limits([BUDGET])).ok
 
 
+def test_a_budget_may_end_between_two_seconds() -> None:
+    ends = BUDGET.model_copy(update={"valid_to": "2026-11-25T12:00:00.250Z"})
+    assert flags(20 * USD + USD // 2, BLOCKED | {"until": "2026-11-25T12:00:00.250Z"}, ends).ok
+    assert not flags(20 * USD + USD // 2, BLOCKED | {"until": "2026-11-25T12:00:00Z"}, ends).ok
+
+
+def test_a_flag_lasts_until_another_budget_replaces_the_one_it_names() -> None:
+    """Of the budgets of the same names, window and unit; one that has begun and ended replaces none."""
+    own = {"id": "own", "scope": "user/u1", "valid_from": "2026-11-25T00:00:00Z"}
+    soon = BLOCKED | {"until": "2026-11-25T00:00:00Z"}
+    assert flags(20 * USD + USD // 2, soon, BUDGET, BUDGET.model_copy(update=own)).ok
+    assert not flags(20 * USD + USD // 2, BLOCKED, BUDGET, BUDGET.model_copy(update=own)).ok
+    for other in ({"unit": "images"}, {"valid_from": "2026-11-01T00:00:00Z", "valid_to": "2026-11-21T00:00:00Z"}):
+        assert flags(20 * USD + USD // 2, BLOCKED, BUDGET, BUDGET.model_copy(update=own | other)).ok
+
+
 def test_a_level_does_no_less_than_those_below_it() -> None:
     levels = {"critical": {"percent": "100", "action": "block"}, "emergency": {"percent": "102", "action": "alert"}}
     given = BudgetRecord.model_validate(BUDGET.model_dump() | {"thresholds": levels})
