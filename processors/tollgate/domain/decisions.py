@@ -152,7 +152,8 @@ def _decide_flag(
         revision=standing.revision,
         note=_note(stop, shown, state),
         reserved=shown.budget.format(held) if shown and held else UNSET,
-        can_exceed_by=shown.budget.format(exceeds) if shown and held else UNSET,
+        # While what was spent before is missing from the sum, nothing can be promised.
+        can_exceed_by=shown.budget.format(exceeds) if shown and held and shown.is_whole else UNSET,
         except_=left_alone or UNSET,
         incomplete=True if shown and not shown.is_whole else UNSET,
     )

@@ -89,6 +89,8 @@ def test_a_budget_on_a_combination_counts_the_open_reservations_that_have_its_na
     of.send(reservation("r4", "0.41", feature="video"))
     of.write()
     assert why(of) == (429, "b1", "0", "0.6", "0.4")
+    # What was spent on videos before is not known yet, and so is not by how much the limit can be exceeded.
+    assert (told(of, VIDEOS), of.flags[VIDEOS]["incomplete"]) == (("ok", "1", "0.6", "None"), True)
     of.send(reservation("r5", "0.40", feature="video"), reservation("r6", "7"))
     of.write()
     of = of.restarted()
