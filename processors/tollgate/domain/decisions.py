@@ -117,7 +117,10 @@ def _decide_flag(
         top = max((p.threshold for p in found if p.threshold is not None), key=lambda t: t.severity)
         state, action = top.state, top.action
         decision.due_ms = shown.until_ms
-    elif standing.state == FlagState.OK and held == standing.reserved and is_bound_told and _holds(standing, found):
+    elif shown is not None and held:
+        # What is open at the end of the window counts in the next one.
+        decision.due_ms = shown.until_ms
+    elif standing.state == FlagState.OK and not standing.reserved and _holds(standing, found):
         return
     left_alone = _left_alone(found, shown)
     said = _said(state, action.value if action else "", shown, left_alone, stop)

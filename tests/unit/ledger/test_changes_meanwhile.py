@@ -168,6 +168,23 @@ def test_a_reservation_counts_in_the_day_that_begins_and_its_call_in_the_day_in_
     assert spend.window("day", MIDNIGHT) is None
 
 
+def test_a_flag_says_in_the_next_window_what_is_still_open_with_no_record(core: Core) -> None:
+    of = Bench(replace(policy(), budgets=BudgetBook([budget("1", window="day")])), core)
+    of.send(reservation("r1", "0.60", ttl_seconds=120), timestamp=MIDNIGHT - 30_000)
+    of.write(MIDNIGHT - 30_000)
+    said = []
+    for now_ms in (MIDNIGHT - 1, MIDNIGHT, MIDNIGHT + 89_999, MIDNIGHT + 90_000):
+        of.stage.tick(now_ms)
+        of.write(now_ms)
+        said.append((of.flags[SCOPE].get("reserved"), of.flags[SCOPE]["until"], of.flags[SCOPE]["revision"]))
+    assert said == [
+        ("0.6", "2026-11-22T00:00:00Z", 1),
+        ("0.6", "2026-11-23T00:00:00Z", 2),
+        ("0.6", "2026-11-23T00:00:00Z", 2),
+        (None, "2026-11-23T00:00:00Z", 3),
+    ]
+
+
 @pytest.mark.parametrize("asks_between", [False, True])
 def test_a_debt_is_paid_by_each_day_whether_anybody_asked_on_it_or_not(core: Core, asks_between: bool) -> None:
     of = Bench(policy(free=(10 * NANO, "Asia/Tokyo")), core)
