@@ -31,7 +31,11 @@ from tollgate.verification.zones import start_in
 
 START: Final = parse_instant("2026-10-23T20:00:00Z")
 ALONE: Final = f"user/{USER}"
-SCOPES: Final = (ALONE, "user/*", f"{ALONE}+feature/video", f"{ALONE}+feature/*", "user/*+feature/video")
+SCOPES: Final = (
+    ALONE, "user/*", f"{ALONE}+feature/video", f"{ALONE}+feature/*", "user/*+feature/video", f"{ALONE}+provider/groq",
+    "user/*+provider/*+feature/video", f"{ALONE}+provider/*+feature/*",
+)  # fmt: skip
+KEPT: Final = ("user/*", "user/*+feature/*", "user/*+provider/*", "user/*+provider/*+feature/*")
 UNITS: Final = ("usd", "usd", "events", "images")
 _PLANS: Final = {plan.id: plan for plan in PLANS}
 
@@ -40,7 +44,7 @@ def kept() -> Iterator[BudgetRecord]:
     """Budgets that are never reached, so that all that others may limit is counted from the first event on."""
     zones = [*CUTS, *((kind, "Asia/Tokyo", {}) for kind in ("day", "month"))]
     for number, (kind, zone, first) in enumerate(zones):
-        for scope in ("user/*", "user/*+feature/*"):
+        for scope in KEPT:
             given = {"id": f"{scope}{number}", "scope": scope, "limit": "999999", "unit": "characters", "window": kind}
             more = {"timezone": zone, "updated_at": "2026-10-01T00:00:00Z", **first}
             yield BudgetRecord.model_validate(given | more)
@@ -176,7 +180,8 @@ class World:
         tenths, tokens = self.rnd.randrange(40), self.rnd.choice((0, 0, 1, 4))
         asked = Call(names | {"user": USER}, self.now_ms + ttl * 1000, tenths * PICO // 10, 0, tokens)
         limits = Limits([*kept(), *self.budgets.values()], PLANS, self.assigned)
-        scopes = [ALONE, *([f"{ALONE}+feature/{names['feature']}"] if "feature" in names else [])]
+        parts = [f"{name}/{names[name]}" for name in ("provider", "feature") if name in names]
+        scopes = dict.fromkeys("+".join((ALONE, *chosen)) for chosen in ([], parts[:1], parts[1:], parts))
         in_the_way = [limit for scope in scopes for limit in self._in_the_way(limits, scope, asked)]
         right = 429 if in_the_way else None
         purse, free = self._purse(), self._free()
