@@ -4,6 +4,7 @@ Verify works it out anew from the records, with rules of its own. It is asked af
 budgets begin and end, windows roll over, plans end, blocks leave calls alone.
 """
 
+import json
 import random
 from typing import Final
 
@@ -13,6 +14,7 @@ from tests.support.random_limits import HOUR_MS, PLANS, assignment_of, budget_of
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.budgets import Budget
 from tollgate.domain.plans import Plans
+from tollgate.domain.reservations import Reserved
 from tollgate.domain.spend import Spend
 from tollgate.domain.windows import Horizon, WindowKey
 from tollgate.ledger.outbox import Outbox
@@ -24,8 +26,8 @@ from tollgate.schemas.topics import Topic
 from tollgate.schemas.vocabulary import SLOT_MS
 from tollgate.verification.calendar import instant, text
 from tollgate.verification.flags import expected_flags, said_by
-from tollgate.verification.limits import Limits
-from tollgate.verification.sums import Sum
+from tollgate.verification.limits import Limit, Limits
+from tollgate.verification.sums import Sum, plain
 from tollgate.verification.zones import start_in
 
 # Clocks are set back in Amsterdam in the second night, and in New York a week later.
@@ -61,14 +63,25 @@ class World:
         self.book = BudgetBook((), Plans.from_records(_PLANS, {}))
         self.meters = AlwaysCounted()
         self.horizon = Horizon(START)
-        self.scopes = Scopes(0, Topic.USER_STATE, self.horizon, self.book, meters=self.meters)
+        # What is set aside of each scope.
+        self.held = {scope: Reserved() for scope in SCOPES}
+        self.scopes = Scopes(
+            0, Topic.USER_STATE, self.horizon, self.book, reserved=self.held.__getitem__, meters=self.meters
+        )
         self.spent: list[tuple[str, int, Sum]] = []
         self.flags: dict[str, bytes] = {}
 
     def step(self) -> str:
-        what = self.rnd.choice(("spend", "spend", "spend", "set", "set", "remove", "assign", "time", "time"))
+        often = ("spend", "spend", "set", "time", "hold")
+        what = self.rnd.choice((*often, "spend", "set", "time", "hold", "remove", "assign"))
         if what == "spend":
             self._spend()
+        elif what == "hold":
+            scope, count = self.rnd.choice(SCOPES), self.rnd.randrange(4)
+            more = Reserved(count and self.rnd.randrange(20) * PICO, 0, count)
+            held = self.held[scope]
+            held.picousd, held.count = more.picousd, more.count
+            self.scopes.touch(scope)
         elif what == "time":
             self.now_ms += self.rnd.choice((1, 60_000, HOUR_MS // 4, HOUR_MS, 5 * HOUR_MS, 23 * HOUR_MS))
             self.horizon.advance(self.now_ms)
@@ -89,6 +102,10 @@ class World:
     def _set(self, book: BudgetBook) -> None:
         self.book = book
         self.scopes.set_budgets(book)
+        # As the stage does that keeps the reservations.
+        for scope, held in self.held.items():
+            if held.count:
+                self.scopes.touch(scope)
 
     def _spend(self) -> None:
         scope = self.rnd.choice(SCOPES)
@@ -130,7 +147,28 @@ class World:
             if not agreed:
                 pytest.fail(f"{scope} at {format_instant(self.now_ms)}:\n{said}\n{demanded}")
             blocked += said["blocked"]
+            self._compare_held(scope, on, windows)
         return blocked
+
+    def _compare_held(self, scope: str, on: list[Limit], windows: dict[str, Sum]) -> None:
+        """The flag says what is held of the limit that it names, and by how much that can exceed it."""
+        flag = json.loads(self.flags.get(scope, b"{}"))
+        named = next((limit for limit in on if limit.id == flag.get("budget")), None)
+        unit = named.unit if named is not None else "events"
+        held = self.held[scope].of(unit)
+        where = (scope, format_instant(self.now_ms), self.held[scope], flag)
+        if named is None or not held:
+            # A flag that names no limit is not written for what is reserved: there is none, or the one has none of it.
+            assert named is not None or not on or not all(self.held[scope].of(limit.unit) for limit in on), where
+            assert "reserved" not in flag, where
+            return
+        start = start_in(named.calendar, instant(self.now_ms))
+        used = windows[f"{scope}|{named.calendar}|{text(start)}"]
+        spent = used.cost_picousd if unit == "usd" else used.events * NANO
+        decimals = 12 if unit == "usd" else 9
+        exceeds = max(0, spent + held - named.limit)
+        assert flag["window"]["start"] == text(start), where
+        assert (flag["reserved"], flag["can_exceed_by"]) == (plain(held, decimals), plain(exceeds, decimals)), where
 
 
 @pytest.mark.parametrize("_run", range(6))
@@ -138,6 +176,9 @@ def test_flags_say_what_the_records_demand(rnd: random.Random, _run: int) -> Non
     world, blocked = World(rnd), 0
     for number in range(200):
         what = world.step()
+        world.write()
+        # How much is reserved is told every five seconds.
+        world.now_ms += 5_000
         world.write()
         print(number, what, format_instant(world.now_ms))
         blocked += world.compare()
