@@ -32,6 +32,10 @@ class Purse:
         self.expired += sum(left for expires_ms, _, left in self.lots if expires_ms <= now_ms)
         self.lots = [lot for lot in self.lots if lot[0] > now_ms]
         if per_day and day_of(zone, now_ms) > self.today:
+            if self.today > date.min:
+                between = min(self.owed, ((day_of(zone, now_ms) - self.today).days - 1) * per_day)
+                self.owed -= between
+                self.free_burned += between
             self.today, self.free_today = day_of(zone, now_ms), 0
         paid = min(self.owed, self.free_left(per_day))
         self.owed -= paid

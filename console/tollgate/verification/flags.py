@@ -12,7 +12,7 @@ from tollgate.schemas.vocabulary import GLOBAL_SCOPE
 from tollgate.verification.calendar import instant, milliseconds, text
 from tollgate.verification.limits import Limit, Limits, is_beyond
 from tollgate.verification.meters import Meters
-from tollgate.verification.names import owner_of, user_of
+from tollgate.verification.names import DIMENSIONS, names_of, owner_of, user_of
 from tollgate.verification.report import Check
 from tollgate.verification.stop import flag_of_stop
 from tollgate.verification.sums import AMOUNT_DECIMALS, Sum, plain
@@ -25,6 +25,7 @@ _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 # The state that an action means for services, and how strict it is.
 _STATE_OF: Final = {"alert": "warning", "downgrade": "warning", "block": "blocked", "stop": "stopped"}
 _STRICTNESS: Final = ("alert", "downgrade", "block", "stop")
+_NAMES_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ def stand(limit: Limit, scope: str, windows: dict[str, Sum], now: datetime) -> S
         used = spent.events * 10**AMOUNT_DECIMALS
     else:
         used = spent.usage_nano.get(limit.unit, 0)
-    reached = (action for percent, action in limit.levels if used * 100 * 10**9 >= percent * limit.limit)
-    return Standing(limit, (start, end_in(limit.calendar, start)), used, next(reached, None))
+    # The strictest of all that are reached: spending more lifts no block.
+    reached = [action for percent, action in limit.levels if used * 100 * 10**9 >= percent * limit.limit]
+    action = max(reached, key=_STRICTNESS.index, default=None)
+    return Standing(limit, (start, end_in(limit.calendar, start)), used, action)
 
 
 def expected_flags(scope: str, limits: Iterable[Limit], windows: dict[str, Sum], now: datetime) -> list[Flag]:
@@ -66,11 +69,32 @@ def expected_flags(scope: str, limits: Iterable[Limit], windows: dict[str, Sum],
     action = max(due, key=_STRICTNESS.index)
     state = _STATE_OF[action]
     worst = max(map(_rank, standings))
+    blocked = state in ("blocked", "stopped")
+    told = [s.limit.except_ for s in standings if s.action is not None and (s.blocks or not blocked)]
     return [
-        {"state": state, "blocked": state in ("blocked", "stopped"), "action": action} | _numbers(s)
+        {"state": state, "blocked": blocked, "action": action, "except": _left_alone(told)} | _numbers(s)
         for s in standings
         if _rank(s) == worst
     ]
+
+
+def _left_alone(excepts: list[tuple[str, ...]]) -> list[str]:
+    """The scopes of the calls that every limit leaves alone. Where one excepts a model and another one a feature, these
+    are calls with both names; a scope has at most three.
+    """
+    if all(scopes == excepts[0] for scopes in excepts):
+        return sorted(excepts[0])
+    calls: list[dict[str, str]] = [{}]
+    for scopes in excepts:
+        joined = [call | dict(names_of(scope)) for call in calls for scope in scopes if _is_possible(call, scope)]
+        calls = [call for n, call in enumerate(joined) if len(call) <= _NAMES_MAX and call not in joined[:n]]
+    fewest = [call for call in calls if not any(other.items() < call.items() for other in calls)]
+    return sorted("+".join(f"{name}/{call[name]}" for name in DIMENSIONS if name in call) for call in fewest)
+
+
+def _is_possible(call: dict[str, str], scope: str) -> bool:
+    """Whether a call with these names can have those of the scope too."""
+    return all(call.get(dimension, name) == name for dimension, name in names_of(scope))
 
 
 def _rank(s: Standing) -> tuple[bool, int, int, int]:
@@ -94,9 +118,14 @@ def _numbers(s: Standing) -> Flag:
         "unit": limit.unit,
         "spent": plain(s.used, limit.decimals),
         "percent": f"{hundredths // 100}.{hundredths % 100:02d}",
-        "until": text(until),
-        "except": sorted(limit.except_),
+        "until": _exact(until),
     }
+
+
+def _exact(moment: datetime) -> str:
+    """With its milliseconds, where it has some: a budget or a plan may end between two seconds."""
+    ms = moment.microsecond // 1000
+    return f"{text(moment)[:-1]}.{ms:03d}Z" if ms else text(moment)
 
 
 def in_force(flag: Flag | None, now_ms: int) -> Flag:

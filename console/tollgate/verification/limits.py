@@ -5,7 +5,7 @@ first in this order holds: a budget on the scope itself, one on a pattern, one o
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -79,12 +79,18 @@ class Limits:
         return iter(self._exact)
 
     def of(self, scope: str, now_ms: int) -> list[Limit]:
-        """The limits on the scope at this instant."""
+        """The limits on the scope at this instant, each until another one replaces it."""
         first: list[Limit] = []
-        for level in self._levels(scope):
+        before: list[Limit] = []
+        for level in map(list, self._levels(scope)):
             # A limit that does not hold now replaces none.
             taken = {limit.replaces for limit in first}
-            first += [limit for limit in level if limit.holds(now_ms) and limit.replaces not in taken]
+            held = [limit for limit in level if limit.holds(now_ms) and limit.replaces not in taken]
+            for limit in held:
+                begin = [other.from_ms for other in before if other.replaces == limit.replaces]
+                ends = [ms for ms in (limit.to_ms, *begin) if ms is not None and ms > now_ms]
+                first.append(replace(limit, to_ms=min(ends, default=None)))
+            before += level
         return first
 
     def cover(self, scope: str) -> bool:

@@ -5,7 +5,7 @@ rounded down to two decimals, so that 99.999 % never reads as 100.00 %.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -39,11 +39,15 @@ _LEVEL_ORDER: Final = {AlertLevel.WARNING: 1, AlertLevel.CRITICAL: 2, AlertLevel
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A level that is reached at `percent_nano` (80 % is 80 × 10⁹) of the limit, and what is done then."""
+    """A level that is reached at `percent_nano` (80 % is 80 × 10⁹) of the limit, and what is done then.
+
+    `written` is what the record says, where a lower level does more: that goes on.
+    """
 
     level: AlertLevel
     percent_nano: int
     action: Action
+    written: Action | None = None
 
     @property
     def state(self) -> FlagState:
@@ -61,8 +65,9 @@ class Budget:
     """A limit on a scope (`user/u-42`) or on every scope with such names (`user/*`, `user/*+feature/video`).
 
     `limit` is in 10⁻¹² USD when `unit` is `usd`, else in 10⁻⁹ of the unit (`events`, `credits` or a usage dimension).
-    `thresholds` are ordered by percent, highest first. `calendar` is how the windows are cut, `window` their kind. It
-    limits what is decided in `[valid_from_ms, valid_to_ms)`. `plan` is the name of the plan that it is a limit of.
+    `thresholds` are ordered by percent, highest first; none is milder than a lower one. `calendar` is how the windows
+    are cut, `window` their kind. It limits what is decided in `[valid_from_ms, valid_to_ms)`. `plan` is the name of the
+    plan that it is a limit of.
     """
 
     id: str
@@ -143,8 +148,13 @@ def _thresholds(record: ThresholdsRecord) -> tuple[Threshold, ...]:
         AlertLevel.CRITICAL: record.critical,
         AlertLevel.EMERGENCY: record.emergency,
     }
-    found = [Threshold(level, parse_amount(t.percent), t.action) for level, t in levels.items() if t is not None]
-    return tuple(sorted(found, key=lambda t: (t.percent_nano, _LEVEL_ORDER[t.level]), reverse=True))
+    given = [Threshold(level, parse_amount(t.percent), t.action) for level, t in levels.items() if t is not None]
+    found: list[Threshold] = []
+    for threshold in sorted(given, key=lambda t: (t.percent_nano, _LEVEL_ORDER[t.level])):
+        # A block stays when more is spent, also where the next level merely alerts.
+        is_milder = bool(found) and found[-1].severity > threshold.severity
+        found.append(replace(threshold, action=found[-1].action, written=threshold.action) if is_milder else threshold)
+    return tuple(reversed(found))
 
 
 def earliest(*instants_ms: int | None) -> int | None:
@@ -174,6 +184,11 @@ class Position:
     def until_ms(self) -> int:
         """First instant at which the budget does not limit this window's spend any more."""
         return min(self.window_end_ms, self.budget.valid_to_ms)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a threshold is reached that blocks or stops."""
+        return self.threshold is not None and self.threshold.state in (FlagState.BLOCKED, FlagState.STOPPED)
 
     @property
     def advice(self) -> str:

@@ -79,21 +79,32 @@ class Account(msgspec.Struct, array_like=True):
     buckets: list[Bucket] = []
 
     def advance(self, free: FreeCredits, now_ms: int) -> bool:
-        """Expire what has expired, begin a new day, and pay debt from its free credits. True when something changed."""
+        """Expire what has expired, begin a new day, and pay debt from its free credits and those of the days between.
+
+        Returns whether something changed.
+        """
         changed = False
         while self.buckets and _expires(self.buckets[0]) <= now_ms:
             self.expired_nano += self.buckets.pop(0).left_nano
             changed = True
         if free.per_day_nano and (day := free.day_of(now_ms)) > self.free_day:
             # A user whose zone moves back to yesterday's date does not get that day's credits again.
+            if self.free_day:
+                # Days that passed without a look at the account have paid like others.
+                self._pay((day - self.free_day - 1) * free.per_day_nano)
             self.free_day, self.free_burned_today_nano = day, 0
             changed = True
-        if self.debt_nano and (paid := min(self.debt_nano, self.free_left_nano(free))):
-            # It counts as burned since the debt was made.
-            self.debt_nano -= paid
-            self._note_free(paid)
+        if paid := self._pay(self.free_left_nano(free)):
+            self.free_burned_today_nano += paid
             changed = True
         return changed
+
+    def _pay(self, free_nano: int) -> int:
+        """Pay debt from free credits, which count as burned since the debt was made; returns how many were needed."""
+        paid = min(self.debt_nano, free_nano)
+        self.debt_nano -= paid
+        self.free_burned_nano += paid
+        return paid
 
     def free_left_nano(self, free: FreeCredits) -> int:
         """What is left of the free credits of the day to which the account was advanced."""
@@ -137,12 +148,9 @@ class Account(msgspec.Struct, array_like=True):
         self.advance(free, now_ms)
         self.burned_nano += nano
         of_free = min(nano, self.free_left_nano(free))
-        self._note_free(of_free)
+        self.free_burned_nano += of_free
+        self.free_burned_today_nano += of_free
         self.debt_nano += self._take(nano - of_free)
-
-    def _note_free(self, nano: int) -> None:
-        self.free_burned_nano += nano
-        self.free_burned_today_nano += nano
 
     def _take(self, nano: int) -> int:
         """Take from the buckets in their order; returns what they lack."""

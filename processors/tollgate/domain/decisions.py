@@ -14,7 +14,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from tollgate.domain.budgets import Position, Threshold, earliest, position
+from tollgate.domain.budgets import Budget, Position, Threshold, earliest, position
+from tollgate.domain.except_scopes import excepted_by_all
 from tollgate.domain.reservations import NOTHING_RESERVED, Reserved, can_exceed_by
 from tollgate.domain.spend import ScopeSpend
 from tollgate.domain.stops import Stop
@@ -64,6 +65,8 @@ class Standing(msgspec.Struct):
     reserved: int = 0
     # When the flag was written.
     flag_ms: int = 0
+    # By how much open reservations could exceed the limit, as the flag said.
+    can_exceed_by: int = 0
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ def decide(
     """Compare the scope's present positions with the flag and alerts that were last written.
 
     `found` has one position per budget of the scope at `now_ms`. The flag is rewritten when its state, budget, window,
-    limit, what is reserved or, unless it is ok, its spent value changed; alerts when their level changed or their
+    end, limit, what is reserved or, unless it is ok, its spent value changed; alerts when their level changed or their
     numbers are 5 s old. `stop` is given for `global` alone.
     """
     decision = Decision(standing or Standing())
@@ -105,6 +108,8 @@ def _decide_flag(
     standing = decision.standing
     shown = worst(found) if stop is None else None
     held = reserved.of(shown.budget.unit) if shown is not None else 0
+    exceeds = can_exceed_by(shown.value, held, shown.budget.limit) if shown is not None and held else 0
+    is_bound_told = exceeds == standing.can_exceed_by
     state, action = FlagState.OK, None
     if stop is not None:
         state, action = FlagState.STOPPED, Action.STOP
@@ -112,10 +117,15 @@ def _decide_flag(
         top = max((p.threshold for p in found if p.threshold is not None), key=lambda t: t.severity)
         state, action = top.state, top.action
         decision.due_ms = shown.until_ms
-    elif standing.state == FlagState.OK and held == standing.reserved:
+    elif shown is not None and held:
+        # What is open at the end of the window counts in the next one.
+        decision.due_ms = shown.until_ms
+    elif standing.state == FlagState.OK and not standing.reserved and _holds(standing, found):
         return
-    said = _said(state, action.value if action else "", shown, stop)
-    if said == standing.said:
+    left_alone = _left_alone(found, shown)
+    said = _said(state, action.value if action else "", shown, left_alone, stop)
+    until_ms = shown.until_ms if shown is not None and state != FlagState.OK else 0
+    if said == standing.said and until_ms == standing.until_ms and is_bound_told:
         if held == standing.reserved:
             return
         again_ms = standing.flag_ms + RESERVED_REFRESH_MS
@@ -124,9 +134,9 @@ def _decide_flag(
             return
     if state != standing.state or not standing.since_ms:
         standing.state, standing.since_ms = state.value, now_ms
-    standing.said, standing.reserved, standing.flag_ms = said, held, now_ms
+    standing.said, standing.until_ms = said, until_ms
+    standing.reserved, standing.can_exceed_by, standing.flag_ms = held, exceeds, now_ms
     standing.revision += 1
-    standing.until_ms = shown.until_ms if shown is not None and state != FlagState.OK else 0
     decision.changed = True
     decision.flag = FlagRecord(
         scope=scope,
@@ -145,10 +155,9 @@ def _decide_flag(
         revision=standing.revision,
         note=_note(stop, shown, state),
         reserved=shown.budget.format(held) if shown and held else UNSET,
-        can_exceed_by=(
-            shown.budget.format(can_exceed_by(shown.value, held, shown.budget.limit)) if shown and held else UNSET
-        ),
-        except_=shown.budget.except_ if shown and shown.budget.except_ else UNSET,
+        # While what was spent before is missing from the sum, nothing can be promised.
+        can_exceed_by=shown.budget.format(exceeds) if shown and held and shown.is_whole else UNSET,
+        except_=left_alone or UNSET,
         incomplete=True if shown and not shown.is_whole else UNSET,
     )
 
@@ -168,16 +177,34 @@ def worst(found: Sequence[Position]) -> Position | None:
     """
 
     def rank(p: Position) -> tuple[bool, int, int, int]:
-        t = p.threshold
-        blocking = t is not None and t.state in (FlagState.BLOCKED, FlagState.STOPPED)
-        severity = t.severity if t is not None else -1
-        return (blocking, p.window_end_ms if blocking else 0, severity, p.value * 10_000 // p.budget.limit)
+        severity = p.threshold.severity if p.threshold is not None else -1
+        return (p.blocks, p.until_ms if p.blocks else 0, severity, p.value * 10_000 // p.budget.limit)
 
     return max(found, key=rank, default=None)
 
 
+def _left_alone(found: Sequence[Position], shown: Position | None) -> tuple[str, ...]:
+    """The scopes whose calls the flag leaves alone: those that all budgets except which block, or where none does, all
+    that warn.
+    """
+    if shown is None or shown.threshold is None:
+        return shown.budget.except_ if shown is not None else ()
+    return excepted_by_all(
+        tuple(p.budget.except_ for p in found if p.threshold is not None and (p.blocks or not shown.blocks))
+    )
+
+
+def _holds(standing: Standing, found: Sequence[Position]) -> bool:
+    """Whether the limit that a flag names is still in force: readers with an estimate go by it, also while it is ok."""
+    if standing.said is None:
+        return True
+    _, _, told, _, limit, _ = standing.said
+    named = told.partition("\n")[0]
+    return not named or any(p.budget.id == named and p.budget.limit == limit for p in found)
+
+
 def _said(
-    state: FlagState, action: str, shown: Position | None, stop: Stop | None
+    state: FlagState, action: str, shown: Position | None, left_alone: tuple[str, ...], stop: Stop | None
 ) -> tuple[str, str, str, int, int, int]:
     if stop is not None:
         # No window begins before 1970.
@@ -186,7 +213,9 @@ def _said(
         return (state.value, action, "", 0, 0, 0)
     # The numbers of a flag that is ok are not worth a record each time they change.
     value = shown.value if state != FlagState.OK else 0
-    told = "\n".join((shown.budget.id, *shown.budget.except_, *(() if shown.is_whole else ("incomplete",))))
+    # Windows in UTC are told apart by start and end.
+    zoned = (shown.budget.calendar,) if "@" in shown.budget.calendar else ()
+    told = "\n".join((shown.budget.id, *left_alone, *zoned, *(() if shown.is_whole else ("incomplete",))))
     return (state.value, action, told, shown.window_start_ms, shown.budget.limit, value)
 
 
@@ -238,9 +267,12 @@ def _decide_alerts(
         if budget_id == _STOP:
             continue
         here = current.get(budget_id)
-        if here is not None and here.window_start_ms == alert.window_start_ms and here.threshold is not None:
-            continue
-        if here is not None:
+        if here is not None and alert.record.key != _key(scope, here.budget, alert.window_start_ms):
+            # Its windows are cut otherwise now: the alert of the new one has another key.
+            here = None
+        elif here is not None:
+            if here.window_start_ms == alert.window_start_ms and here.threshold is not None:
+                continue
             here = position(here.budget, spend, alert.window_start_ms)
         del firing[budget_id]
         decision.alerts.append(_resolved(alert, here, _next_revision(decision.standing), now_ms))
@@ -263,6 +295,11 @@ def _decide_alerts(
         decision.due_ms = due_ms if decision.due_ms is None else min(decision.due_ms, due_ms)
 
 
+def _key(scope: str, budget: Budget, window_start_ms: int) -> str:
+    """The key of an alert."""
+    return f"budget/{budget.id}|{scope}|{budget.calendar}|{format_instant(window_start_ms)}"
+
+
 def _is_news(told: Firing, here: Position, threshold: Threshold) -> bool:
     """Whether the alert is rewritten at once: its level or its limit changed."""
     return told.record.level != threshold.level or told.record.limit != here.budget.format(here.budget.limit)
@@ -280,7 +317,7 @@ def _tell(scope: str, here: Position, before: Firing | None, decision: Decision,
         peak_level = max(peak_level, last.peak_level, key=_LEVELS.index)
         peak_percent = max(percent, last.peak_percent or percent, key=_as_hundredths)
     record = AlertRecord(
-        key=f"budget/{budget.id}|{scope}|{budget.calendar}|{format_instant(here.window_start_ms)}",
+        key=_key(scope, budget, here.window_start_ms),
         kind=AlertKind.BUDGET,
         level=threshold.level,
         scope=scope,

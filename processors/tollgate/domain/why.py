@@ -102,7 +102,7 @@ def _thresholds(budget: Budget) -> Iterator[str]:
         percent = format_amount(found[level].percent_nano) if level in found else "none"
         if percent != usual:
             yield from (f"--{level.value}", percent)
-    actions = {level: threshold.action for level, threshold in found.items()}
+    actions = {level: threshold.written or threshold.action for level, threshold in found.items()}
     critical = actions.get(AlertLevel.CRITICAL, Action.BLOCK)
     if critical is not Action.BLOCK:
         yield from ("--action", critical.value)

@@ -44,6 +44,7 @@ from tollgate.schemas.vocabulary import GLOBAL_SCOPE, Dimension
 _encode = msgspec.json.Encoder().encode
 _decode_account = msgspec.json.Decoder(Account).decode
 
+_FULL: Final = f"The user's partition has {HELD_MAX:,} open reservations: settle or release some, or let them expire."
 _NAMES: Final = tuple(dimension.value for dimension in Dimension if dimension is not Dimension.USER)
 
 
@@ -138,8 +139,10 @@ class Accounts:
         names = request.names
         for flag in self._limits.blocked(request.user, names, now_ms):
             yield blocked_by(flag, flag.scope == GLOBAL_SCOPE)
-        if self.reservations.count_of(request.user) >= OPEN_MAX or len(self.reservations) >= HELD_MAX:
+        if self.reservations.count_of(request.user) >= OPEN_MAX:
             yield CROWDED
+        elif len(self.reservations) >= HELD_MAX:
+            yield replace(CROWDED, message=_FULL)
         for scope in self._limits.scopes_of(request.user, names):
             reserved = self.reservations.reserved(scope)
             for position in self._limits.positions(scope, request.user, names, now_ms):

@@ -150,7 +150,8 @@ class Scopes:
         if concerned is None:
             self._decide_anew()
         else:
-            self._undecided.update(dict.fromkeys(s for s in concerned if s in self.spend or s in self._standings))
+            known = (s for s in concerned if s in self.spend or s in self._standings or self._reserved(s).count)
+            self._undecided.update(dict.fromkeys(known))
 
     def _decide_anew(self) -> None:
         """Decide about every scope of which a budget is its own, and those of patterns that have reached a limit.

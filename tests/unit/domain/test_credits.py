@@ -122,6 +122,30 @@ def test_debt_is_paid_from_the_next_days_free_credits() -> None:
     assert account.granted_in_all_nano(TEN_A_DAY) == 30 * NANO
 
 
+def test_days_on_which_nobody_looked_pay_debt_like_others() -> None:
+    """25 burned, 10 of them free: 15 are owed, which the next day and half of the one after pay."""
+    for looks in ((), (1,), (1, 2), (2,)):
+        account = Account()
+        account.burn(25 * NANO, TEN_A_DAY, NOW)
+        for days in looks:
+            account.advance(TEN_A_DAY, NOW + days * DAY)
+        account.advance(TEN_A_DAY, NOW + 2 * DAY)
+        assert account.available_nano(TEN_A_DAY, 0) == 5 * NANO, looks
+        assert account.free_burned_nano == 25 * NANO, looks
+        account.advance(TEN_A_DAY, NOW + 9 * DAY)
+        # What no debt needed of the days between is gone.
+        assert account.available_nano(TEN_A_DAY, 0) == 10 * NANO, looks
+        assert account.granted_in_all_nano(TEN_A_DAY) == 35 * NANO, looks
+
+
+def test_days_before_the_first_free_credits_pay_nothing() -> None:
+    account = Account()
+    account.grant("purchase", 5 * NANO, None, NO_FREE_CREDITS, NOW)
+    account.burn(30 * NANO, NO_FREE_CREDITS, NOW)
+    account.advance(TEN_A_DAY, NOW + 30 * DAY)
+    assert account.available_nano(TEN_A_DAY, 0) == -15 * NANO
+
+
 def test_what_is_taken_back_may_leave_a_debt() -> None:
     account = Account()
     account.grant("bonus", 5 * NANO, None, NO_FREE_CREDITS, NOW)

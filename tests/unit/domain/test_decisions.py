@@ -276,3 +276,154 @@ def test_a_budget_that_ends_before_its_window_blocks_no_longer_than_that() -> No
     freed = ledger.look(end).flag
     assert freed is not None
     assert freed["state"] == "ok"
+
+
+def test_of_two_blocks_the_flag_names_the_one_that_lasts_longer_and_not_the_one_of_the_longer_window() -> None:
+    # The month's budget ends at noon, when the day has twelve hours left.
+    ledger = Ledger(budget(limit="10", valid_to="2026-11-21T12:00:00Z"), budget(limit="10", window="day"))
+    flag = ledger.pay(11 * PICO).flag
+    assert flag is not None
+    assert (flag["budget"], flag["until"]) == ("user/u1:day:usd", "2026-11-22T00:00:00Z")
+
+
+def test_the_flag_of_a_block_follows_its_end_with_no_event() -> None:
+    ledger = Ledger(budget(limit="10", valid_to="2026-11-21T12:00:00Z"))
+    ledger.pay(11 * PICO)
+    told = []
+    for end in ("2026-11-21T12:00:00Z", "2026-11-25T00:00:00Z", None, "2026-11-21T12:00:00Z"):
+        ledger.book = BudgetBook([budget(limit="10", valid_to=end)])
+        flag = ledger.look().flag
+        told.append(flag and (flag["state"], flag["until"]))
+    assert told == [
+        None,
+        ("blocked", "2026-11-25T00:00:00Z"),
+        ("blocked", "2026-12-01T00:00:00Z"),
+        ("blocked", "2026-11-21T12:00:00Z"),
+    ]
+
+
+def test_windows_that_begin_together_are_told_apart() -> None:
+    """A day and a week that begin on the same Monday; two zones in which it is always the same time."""
+    monday = parse_instant("2026-11-16T10:00:00Z")
+    ledger = Ledger(budget(limit="10", id="b", window="day"))
+    ledger.pay(11 * PICO, monday)
+    ledger.spend.add((("week", parse_instant("2026-11-16T00:00:00Z")),), Spend(11 * PICO, 0, 1))
+    ledger.book = BudgetBook([budget(limit="10", id="b", window="week")])
+    flag = ledger.look(monday).flag
+    assert flag is not None
+    assert (flag["window"]["kind"], flag["until"]) == ("week", "2026-11-23T00:00:00Z")
+    assert ledger.look(monday).flag is None
+    zones = Ledger()
+    start = parse_instant("2026-10-31T15:00:00Z")
+    zones.spend.add((("month@Asia/Seoul", start), ("month@Asia/Tokyo", start)), Spend(11 * PICO, 0, 1))
+    told = []
+    for zone in ("Asia/Tokyo", "Asia/Tokyo", "Asia/Seoul"):
+        zones.book = BudgetBook([budget(limit="10", id="b", timezone=zone)])
+        found = zones.look().flag
+        told.append(found and found["window"]["timezone"])
+    assert told == ["Asia/Tokyo", None, "Asia/Seoul"]
+
+
+def test_the_alert_of_windows_that_are_cut_otherwise_is_another_one_and_the_first_is_resolved() -> None:
+    monday = parse_instant("2026-11-16T10:00:00Z")
+    ledger = Ledger(budget(limit="10", id="b", window="day"))
+    ledger.pay(11 * PICO, monday)
+    ledger.spend.add((("week", parse_instant("2026-11-16T00:00:00Z")),), Spend(11 * PICO, 0, 1))
+    ledger.book = BudgetBook([budget(limit="10", id="b", window="week")])
+    assert [(a["key"], a["level"], a["reason"]) for a in ledger.look(monday).alerts] == [
+        ("budget/b|user/u1|day|2026-11-16T00:00:00Z", "resolved", "the budget was removed or replaced"),
+        (
+            "budget/b|user/u1|week|2026-11-16T00:00:00Z",
+            "critical",
+            "user/u1 has reached 110.00 % of its week budget of 10 usd",
+        ),
+    ]
+    assert ledger.look(monday).alerts == []
+
+
+def test_a_flag_that_is_ok_names_no_limit_that_holds_no_more() -> None:
+    """A reader with an estimate goes by it: 104 of 200 leaves 96, of 500 it leaves 396, and without a budget any."""
+    ledger = Ledger(budget())
+    ledger.pay(104 * PICO)
+    told = []
+    for budgets in ([budget(limit="200")], [budget(limit="200")], [budget(limit="500")], [budget("user/*", "150")], []):
+        ledger.book = BudgetBook(budgets)
+        flag = ledger.look().flag
+        told.append(flag and (flag["state"], flag["budget"], flag["limit"]))
+    assert told == [
+        ("ok", "user/u1:month:usd", "200"),
+        None,
+        ("ok", "user/u1:month:usd", "500"),
+        ("ok", "user/*:month:usd", "150"),
+        ("ok", None, None),
+    ]
+    assert ledger.pay(PICO).flag is None
+
+
+def test_by_how_much_a_limit_can_be_exceeded_is_told_at_once_while_the_flag_is_ok() -> None:
+    ledger = Ledger(budget(limit="1"))
+    ledger.reserved.add(9 * PICO // 10, 0, 1)
+    first = ledger.look().flag
+    assert first is not None
+    assert (first["state"], first["reserved"], first["can_exceed_by"]) == ("ok", "0.9", "0")
+    # Usage that nobody had reserved: 0.3 + 0.9 is 0.2 above 1, and 30 % is no warning.
+    second = ledger.pay(3 * PICO // 10, NOW + 1).flag
+    assert second is not None
+    assert (second["state"], second["spent"], second["can_exceed_by"]) == ("ok", "0.3", "0.2")
+    assert ledger.look(NOW + 2).flag is None
+    ledger.book = BudgetBook([budget(limit="2")])
+    third = ledger.look(NOW + 3).flag
+    assert third is not None
+    assert (third["limit"], third["can_exceed_by"]) == ("2", "0")
+
+
+def test_a_milder_action_at_a_higher_level_lifts_no_block() -> None:
+    levels = {
+        "warning": {"percent": "50", "action": "downgrade"},
+        "critical": {"percent": "100", "action": "block"},
+        "emergency": {"percent": "150", "action": "alert"},
+    }
+    ledger = Ledger(budget(limit="10", thresholds=levels))
+    told = []
+    for usd in (5, 5, 5):
+        decision = ledger.pay(usd * PICO)
+        assert decision.flag is not None
+        told.append((decision.flag["state"], decision.flag["action"], [a["level"] for a in decision.alerts]))
+    assert told == [
+        ("warning", "downgrade", ["warning"]),
+        ("blocked", "block", ["critical"]),
+        ("blocked", "block", ["emergency"]),
+    ]
+
+
+def test_calls_are_left_alone_that_every_block_leaves_alone() -> None:
+    small: dict[str, Any] = {"except": ["provider/groq", "model/small"]}
+    chats: dict[str, Any] = {"except": ["provider/groq+feature/chat", "agent/SEO"]}
+    day, month = budget(limit="10", window="day", **small), budget(limit="10", **chats)
+    ledger = Ledger(day, month)
+    flag = ledger.pay(10 * PICO).flag
+    assert flag is not None
+    assert (flag["budget"], flag["except"]) == (
+        month.id,
+        ["model/small+agent/SEO", "provider/groq+agent/SEO", "provider/groq+feature/chat"],
+    )
+    # The day's block is over at midnight, the month's goes on.
+    later = ledger.look(parse_instant("2026-11-22T00:00:00Z")).flag
+    assert later is not None
+    assert (later["budget"], later["except"]) == (month.id, ["provider/groq+feature/chat", "agent/SEO"])
+
+
+def test_a_block_without_exceptions_leaves_no_call_alone_and_a_warning_says_nothing_about_a_block() -> None:
+    excepted: dict[str, Any] = {"except": ["provider/groq"]}
+    for others, wanted in (
+        ([budget(limit="10", window="day")], None),
+        ([budget(limit="12", window="day")], ["provider/groq"]),
+    ):
+        ledger = Ledger(budget(limit="10", **excepted), *others)
+        flag = ledger.pay(11 * PICO).flag
+        assert flag is not None
+        assert (flag["state"], flag["budget"], flag.get("except")) == ("blocked", "user/u1:month:usd", wanted)
+    warned = Ledger(budget(limit="10", **excepted), budget(limit="11", window="day"))
+    flag = warned.pay(9 * PICO).flag
+    assert flag is not None
+    assert (flag["state"], flag["budget"], flag.get("except")) == ("warning", "user/u1:month:usd", None)

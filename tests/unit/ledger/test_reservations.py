@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.accounts import STRANGER, USER, Bench, letters, policy, release, reservation, usage, values
+from tests.support.accounts import STRANGER, USER, USERS, Bench, letters, policy, release, reservation, usage, values
 from tests.support.cores import CORES
 from tests.support.usage import TIME_MS
 
 from tollgate.domain.reservations import Blocked
 from tollgate.domain.stops import Stop
+from tollgate.ledger import accounts
 from tollgate.ledger.core import Core
 from tollgate.schemas.topics import Topic
 
@@ -263,6 +264,18 @@ def test_the_ten_thousand_and_first_open_reservation_is_denied() -> None:
     assert of.decisions[-1]["error"] == "too_many_reservations"
     assert of.decisions[-1]["message"] == (
         "The user has 10,000 open reservations: settle or release some, or let them expire."
+    )
+
+
+def test_a_full_partition_is_not_laid_at_the_door_of_one_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "HELD_MAX", 2)
+    of = bench("python")
+    of.send(*(reservation(f"r{n}", "0", user=user) for n, user in enumerate(USERS[:3])))
+    of.write()
+    assert of.granted() == ["r0", "r1"]
+    assert (of.decisions[-1]["http_status"], of.decisions[-1]["error"]) == (429, "too_many_reservations")
+    assert of.decisions[-1]["message"] == (
+        "The user's partition has 50,000 open reservations: settle or release some, or let them expire."
     )
 
 

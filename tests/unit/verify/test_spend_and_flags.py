@@ -367,6 +367,47 @@ def test_a_flag_names_the_scopes_that_it_leaves_alone() -> None:
     assert not scoped("user/u1", MONTH, BLOCKED | {"except": ["provider/groq"]}, Limits([BUDGET])).ok
 
 
+def test_of_several_blocks_a_flag_leaves_alone_what_all_of_them_leave_alone() -> None:
+    """Of 20 USD 20.5 are spent, and of 3 calls 3 are made."""
+    for usd, calls, left_alone in (
+        (("provider/groq",), (), []),
+        (("provider/groq",), ("provider/groq", "model/x"), ["provider/groq"]),
+        (("provider/groq", "user/u1"), ("model/x",), ["provider/groq+model/x", "user/u1+model/x"]),
+        (("model/y",), ("model/x",), []),
+    ):
+        both = [
+            BUDGET.model_copy(update={"except_": usd}),
+            BUDGET.model_copy(update={"except_": calls, "id": "calls", "unit": "events", "limit": "3"}),
+        ]
+        assert scoped("user/u1", MONTH, BLOCKED | {"except": left_alone}, Limits(both)).ok, left_alone
+        assert not scoped("user/u1", MONTH, BLOCKED | {"except": ["model/z"]}, Limits(both)).ok
+    # 3 of 4 calls are no block, whatever it leaves alone.
+    both[1] = both[1].model_copy(update={"limit": "4"})
+    assert scoped("user/u1", MONTH, BLOCKED | {"except": ["model/y"]}, Limits(both)).ok
+
+
+def test_a_budget_may_end_between_two_seconds() -> None:
+    ends = BUDGET.model_copy(update={"valid_to": "2026-11-25T12:00:00.250Z"})
+    assert flags(20 * USD + USD // 2, BLOCKED | {"until": "2026-11-25T12:00:00.250Z"}, ends).ok
+    assert not flags(20 * USD + USD // 2, BLOCKED | {"until": "2026-11-25T12:00:00Z"}, ends).ok
+
+
+def test_a_flag_lasts_until_another_budget_replaces_the_one_it_names() -> None:
+    """Of the budgets of the same names, window and unit; one that has begun and ended replaces none."""
+    own = {"id": "own", "scope": "user/u1", "valid_from": "2026-11-25T00:00:00Z"}
+    soon = BLOCKED | {"until": "2026-11-25T00:00:00Z"}
+    assert flags(20 * USD + USD // 2, soon, BUDGET, BUDGET.model_copy(update=own)).ok
+    assert not flags(20 * USD + USD // 2, BLOCKED, BUDGET, BUDGET.model_copy(update=own)).ok
+    for other in ({"unit": "images"}, {"valid_from": "2026-11-01T00:00:00Z", "valid_to": "2026-11-21T00:00:00Z"}):
+        assert flags(20 * USD + USD // 2, BLOCKED, BUDGET, BUDGET.model_copy(update=own | other)).ok
+
+
+def test_a_level_does_no_less_than_those_below_it() -> None:
+    levels = {"critical": {"percent": "100", "action": "block"}, "emergency": {"percent": "102", "action": "alert"}}
+    given = BudgetRecord.model_validate(BUDGET.model_dump() | {"thresholds": levels})
+    assert flags(20 * USD + USD // 2, BLOCKED, given).ok
+
+
 def test_a_flag_says_what_open_reservations_hold_of_its_limit() -> None:
     accounts = {
         "h|u1|s|r1": msgspec.json.encode(["o", USD // 10, 0, NOW_MS, {"model": "m"}, "s", 0, {}]),
