@@ -14,7 +14,8 @@ def balance_now(balance: Balance | None, user: str, free: FreeCredits, now_ms: i
     """The user's balance at this moment; None when they have no account and no plan gives them free credits.
 
     `free` is what their plan gives now. What of it was burned today is known by the balance if that is of today: 3 left
-    of 10 are 13 of the 20 of a larger plan. Debt is paid from what a new day or plan gives.
+    of 10 are 13 of the 20 of a larger plan. Debt is paid from what a new plan, the days that have passed since, and
+    this day give.
     """
     per_day = free.per_day_nano
     until = format_instant(free.next_midnight_ms(now_ms)) if per_day else None
@@ -42,15 +43,24 @@ def balance_now(balance: Balance | None, user: str, free: FreeCredits, now_ms: i
     gives = max(0, per_day - burned_today)
     available = _nano(balance.available)
     debt = max(0, -(available + _nano(balance.reserved)))
+    paid = min(debt, _days_between(balance, free, now_ms) * per_day)
+    more = gives - left + paid
     return balance.model_copy(
         update={
-            "available": format_amount(available - left + gives),
-            "granted": format_amount(_nano(balance.granted) - left + gives),
-            "free_today": format_amount(max(0, gives - debt)),
+            "available": format_amount(available + more),
+            "granted": format_amount(_nano(balance.granted) + more),
+            "free_today": format_amount(max(0, gives - (debt - paid))),
             "free_per_day": format_amount(per_day),
             "free_until": until,
         }
     )
+
+
+def _days_between(balance: Balance, free: FreeCredits, now_ms: int) -> int:
+    """The user's days between the one of which the balance tells and this one."""
+    if balance.free_until is None:
+        return 0
+    return max(0, free.day_of(now_ms) - free.day_of(parse_instant(balance.free_until) - 1) - 1)
 
 
 def _nano(text: str) -> int:

@@ -86,6 +86,16 @@ def test_the_free_credits_of_a_new_day_pay_debt_first() -> None:
     assert shown(balance_now(twelve, "u1", TEN, tomorrow)) == ("-2", "20", "0", "10", "2026-11-22T15:00:00Z")
 
 
+def test_each_day_that_has_passed_has_paid_debt() -> None:
+    fifteen = balance(available="-15", granted="10", burned="25", free_today="0", buckets=[])
+    tomorrow, day_after = "2026-11-22T15:00:00Z", "2026-11-23T15:00:00Z"
+    late = parse_instant(tomorrow) - 1
+    assert shown(balance_now(fifteen, "u1", TEN, late)) == ("-5", "20", "0", "10", tomorrow)
+    assert shown(balance_now(fifteen, "u1", TEN, late + 1)) == ("5", "30", "5", "10", day_after)
+    week_later = late + 7 * 86_400_000
+    assert shown(balance_now(fifteen, "u1", TEN, week_later)) == ("10", "35", "10", "10", "2026-11-29T15:00:00Z")
+
+
 def test_what_is_reserved_is_no_debt() -> None:
     held = balance(available="-1", reserved="5", granted="10", burned="6", free_today="4", buckets=[])
     found = balance_now(held, "u1", TEN, parse_instant(MIDNIGHT))
