@@ -59,7 +59,7 @@ class Reserving:
     async def start(self) -> None:
         """Connect. UnavailableError when Kafka does not answer in time or has no such topic."""
         consumer = AIOKafkaConsumer(**self._options)
-        self._following = Following(consumer, self._take, lambda: None, "decisions")
+        self._following = Following(consumer, self._take, "decisions")
         try:
             await self._publisher.start()
             async with asyncio.timeout(_START_SECONDS_MAX):
