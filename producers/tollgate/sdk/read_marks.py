@@ -17,15 +17,17 @@ class ReadMarks:
 
     async def known_ms(self, consumer: AIOKafkaConsumer) -> int:
         """Everything that its partitions had at this time, by this host's clock, is read; 0: not yet."""
-        partitions = consumer.assignment()
-        for partition in partitions:
-            answered_ms: int | None = consumer.last_poll_timestamp(partition)
+        # All at once: a partition whose topic is deleted must not be asked about any more.
+        answers: list[tuple[TopicPartition, int | None, int | None]] = [
+            (partition, consumer.last_poll_timestamp(partition), consumer.last_stable_offset(partition))
+            for partition in consumer.assignment()
+        ]
+        for partition, answered_ms, end in answers:
             if not answered_ms:
                 return 0
             # An answer has come, so the position is known and nothing is waited for.
-            position = await consumer.position(partition)
-            self._see(partition, position, consumer.last_stable_offset(partition), answered_ms)
-        return min((self._known_ms.get(partition, 0) for partition in partitions), default=0)
+            self._see(partition, await consumer.position(partition), end, answered_ms)
+        return min((self._known_ms.get(partition, 0) for partition, _, _ in answers), default=0)
 
     def _see(self, partition: TopicPartition, position: int, end: int | None, answered_ms: int) -> None:
         if end is None:
