@@ -38,4 +38,4 @@ def test_the_typescript_client_compiles_and_records_checks_and_reserves(stack: S
     port = stack.tollgate.ok("status", "--json").json()["ports"]["console"]
     variables = {"TOLLGATE_URL": f"http://127.0.0.1:{port}", "TOLLGATE_TOKEN": token}
     printed = built(npm, "test", cwd=package, variables=variables)
-    assert "# pass 4" in printed, printed
+    assert "# pass 5" in printed, printed

@@ -60,6 +60,7 @@ const DENIALS = new Set([
   "spending_stopped",
   "too_many_reservations",
   "reservation_ended",
+  "reservation_conflict",
 ]);
 const WAIT_MS_MAX = 10_000;
 
@@ -100,16 +101,28 @@ export class Tollgate {
     return this.#send(() => this.api.POST("/api/v1/check", { body: call }));
   }
 
-  /** Set money or credits aside for a call. BlockedError when it is denied. */
+  /**
+   * Set money or credits aside for a call. BlockedError when it is denied. Without an answer it may be granted all the
+   * same: ask again with the same `id`. What has no `id` of yours is released then.
+   */
   async reserve(asked: Asked): Promise<Reservation> {
-    const { ttl_seconds = 60, id = null, ...rest } = asked;
-    const body = { ...rest, source: this.source, id: id ?? crypto.randomUUID(), ttl_seconds };
-    const granted = await this.#send(() => this.api.POST("/api/v1/reservations", { body }));
+    const { ttl_seconds = 60, id: own = null, ...rest } = asked;
+    const id = own ?? crypto.randomUUID();
+    const body = { ...rest, source: this.source, id, ttl_seconds };
+    let granted: Schemas["ReservationAnswer"];
+    try {
+      granted = await this.#send(() => this.api.POST("/api/v1/reservations", { body }));
+    } catch (error) {
+      const unanswered = error instanceof TollgateError && !(error instanceof BlockedError) && error.status >= 500;
+      // In the background: who asked has waited already, and at the end of its time to live it is free anyway.
+      if (unanswered && own === null) this.#end("release", { reservation_id: id, user: rest.user }, {}).catch(() => {});
+      throw error;
+    }
     const { amount_usd: _amount, credits: _credits, user: _user, ...names } = rest;
     return new Reservation(granted, names, (path, given) => this.#end(path, granted, given));
   }
 
-  #end(path: End, { reservation_id, user }: Schemas["ReservationAnswer"], given: object): Promise<Schemas["Sent"]> {
+  #end(path: End, { reservation_id, user }: Whose, given: object): Promise<Schemas["Sent"]> {
     const body = { ...given, source: this.source, user };
     const params = { path: { id: reservation_id } };
     return this.#send(() => this.api.POST(`/api/v1/reservations/{id}/${path}`, { params, body }));
@@ -142,6 +155,7 @@ export class Tollgate {
 }
 
 type End = "settle" | "release";
+type Whose = Pick<Schemas["ReservationAnswer"], "reservation_id" | "user">;
 
 /** Money or credits that are set aside. `await using` releases it, unless it was settled. */
 export class Reservation {

@@ -102,3 +102,31 @@ test("a request is sent again with the same id while the console is busy", async
     error: "unreachable",
   });
 });
+
+test("a reservation without an answer is released, unless the caller can ask again, and a conflict blocks", async () => {
+  const problem = { type: "about:blank", title: "", detail: "", request_id: "" };
+  const seen: string[] = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    const { id, user } = JSON.parse(body);
+    seen.push(`${decodeURIComponent(request.url ?? "")} ${user}`);
+    const released = request.url?.endsWith("/release");
+    const status = released ? 202 : id === "twice" ? 409 : 503;
+    const error = status === 409 ? "reservation_conflict" : "no_decision";
+    response.writeHead(status, { "Content-Type": "application/json" });
+    response.end(JSON.stringify(released ? { reservation_id: "", event_id: null } : { ...problem, status, error }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const client = new Tollgate({ url: `http://127.0.0.1:${port}`, token, source: "typescript", attempts: 1 });
+  const asked = { user: "ts", amount_usd: "0.1" };
+  await assert.rejects(client.reserve({ ...asked, id: "own" }), { error: "no_decision" });
+  await assert.rejects(client.reserve({ ...asked, id: "twice" }), BlockedError);
+  await assert.rejects(client.reserve(asked), { error: "no_decision" });
+  const found = await until(async () => seen, (told) => told.length === 4);
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  assert.deepEqual(found.slice(0, 3), Array(3).fill("/api/v1/reservations ts"));
+  assert.match(found[3] ?? "", /^\/api\/v1\/reservations\/[0-9a-f-]{36}\/release ts$/);
+});

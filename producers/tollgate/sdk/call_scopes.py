@@ -1,7 +1,7 @@
 """The scopes of a call, as far as anything is known about them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
@@ -15,6 +15,26 @@ def names_in(scope: str) -> tuple[str, ...]:
     ValueError when the text is no scope.
     """
     return tuple(scope_of(dimension, name) for dimension, name in parse_names(scope))
+
+
+def excepted_calls(scopes: Iterable[str]) -> tuple[frozenset[str], ...]:
+    """Of each scope in a budget's or flag's `except` the single scopes that a call must have to be left alone. A text
+    that is no scope is no call's.
+    """
+    found = []
+    for scope in scopes:
+        try:
+            names = frozenset(names_in(scope))
+        except ValueError:
+            continue
+        if names:
+            found.append(names)
+    return tuple(found)
+
+
+def is_excepted(excepted: Iterable[frozenset[str]], singles: Set[str]) -> bool:
+    """Whether a call with these single scopes (`provider/groq`, `user/u1`) is one of the `excepted_calls`."""
+    return any(names <= singles for names in excepted)
 
 
 def singles_of(call: Mapping[str, object]) -> dict[str, str]:

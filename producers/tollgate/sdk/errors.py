@@ -76,7 +76,9 @@ class BlockedError(SdkError):
 
 
 class UndecidedError(BlockedError, UnavailableError):
-    """No decision came in time, and the call fails closed. Reserving again with the same id asks again."""
+    """No decision came in time, and the call fails closed. What may be granted later is given back: reserve again under
+    another id, as this one is answered with `reservation_ended` then.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(503, LIMITS_UNKNOWN, message)

@@ -15,6 +15,7 @@ from tollgate.sdk.decision import Decision
 from tollgate.sdk.errors import UnavailableError
 from tollgate.sdk.following import Following
 from tollgate.sdk.knowledge import KNOWLEDGE_SECONDS_MAX, Knowledge, steady_ms, wall_ms
+from tollgate.sdk.read_marks import ReadMarks
 from tollgate.sdk.reservation import Reservation
 from tollgate.sdk.reserving import DECISION_SECONDS_MAX, TTL_SECONDS, Reserving
 
@@ -78,7 +79,14 @@ class FlagReader:
         and answers as one who knows nothing.
         """
         consumer = AIOKafkaConsumer(**self._options)
-        following = self._following = Following(consumer, self._take_record, lambda: self._see(consumer), "flags")
+        marks = ReadMarks()
+
+        async def see() -> None:
+            known_ms = await marks.known_ms(consumer)
+            if known_ms:
+                self._knowledge.seen(wall_ms() - known_ms)
+
+        following = self._following = Following(consumer, self._take_record, "flags", see)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await consumer.start()
@@ -132,7 +140,7 @@ class FlagReader:
 
     @property
     def knowledge_age_ms(self) -> int | None:
-        """How long ago Kafka last answered for every partition; None when the flags were never read."""
+        """How long ago everything that was written was known; None when the flags were never read to their end."""
         return self._knowledge.age_ms
 
     def check(self, **dimensions: str | None) -> Decision:
@@ -205,12 +213,6 @@ class FlagReader:
             self._knowledge.take_control(key, record.value)
         else:
             self.take(key, record.value)
-
-    def _see(self, consumer: AIOKafkaConsumer) -> None:
-        answered = [consumer.last_poll_timestamp(tp) or 0 for tp in consumer.assignment()]
-        oldest_ms: int = min(answered, default=0)
-        if oldest_ms:
-            self._knowledge.seen(wall_ms() - oldest_ms)
 
     def take(self, scope: str, value: bytes | None) -> None:
         """Take in one record of the topic: null removes the flag, an older revision than the one held is ignored."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -18,10 +18,14 @@ _RETRY_SECONDS: Final = 1.0
 
 
 class Following:
-    """Hands every record of a consumer to `take`. `seen` is called after each look, also when there was nothing."""
+    """Hands every record of a consumer to `take`. `seen` is awaited after each look, also when there was nothing."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, take: Callable[[ConsumerRecord], None], seen: Callable[[], None], name: str
+        self,
+        consumer: AIOKafkaConsumer,
+        take: Callable[[ConsumerRecord], None],
+        name: str,
+        seen: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._consumer: AIOKafkaConsumer | None = consumer
         self._take = take
@@ -39,7 +43,8 @@ class Following:
             for records in (await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)).values():
                 for record in records:
                     self._take(record)
-            self._seen()
+            if self._seen is not None:
+                await self._seen()
 
     async def stop(self) -> None:
         """Stop reading and close the connection."""

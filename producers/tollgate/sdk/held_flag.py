@@ -9,7 +9,7 @@ from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.output_words import Action, FlagState
 from tollgate.schemas.text_rules import INSTANT_PATTERN, PERCENT_PATTERN, USD_PATTERN
 from tollgate.schemas.vocabulary import WindowKind
-from tollgate.sdk.call_scopes import names_in
+from tollgate.sdk.call_scopes import excepted_calls, is_excepted
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -192,7 +192,7 @@ class HeldFlag(msgspec.Struct, frozen=True, gc=False):
     def leaves_alone(self, singles: "Set[str]") -> bool:
         """Whether the flag says nothing about a call that has these single scopes (`provider/groq`, `user/u1`)."""
         excepts = self.kind.excepts
-        return bool(excepts) and any(excepted <= singles for excepted in excepts)
+        return bool(excepts) and is_excepted(excepts, singles)
 
 
 def _kind_of(flag: _Record) -> FlagKind:
@@ -209,7 +209,7 @@ def _kind_of(flag: _Record) -> FlagKind:
     kind = _kinds.get(shared)
     if kind is None:
         until_ms = None if flag.until is None else parse_instant(flag.until)
-        excepts = tuple(filter(None, map(_excepted, flag.except_ or ())))
+        excepts = excepted_calls(flag.except_ or ())
         lasts = float("inf") if until_ms is None else until_ms
         rank = (flag.blocked, flag.reason == "spending_stopped", _STRICTNESS[flag.state], lasts)
         kind = FlagKind(*shared, until_ms, excepts, rank)
@@ -217,11 +217,3 @@ def _kind_of(flag: _Record) -> FlagKind:
             _kinds.clear()
         _kinds[shared] = kind
     return kind
-
-
-def _excepted(scope: str) -> frozenset[str]:
-    try:
-        return frozenset(names_in(scope))
-    except ValueError:
-        # A block that excepts what no call is blocks all the same.
-        return frozenset()

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, Unpack
 
 from tollgate.schemas.amounts import format_amount, format_usd
 from tollgate.sdk.errors import BlockedError, UnavailableError, UndecidedError
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tollgate.sdk.limits import Limits
 
 log = logging.getLogger("tollgate.sdk")
+
+# The client's loop ends the wait by itself; this is for a loop that has ended just when it was asked.
+_LATE_SECONDS: Final = 1.0
 
 
 class Wanted(NamedTuple):
@@ -110,6 +113,22 @@ class _Hold:
             raise UndecidedError(message) from error
         log.warning("%s; the call goes ahead with nothing reserved", message)
 
+    def _interrupted(self, work: "Future[None]") -> None:
+        """The client's thread has ended under the call: the client is being closed, or its process forks. The caller
+        did not give up, so the call is one that nobody decides.
+        """
+        with self._lock:
+            if self._held:
+                # It was granted just then.
+                return
+            self._abandoned = True
+        work.cancel()
+        self._undecided(UnavailableError("the client was closed, or its process forked, meanwhile"))
+
+    @property
+    def _wait_seconds_max(self) -> float:
+        return self._wanted.timeout_seconds + _LATE_SECONDS
+
     def _end_asked(self) -> None:
         """Nobody waits for the answer any more, and it may be granted all the same."""
         if self._asked:
@@ -176,7 +195,9 @@ class Holding(_Hold):
         if not self._draw():
             work = self._limits.submit(self._begin())
             try:
-                work.result()
+                work.result(self._wait_seconds_max)
+            except (CancelledError, TimeoutError):
+                self._interrupted(work)
             except BaseException:
                 self._abandon(work)
                 raise
@@ -207,7 +228,16 @@ class AsyncHolding(_Hold):
         if not self._draw():
             work = self._limits.submit(self._begin())
             try:
-                await asyncio.wrap_future(work)
+                async with asyncio.timeout(self._wait_seconds_max):
+                    await asyncio.wrap_future(work)
+            except TimeoutError:
+                self._interrupted(work)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    self._abandon(work)
+                    raise
+                self._interrupted(work)
             except BaseException:
                 self._abandon(work)
                 raise

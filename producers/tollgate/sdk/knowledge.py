@@ -148,9 +148,13 @@ class Knowledge:
         """Take in one record of the control topic: null removes what the key names."""
         self._budgets.take(key, value)
 
-    def forget_budgets(self) -> None:
-        """Nothing is known of budgets any more."""
-        self._budgets.forget()
+    def keep_only_budgets(self, records: Mapping[str, bytes]) -> None:
+        """These records of the control topic are all that there are of budgets, by key."""
+        budgets = KnownBudgets()
+        for key, value in records.items():
+            budgets.take(key, value)
+        # At once: a call that is checked meanwhile must not find less than before and after.
+        self._budgets = budgets
 
     def _drop(self, scope: str) -> None:
         if self._flags.pop(scope, None) is not None:

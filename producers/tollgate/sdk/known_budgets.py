@@ -12,7 +12,7 @@ from tollgate.schemas.event_time import parse_event_time
 from tollgate.schemas.output_words import Action
 from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.scopes import GLOBAL_SCOPE
-from tollgate.sdk.call_scopes import names_in
+from tollgate.sdk.call_scopes import excepted_calls, is_excepted, names_in
 
 log = logging.getLogger("tollgate.sdk")
 
@@ -39,12 +39,14 @@ class _Budget(msgspec.Struct, gc=False):
     valid_from: str | None = None
     valid_to: str | None = None
     thresholds: _Thresholds | None = None
+    except_: tuple[str, ...] | None = msgspec.field(default=None, name="except")
 
 
 class _Closed(msgspec.Struct, frozen=True, gc=False):
     pattern: str
     from_ms: int
     to_ms: float
+    excepts: tuple[frozenset[str], ...]
 
 
 _Form = tuple[tuple[str, bool], ...]
@@ -89,21 +91,20 @@ class KnownBudgets:
         else:
             self._blocks_at[budget_id] = blocks_at
 
-    def forget(self) -> None:
-        """Nothing is known any more."""
-        self._closed, self._of_pattern, self._blocks_at = {}, {}, {}
-        self._form_counts.clear()
-        self._forms = ()
-
     def covering(self, singles: Mapping[str, str], now_ms: int) -> str | None:
-        """The scope or pattern of a closed budget that covers a call with these single scopes by dimension."""
+        """The scope or pattern of a closed budget that covers a call with these single scopes by dimension.
+
+        A call that a block of the budget would leave alone is not covered.
+        """
         for form in self._forms:
             names = [f"{name}/*" if is_any else singles.get(name) for name, is_any in form if name in singles]
             if len(names) < len(form):
                 continue
             pattern = "+".join(filter(None, names)) or GLOBAL_SCOPE
             for budget in tuple(self._of_pattern.get(pattern, {}).values()):
-                if budget.from_ms <= now_ms < budget.to_ms:
+                if budget.from_ms <= now_ms < budget.to_ms and not (
+                    budget.excepts and is_excepted(budget.excepts, frozenset(singles.values()))
+                ):
                     return pattern
         return None
 
@@ -146,7 +147,8 @@ def _read(value: bytes) -> tuple[_Budget, _Closed | None]:
         return budget, None
     from_ms = parse_event_time(budget.valid_from) if budget.valid_from else 0
     to_ms = parse_event_time(budget.valid_to) if budget.valid_to else float("inf")
-    return budget, _Closed("+".join(names_in(budget.scope)) or GLOBAL_SCOPE, from_ms, to_ms)
+    pattern = "+".join(names_in(budget.scope)) or GLOBAL_SCOPE
+    return budget, _Closed(pattern, from_ms, to_ms, excepted_calls(budget.except_ or ()))
 
 
 def _given(thresholds: _Thresholds) -> list[_Threshold]:

@@ -52,14 +52,15 @@ class Reserving:
         # Of this process alone: two of one service must not take each other's answers.
         self._reply_to = f"{source[:200]}-{secrets.token_hex(8)}"
         self._partition = 0
-        self._waiting: dict[str, set[asyncio.Future[Decision]]] = {}
+        # By user and id: two users' reservations of the same id are two, of two owners perhaps.
+        self._waiting: dict[tuple[str, str], set[asyncio.Future[Decision]]] = {}
         self._sending: set[asyncio.Task[Any]] = set()
         self._following: Following | None = None
 
     async def start(self) -> None:
         """Connect. UnavailableError when Kafka does not answer in time or has no such topic."""
         consumer = AIOKafkaConsumer(**self._options)
-        self._following = Following(consumer, self._take, lambda: None, "decisions")
+        self._following = Following(consumer, self._take, "decisions")
         try:
             await self._publisher.start()
             async with asyncio.timeout(_START_SECONDS_MAX):
@@ -101,15 +102,16 @@ class Reserving:
         reply = {"reply_to": self._reply_to, "reply_partition": self._partition}
         value = encode_reservation(self.source, reservation_id, user, {**data, **reply})
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(reservation_id, set())
+        asked = (user, reservation_id)
+        waiting = self._waiting.setdefault(asked, set())
         waiting.add(answer)
         try:
             await self._publisher.send(user, value)
             return await answer
         finally:
             waiting.discard(answer)
-            if not waiting and self._waiting.get(reservation_id) is waiting:
-                del self._waiting[reservation_id]
+            if not waiting and self._waiting.get(asked) is waiting:
+                del self._waiting[asked]
 
     async def settle(self, user: str, value: bytes) -> None:
         """Publish the usage event that settles a reservation. It goes out also when the caller is cancelled meanwhile.
@@ -146,6 +148,6 @@ class Reserving:
             return
         if decision.source != self.source:
             return
-        for answer in self._waiting.pop(decision.reservation_id, ()):
+        for answer in self._waiting.pop((decision.user, decision.reservation_id), ()):
             if not answer.done():
                 answer.set_result(decision)

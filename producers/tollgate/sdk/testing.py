@@ -22,6 +22,8 @@ from tollgate.sdk.call_scopes import names_in, singles_of
 from tollgate.sdk.decision import ALLOWED, Decision
 from tollgate.sdk.errors import BlockedError
 from tollgate.sdk.event_fields import CallNames, RecordFields, SettleFields, Usage
+from tollgate.sdk.knowledge import picousd_of
+from tollgate.sdk.limits import Limits
 from tollgate.sdk.recording import encode_event, new_id
 from tollgate.sdk.stats import Stats
 
@@ -116,11 +118,13 @@ class _Recording:
         self,
         *,
         user: str,
-        estimate_usd: str | Decimal | None = None,  # noqa: ARG002 # what is denied is said by `deny`
+        estimate_usd: str | Decimal | None = None,
         **names: Unpack[CallNames],
     ) -> Decision:
-        """As `Tollgate.check`; what `deny` and `answer` said."""
+        """As `Tollgate.check`; what `deny` and `answer` said, whatever the estimate."""
         self._must_be_open()
+        if estimate_usd is not None:
+            picousd_of(estimate_usd, "estimate_usd")
         call = {"user": user, **names}
         singles = set(singles_of(call).values())
         with self._lock:
@@ -161,6 +165,8 @@ class _Recording:
     ) -> AskedReservation:
         """What `reserve` was asked for, before it is entered."""
         self._must_be_open()
+        # For what it raises of wrong use.
+        Limits.wanted(user, usd, credits_, ttl_seconds, reservation_id, 0, in_slices, names)
         given = {name: str(value) for name, value in names.items() if value}
         return AskedReservation(
             reservation_id or new_id(), user, _text(usd), _text(credits_), given, ttl_seconds, in_slices

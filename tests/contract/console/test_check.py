@@ -167,6 +167,54 @@ async def test_a_users_flag_that_warns_tells_what_they_spent(
     assert found["state"] == ("warning" if allowed else "blocked")
 
 
+@pytest.mark.parametrize(("estimate", "allowed"), [("7", True), ("7.01", False)])
+async def test_an_estimate_has_no_room_that_reservations_hold(
+    console: LiveConsole, service: httpx.AsyncClient, estimate: str, allowed: bool
+) -> None:
+    budget = await console.budget("user/*", "100")
+    console.flag("user/u-42", "warning", budget=budget, spent="90.5", percent="90.50", reserved="2.5")
+    assert (await decision(service, user="u-42", estimate_usd=estimate))["allowed"] is allowed
+
+
+@pytest.mark.parametrize(
+    ("call", "allowed"),
+    [
+        ({"provider": "groq"}, True),
+        ({"provider": "openai", "model": "gpt-4o-mini", "user": "u-42"}, True),
+        ({"provider": "openai", "model": "gpt-4o-mini", "user": "u-43"}, False),
+    ],
+)
+async def test_an_estimate_is_not_held_against_a_budget_that_excepts_the_call(
+    console: LiveConsole, service: httpx.AsyncClient, call: dict[str, str], allowed: bool
+) -> None:
+    excepted = ["provider/groq", "user/u-42+model/gpt-4o-mini"]
+    await console.budget("agent/SEO", "1", window=WindowKind.DAY, **{"except": excepted})
+    assert (await decision(service, agent="SEO", estimate_usd="2", **call))["allowed"] is allowed
+
+
+async def test_while_flags_are_not_known_a_closed_budget_lets_nothing_through() -> None:
+    console = LiveConsole()
+    service = await console.as_role(Role.SERVICE)
+    await console.budget("service/*", "200", fail="closed", **{"except": ["provider/groq"]})
+    await console.budget("service/lab", "200")
+    found = await decision(service, user="u-42", service="video")
+    assert (found["allowed"], found["state"], found["http_status"]) == (False, "blocked", 503)
+    assert (found["error"], found["scope"], found["as_of"]) == ("limits_unknown", None, None)
+    assert found["message"] == ("Limits are not known now, and this call may not go ahead without them; try again.")
+    for call in ({"user": "u-42"}, {"service": "video", "provider": "groq"}, {"service": "lab"}):
+        assert (await decision(service, **call))["allowed"]
+    console.has_read_to(now_ms() - 59_000)
+    assert (await decision(service, service="video"))["allowed"]
+    old = LiveConsole()
+    await old.budget("service/*", "200", fail="closed")
+    old.has_read_to(now_ms() - 60_001)
+    old_service = await old.as_role(Role.SERVICE)
+    assert (await decision(old_service, service="video", estimate_usd="1"))["error"] == "limits_unknown"
+    # What is known holds, however old it is.
+    old.flag("service/video")
+    assert (await decision(old_service, service="video"))["error"] == "usage_limit_exceeded"
+
+
 async def test_a_sum_of_any_size_and_sign_is_compared(console: LiveConsole, service: httpx.AsyncClient) -> None:
     await console.budget("agent/*", "99999999999999")
     console.spent("agent/a", "-5.5", WindowKind.MONTH, now_ms())

@@ -168,7 +168,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_releases(settings: Settin
         task = asyncio.create_task(flags.reserve(user="u1", usd="0.10", id="r-1").__aenter__())
 
         async def waits() -> bool:
-            return "r-1" in flags._reserving._waiting  # type: ignore[union-attr] # its source is given
+            return ("u1", "r-1") in flags._reserving._waiting  # type: ignore[union-attr] # its source is given
 
         await eventually(waits)
         task.cancel()

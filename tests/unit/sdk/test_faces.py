@@ -101,6 +101,27 @@ def test_nothing_is_known_so_a_call_goes_ahead(toll: Tollgate | RecordingTollgat
         toll.check(user="u1", colour="red")  # type: ignore[call-arg] # the wrong use that is meant
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"usd": None}, "say how much to set aside"),
+        ({"usd": 0.1}, "not a float"),
+        ({"credits": "many"}, "credits must be a decimal in text"),
+        ({"ttl_seconds": 0}, "whole seconds from 1 to 3600"),
+        ({"slice": True, "id": "r-1"}, "leave it out, or slice=True"),
+        ({"modle": "x"}, "'modle' is no dimension of a call"),
+    ],
+    ids=["nothing", "float", "credits", "ttl", "id", "unknown"],
+)
+def test_a_wrong_reservation_fails_where_it_is_made(
+    toll: Tollgate | RecordingTollgate, wrong: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        toll.reserve(**{"user": "u1", "usd": "0.10"} | wrong)
+    with pytest.raises(TypeError, match="estimate_usd must be dollars"):
+        toll.check(user="u1", estimate_usd=0.1)  # type: ignore[arg-type] # the wrong use that is meant
+
+
 def test_a_closed_client_is_closed(toll: Tollgate | RecordingTollgate) -> None:
     toll.close()
     toll.close()

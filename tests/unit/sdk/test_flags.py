@@ -210,6 +210,25 @@ def test_a_budget_is_closed_while_it_is_valid_and_says_so(
     assert flags.check(user="u1").allowed is allowed
 
 
+@pytest.mark.parametrize(
+    ("call", "allowed"),
+    [
+        ({"user": "u1", "provider": "openai"}, False),
+        ({"user": "u1", "provider": "groq"}, True),
+        ({"user": "u1", "model": "gpt-4o-mini"}, True),
+        ({"user": "u2", "model": "gpt-4o-mini"}, False),
+    ],
+)
+def test_a_closed_budget_lets_through_what_its_block_would_leave_alone(
+    flags: FlagReader, call: dict[str, str], allowed: bool
+) -> None:
+    excepted = ["provider/groq", "user/u1+model/gpt-4o-mini", "nonsense"]
+    flags._knowledge.take_control("budget/b1", closed_budget("user/*", **{"except": excepted}))
+    assert flags.check(**call).allowed is allowed
+    flags._knowledge.take_control("budget/b2", closed_budget("global", **{"except": None}))
+    assert not flags.check(**call).allowed
+
+
 @pytest.mark.parametrize("change", [None, b'{"scope": "user/u1", "fail": "open"}', b'{"scope": "user/u2"}'])
 def test_a_budget_that_is_removed_or_opened_closes_nothing(flags: FlagReader, change: bytes | None) -> None:
     flags._knowledge.take_control("budget/b1", closed_budget("user/u1"))

@@ -26,7 +26,7 @@ class LosesCancellation:
 
 async def test_a_reader_stops_though_the_library_loses_its_cancellation() -> None:
     consumer = cast("Any", LosesCancellation())
-    reader = Following(consumer, lambda _record: None, lambda: None, "flags")
+    reader = Following(consumer, lambda _record: None, "flags")
     reader.begin()
     await asyncio.sleep(0)
     async with asyncio.timeout(5):

@@ -286,6 +286,65 @@ async def test_the_awaiting_face_leaves_nothing_reserved_when_it_is_cancelled() 
         assert (owner.open, owner.spent) == ({}, 10 * CENT)
 
 
+def interrupt(process: Process) -> None:
+    """End what runs on the client's loop, as its end does."""
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks(process._loop):
+            task.cancel()
+
+    process._loop.call_soon_threadsafe(cancel)
+
+
+@pytest.mark.parametrize("in_slices", [False, True])
+async def test_a_client_that_ends_while_a_call_waits_leaves_it_undecided(in_slices: bool) -> None:
+    owner = Owner("10")
+    owner.answers.clear()
+
+    async def asked(count: int) -> bool:
+        return len(owner.asked) == count
+
+    with limits_of(owner) as (limits, process):
+        wanted = limits.wanted("u1", "0.10", None, 60, None, 5.0, in_slices, {})
+        awaiting, waiting = limits.reserve_async(wanted), limits.reserve(wanted)
+        entering = asyncio.create_task(awaiting.__aenter__())
+        await eventually(lambda: asked(1))
+        interrupt(process)
+        async with asyncio.timeout(3):
+            assert not (await entering).granted
+        thread = asyncio.create_task(asyncio.to_thread(waiting.__enter__))
+        await eventually(lambda: asked(2))
+        interrupt(process)
+        async with asyncio.timeout(3):
+            assert not (await thread).granted
+        process._loop.call_soon_threadsafe(owner.answers.set)
+        await asyncio.to_thread(process.settled)
+        assert owner.open == {}
+        # What was given back is not settled any more, but its usage counts.
+        await awaiting.settle(usage={}, cost_usd="0.01")
+        waiting.settle(usage={}, cost_usd="0.01")
+        assert ["reservation_id" in event for event in process.recorded] == [False, False]
+        await asyncio.to_thread(process.settled)
+        assert owner.spent == 2 * CENT
+
+
+async def test_a_call_that_fails_closed_is_told_so_when_its_client_ends() -> None:
+    owner = Owner("10")
+    owner.answers.clear()
+    with limits_of(owner, when_unknown="closed") as (limits, process):
+        waiting = limits.reserve_async(limits.wanted("u1", "0.10", None, 60, None, 5.0, False, {}))
+        entering = asyncio.create_task(waiting.__aenter__())
+
+        async def asked() -> bool:
+            return bool(owner.asked)
+
+        await eventually(asked)
+        interrupt(process)
+        with pytest.raises(UndecidedError, match="the client was closed, or its process forked, meanwhile"):
+            await entering
+        process._loop.call_soon_threadsafe(owner.answers.set)
+
+
 @pytest.mark.parametrize("is_decided_before", [False, True])
 @pytest.mark.parametrize("in_slices", [False, True])
 def test_a_caller_that_gives_up_just_when_it_is_granted_leaves_nothing_reserved(

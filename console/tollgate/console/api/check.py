@@ -25,14 +25,17 @@ from tollgate.domain.standings import (
 )
 from tollgate.domain.windows import LIFETIME_END_MS, window_start
 from tollgate.schemas.amounts import parse_usd
+from tollgate.schemas.budgets import Fail
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Flag, FlagState, Instant, Measure
 from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension
 from tollgate.schemas.text_rules import NAME_CHARS_MAX, NAME_PATTERN
 from tollgate.schemas.usage_values import UsdAmount
-from tollgate.sdk.call_scopes import singles_of
+from tollgate.sdk.call_scopes import excepted_calls, is_excepted, singles_of
+from tollgate.sdk.decision import denied_as_unknown
 from tollgate.sdk.in_words import message as message_of
 from tollgate.sdk.in_words import too_much
+from tollgate.sdk.knowledge import KNOWLEDGE_SECONDS_MAX
 
 router = APIRouter()
 
@@ -76,7 +79,7 @@ class CheckAnswer(BaseModel):
     allowed: bool
     state: FlagState = Field(description="the strictest state of the call's scopes; `blocked` for a large estimate too")
     http_status: int | None = Field(None, description="what to answer when the call is denied", examples=[429])
-    error: str | None = Field(None, description="`usage_limit_exceeded` or `spending_stopped`")
+    error: str | None = Field(None, description="`usage_limit_exceeded`, `spending_stopped` or `limits_unknown`")
     message: str = Field(description="one sentence for people")
     scope: str | None = Field(None, description="the scope that decided", examples=["user/u-42"])
     budget: str | None = Field(None, description="the id of the budget that decided")
@@ -88,10 +91,13 @@ class CheckAnswer(BaseModel):
 
 
 class _Known(NamedTuple):
-    """Where a budget stands, and as of when. `standing` is None when the call fits in whatever was spent."""
+    """Where a budget stands, and as of when. `standing` is None when the call fits in whatever was spent. `reserved` is
+    what open reservations hold beside it, as far as a flag tells it.
+    """
 
     standing: BudgetStanding | None
     as_of_ms: int
+    reserved: int = 0
 
 
 class _Obstacle(NamedTuple):
@@ -109,7 +115,9 @@ async def check(
     """Decide by the flags of the call's scopes, and by their budgets when an estimate is given.
 
     The company as a whole (`global`) always counts. A call is denied when one of its scopes is blocked, or when the
-    estimate would take the spend of one above a limit that blocks. Reaching a limit exactly is allowed.
+    estimate would take what one has spent and reserved above a limit that blocks. Reaching a limit exactly is allowed.
+    While flags are not known, or not since 60 s, a call that a budget with `fail: closed` covers is denied with 503
+    `limits_unknown`.
 
     A token of an org asks about calls of this org alone, and is told the numbers of no other scope.
     """
@@ -118,14 +126,17 @@ async def check(
     as_of_ms = parts.live.freshness("flags").as_of_ms
     decision = parts.live.decide(names, now_ms)
     flag = sight.of_decision(decision.flag) if decision.flag is not None else None
+    is_known = now_ms - as_of_ms <= KNOWLEDGE_SECONDS_MAX * 1000
+    message = ""
     if decision.allowed and asked.estimate_usd is not None:
         denied, as_of_ms, unknown = await _by_estimate(parts, names, parse_usd(asked.estimate_usd), now_ms, as_of_ms)
         if denied is not None:
             return _too_much(denied, asked.estimate_usd, now_ms, as_of_ms, sight)
         if unknown:
             message = f"Decided by flags alone: what {unknown[0]} has spent is not known now."
-            return _by_flag(flag, now_ms, as_of_ms, message)
-    return _by_flag(flag, now_ms, as_of_ms)
+    if decision.allowed and not is_known and _fails_closed(parts, names, now_ms):
+        return _as_unknown(as_of_ms)
+    return _by_flag(flag, now_ms, as_of_ms, message)
 
 
 def _own_names(asked: CheckBody, caller: Caller) -> dict[str, str]:
@@ -156,6 +167,23 @@ def _by_flag(flag: Flag | None, now_ms: int, as_of_ms: int, message: str = "") -
         retry_after_seconds=_wait(parse_instant(flag.until), now_ms) if flag.blocked and flag.until else None,
         as_of=as_of,
     )
+
+
+def _as_unknown(as_of_ms: int) -> CheckAnswer:
+    denied = denied_as_unknown()
+    return CheckAnswer(
+        allowed=False,
+        state=denied.state,
+        http_status=denied.http_status,
+        error=denied.error,
+        message=denied.message,
+        as_of=_instant(as_of_ms),
+    )
+
+
+def _fails_closed(parts: Parts, names: dict[str, str], now_ms: int) -> bool:
+    """Whether a budget covers the call that lets nothing through while nothing is known."""
+    return any(budget.fail is Fail.CLOSED for _, budget in _budgets(parts, names, now_ms))
 
 
 def _too_much(denied: _Obstacle, estimate: str, now_ms: int, as_of_ms: int, sight: Sight) -> CheckAnswer:
@@ -193,7 +221,7 @@ async def _by_estimate(
             unknown.append(scope)
         elif known.standing is not None:
             as_of_ms = min(as_of_ms, known.as_of_ms)
-            threshold = would_pass(budget, known.standing.spent, amount)
+            threshold = would_pass(budget, known.standing.spent + known.reserved, amount)
             if threshold is not None:
                 found.append(_Obstacle(scope, known.standing, threshold))
     # As with flags: the company first, then what lasts longest.
@@ -215,14 +243,22 @@ async def _standing(parts: Parts, scope: str, budget: Budget, amount: int, now_m
             return _Known(None, flags_as_of_ms)
         if flag is not None and flag.budget == budget.id and flag.spent is not None:
             spent = sum_of_usd(flag.spent)
-            return _Known(BudgetStanding(budget, start_ms, spent, budget.reached(spent)), flags_as_of_ms)
+            reserved = sum_of_usd(flag.reserved) if flag.reserved is not None else 0
+            return _Known(BudgetStanding(budget, start_ms, spent, budget.reached(spent)), flags_as_of_ms, reserved)
     known = await parts.sums.get(scope, budget.calendar, start_ms)
     return None if known is None else _Known(standing(budget, known.record, start_ms), known.as_of_ms)
 
 
 def _limits(parts: Parts, names: dict[str, str], now_ms: int) -> Iterator[tuple[str, Budget]]:
-    """The budgets in dollars that can block the call, with the scope that each is of: the company, a name of the call,
-    or a combination of its names that budgets use.
+    """Of `_budgets` those in dollars that can block."""
+    for scope, budget in _budgets(parts, names, now_ms):
+        if budget.unit == "usd" and first_blocking(budget) is not None:
+            yield scope, budget
+
+
+def _budgets(parts: Parts, names: dict[str, str], now_ms: int) -> Iterator[tuple[str, Budget]]:
+    """The budgets in force that do not leave the call alone, with the scope that each is of: the company, a name of the
+    call, or a combination of its names that budgets use.
     """
     book, singles = parts.live.book(), singles_of(names)
     combined = (
@@ -230,10 +266,10 @@ def _limits(parts: Parts, names: dict[str, str], now_ms: int) -> Iterator[tuple[
         for shape in book.shapes
         if singles.keys() >= set(shape.dimensions)
     )
+    own = frozenset(singles.values())
     for scope in (GLOBAL_SCOPE, *singles.values(), *combined):
         for budget in book.in_force(scope, now_ms):
-            is_excepted = any(one in budget.except_ for one in singles.values())
-            if budget.unit == "usd" and not is_excepted and first_blocking(budget) is not None:
+            if not is_excepted(excepted_calls(budget.except_), own):
                 yield scope, budget
 
 
