@@ -18,6 +18,7 @@ from tollgate.schemas.usage_codec import EventData, decode_usage_event
 from tollgate.schemas.usage_limits import SPEC_VERSION
 from tollgate.schemas.vocabulary import EntryType
 from tollgate.sdk.errors import InvalidEventError
+from tollgate.sdk.model_makers import maker_of
 
 FIELDS: Final = frozenset(EventData.__struct_fields__)
 """What `data` of a usage event may hold."""
@@ -38,13 +39,17 @@ def new_id() -> str:
 
 
 def encode_event(source: str, event_id: str, user: str, time: datetime | str | None, data: Mapping[str, Any]) -> bytes:
-    """The event as the value of its record. What is None in `data` is absent; a `Decimal` counts as its text.
+    """The event as the value of its record. What is None in `data` is absent; a `Decimal` counts as its text. A model
+    without a provider has that of `maker_of`.
 
     InvalidEventError when the worker would refuse the event, TypeError for an unknown field or a value of a type that
     no event holds: both say what to write instead.
     """
     if not data.keys() <= FIELDS:
         raise _unknown(data.keys() - FIELDS)
+    given = {name: value for name, value in data.items() if value is not None}
+    if "provider" not in given and (maker := maker_of(given.get("model"))) is not None:
+        given["provider"] = maker
     document = {
         "specversion": SPEC_VERSION,
         "type": _USAGE_TYPE,
@@ -52,7 +57,7 @@ def encode_event(source: str, event_id: str, user: str, time: datetime | str | N
         "id": event_id,
         "subject": user,
         "time": _time_text(time),
-        "data": {name: value for name, value in data.items() if value is not None},
+        "data": given,
     }
     try:
         value = _encode(document)
