@@ -18,7 +18,7 @@ from tollgate.cli.scope_names import checked_scope
 from tollgate.cli.services import find_settings
 from tollgate.cli.spend_reading import read_spend
 from tollgate.domain.standings import standings
-from tollgate.domain.why import Why
+from tollgate.domain.why import Why, deciding_scopes, leaves_alone
 from tollgate.runtime.settings import Settings
 from tollgate.schemas.instants import parse_instant
 from tollgate.schemas.outputs import Flag, FlagState
@@ -43,7 +43,8 @@ async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, 
     Of a user also their plan, their credits, combinations such as one feature that are blocked, and what was decided
     about their reservations.
 
-    Exit 0 when they are blocked, 1 when they are not. A stop of the whole company blocks every scope.
+    Exit 0 when they are blocked, 1 when they are not. A stop of the whole company blocks every scope, and a block of
+    user/u-42 its combinations too.
 
     Parameters
     ----------
@@ -56,15 +57,13 @@ async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, 
     settings = find_settings(data_dir)
     now_ms = time.time_ns() // 1_000_000
     account = await read_account(settings, scope, now_ms)
-    found = await read_flags(settings, scope)
-    # A stop of the whole company is what services answer with, whatever else blocks.
-    if scope != GLOBAL_SCOPE:
-        found |= await read_flags(settings, GLOBAL_SCOPE)
-        if _blocks(found.get(GLOBAL_SCOPE), now_ms):
-            return await _explain(settings, GLOBAL_SCOPE, scope, found[GLOBAL_SCOPE], events, now_ms, account, json)
+    found: dict[str, HeldFlag] = {}
+    for one in deciding_scopes(scope):
+        found |= await read_flags(settings, one)
+        held = found.get(one)
+        if held is not None and _blocks(held, now_ms) and not leaves_alone(held.flag, scope):
+            return await _explain(settings, one, scope, held, events, now_ms, account, json)
     held = found.get(scope)
-    if held is not None and _blocks(held, now_ms):
-        return await _explain(settings, scope, scope, held, events, now_ms, account, json)
     warned = held is not None and held.in_force(now_ms)
     if json:
         flag = flag_json(held, now_ms) if held is not None else None
@@ -79,8 +78,8 @@ async def why(scope: str, *, events: int = _EVENTS_SHOWN, json: AsJson = False, 
     return Exit.NO
 
 
-def _blocks(held: HeldFlag | None, now_ms: int) -> bool:
-    return held is not None and held.flag.blocked and held.in_force(now_ms)
+def _blocks(held: HeldFlag, now_ms: int) -> bool:
+    return held.flag.blocked and held.in_force(now_ms)
 
 
 async def _explain(
@@ -127,7 +126,10 @@ async def _explain(
 def _print(found: Why, events: Sequence[LastEvent], where: str) -> None:
     asked, flag = found.asked, found.flag
     what = "stop" if flag.budget is None else "limit"
-    by = "" if asked == flag.scope else f", by the whole company's {what} ({flag.scope})"
+    by = ""
+    if asked != flag.scope:
+        is_whole = flag.scope == GLOBAL_SCOPE
+        by = f", by the whole company's {what} ({flag.scope})" if is_whole else f", by the {what} of {flag.scope}"
     print_line(f"{asked} is {flag.state.value}{by}: services answer {found.http_status} {flag.reason}")
     if flag.note:
         print_line(f"because  {flag.note}")

@@ -24,15 +24,16 @@ def excepted_by_all(each: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     first, *others = dict.fromkeys(each)
     if not others:
         return first
-    common = set(_read(first))
+    common = set(excepted_names(first))
     for scopes in others:
-        both = {one | other for one, other in product(common, _read(scopes))}
+        both = {one | other for one, other in product(common, excepted_names(scopes))}
         # A flag has room for so many; a call that is not among them is blocked.
         common = set(sorted(_fewest({names for names in both if _is_scope(names)}), key=_place)[:EXCEPT_MAX])
     return tuple(map(_written, sorted(common, key=_place)))
 
 
-def _read(scopes: Iterable[str]) -> Iterator[Names]:
+def excepted_names(scopes: Iterable[str]) -> Iterator[Names]:
+    """Of each of these scopes the names that a call must have to be left alone."""
     for scope in scopes:
         try:
             names = parse_names(scope)

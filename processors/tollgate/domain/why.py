@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 from tollgate.domain.budgets import NO_END_MS, Budget
+from tollgate.domain.except_scopes import excepted_names
 from tollgate.domain.standings import BudgetStanding
 from tollgate.schemas.amounts import format_amount
 from tollgate.schemas.budgets import PLAN_BUDGETS, Fail, default_thresholds
 from tollgate.schemas.calendars import UTC_ZONE, WEEKDAYS, parse_calendar
 from tollgate.schemas.instants import format_instant
 from tollgate.schemas.outputs import Action, AlertLevel, Flag
-from tollgate.schemas.scopes import Dimension, parse_names
+from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of_all
 from tollgate.schemas.shown_text import shell_command, shell_option
 from tollgate.schemas.vocabulary import WindowKind
 
@@ -22,9 +24,26 @@ _PERCENTS: Final = {
 }
 
 
+def deciding_scopes(scope: str) -> list[str]:
+    """The scopes of which a block is one of every call of this scope, in the order in which they are told.
+
+    They are the whole company, the scope itself, and those of a combination's names: `user/u1+model/x` is blocked where
+    `user/u1` is.
+    """
+    names = parse_names(scope)
+    parts = (scope_of_all(some) for count in range(len(names), 0, -1) for some in combinations(names, count))
+    return [GLOBAL_SCOPE, *parts]
+
+
+def leaves_alone(flag: Flag, scope: str) -> bool:
+    """Whether the flag excepts every call of this scope."""
+    names = set(parse_names(scope))
+    return any(names.issuperset(excepted) for excepted in excepted_names(flag.except_ or ()))
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Calls of the scope `asked` are blocked by `flag`, which is its own or the whole company's.
+    """Calls of the scope `asked` are blocked by `flag`, which is of one of its `deciding_scopes`.
 
     `budgets` are those of the flag's scope, the fullest first.
     """

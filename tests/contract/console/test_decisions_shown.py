@@ -176,6 +176,18 @@ async def test_why_of_a_scope_that_is_not_blocked(console: LiveConsole, viewer: 
         assert (found["blocked"], found["state"], found["next_steps"]) == (False, state, [])
 
 
+async def test_a_combination_is_blocked_where_one_of_its_names_is(console: LiveConsole) -> None:
+    console.flag("model/gpt-4o")
+    user, viewer = await console.as_role(Role.USER, user="u1"), await console.as_role(Role.VIEWER)
+    for caller, spent in ((viewer, "104.2"), (user, None)):
+        told = await get(caller, "/why/user/u1+model/gpt-4o")
+        assert (told["blocked"], told["blocked_by"], told["http_status"]) == (True, "model/gpt-4o", 429)
+        assert told["flag"]["spent"] == spent
+    console.flag("user/u1", **{"except": ["model/gpt-5"]})
+    assert (await get(viewer, "/why/user/u1+model/gpt-4o"))["blocked_by"] == "user/u1"
+    assert not (await get(viewer, "/why/user/u1+model/gpt-5"))["blocked"]
+
+
 async def test_a_stop_of_the_company_is_why_and_its_numbers_are_not_a_users(console: LiveConsole) -> None:
     await console.budget("global", "1", window=WindowKind.LIFETIME)
     console.spent("global", "2", WindowKind.LIFETIME, now_ms())

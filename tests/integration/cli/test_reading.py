@@ -203,6 +203,17 @@ def test_why_of_a_free_scope_says_so_with_exit_1(tollgate: Tollgate, settings: S
     assert ran.out.startswith("user/u1 is not blocked: warning since 2026-11-21T10:00:00Z, 104.2 of 100 usd")
 
 
+def test_a_combination_is_blocked_where_one_of_its_names_is(tollgate: Tollgate, settings: Settings) -> None:
+    flag = flag_value("user/u1", **{"except": ["provider/groq"]})  # type: ignore[arg-type] # `except` is a keyword
+    write(settings, Topic.FLAGS, (OWNER, b"user/u1", flag, ()))
+    found = tollgate("why", "user/u1+feature/video", "--json").json
+    assert (found["scope"], found["blocked_by"], found["http_status"]) == ("user/u1+feature/video", "user/u1", 429)
+    shown = tollgate("why", "user/u1+feature/video").out
+    assert "user/u1+feature/video is blocked, by the limit of user/u1: services answer 429" in shown
+    left_alone = tollgate("why", "user/u1+provider/groq")
+    assert (left_alone.status, left_alone.out) == (1, "user/u1+provider/groq is not blocked: ok\n")
+
+
 def test_a_company_wide_stop_explains_any_scope(tollgate: Tollgate, settings: Settings) -> None:
     stop = flag_value("global", "stopped", reason="spending_stopped")
     write(settings, Topic.FLAGS, (1, b"global", stop, ()))

@@ -17,11 +17,11 @@ from tollgate.console.numbers.accounts import Decided
 from tollgate.console.parts import Parts, TheParts
 from tollgate.console.room import Room
 from tollgate.domain.standings import BudgetStanding, standing
-from tollgate.domain.why import Why
+from tollgate.domain.why import Why, deciding_scopes, leaves_alone
 from tollgate.domain.windows import window_start
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Action, AlertLevel, Amount, Flag, FlagState, Instant, Measure, Percent, Usd, Window
-from tollgate.schemas.scopes import GLOBAL_SCOPE, Dimension, parse_names, scope_of
+from tollgate.schemas.scopes import Dimension, parse_names, scope_of
 
 router = APIRouter()
 
@@ -125,8 +125,8 @@ async def explain(
 ) -> WhyAnswer:
     """The flag that blocks, its budgets with their numbers, the last events that led there, and what to do.
 
-    A stop of the whole company blocks every scope. Its numbers are shown to those who may see them. While ClickHouse is
-    away, `last_events` is null and `last_events_problem` says so; the rest is known from Kafka.
+    A stop of the whole company blocks every scope, and a block of `user/u-42` its combinations too. Numbers are shown
+    to those who may see them. While ClickHouse is away, `last_events` is null and `last_events_problem` says so; the rest is known from Kafka.
     """
     check_scope(caller, scope)
     answer = await _answer(scope, parts, caller, events)
@@ -166,16 +166,14 @@ def _decision(one: Decided) -> DecisionShown:
 
 async def _answer(scope: str, parts: Parts, caller: Caller, events: int) -> WhyAnswer:
     now_ms, sight = time.time_ns() // 1_000_000, Sight.of(caller)
-    own, company = parts.live.flag(scope), parts.live.flag(GLOBAL_SCOPE)
-    # A stop of the whole company is what services answer with, whatever else blocks.
-    flag = next((found for found in (company, own) if found is not None and _blocks(found, now_ms)), None)
+    flags = (parts.live.flag(one) for one in deciding_scopes(scope))
+    flag = next((one for one in flags if one and _blocks(one, now_ms) and not leaves_alone(one, scope)), None)
     if flag is None:
+        own = parts.live.flag(scope)
         now = FlagNow.of(own, now_ms) if own is not None else None
         now = now or FlagNow(scope=scope, state=FlagState.OK, blocked=False, in_force=False)
         state = now.state if now.in_force else FlagState.OK
         return WhyAnswer(scope=scope, blocked=False, state=state, flag=now)
-    shown = sight.of_flag(flag)
-    assert shown is not None, "a flag that blocks is of a scope that may be seen, or the company's"
     budgets: list[BudgetStanding] = []
     unknown: list[str] = []
     last: list[LastEvent] | None = None
@@ -191,7 +189,7 @@ async def _answer(scope: str, parts: Parts, caller: Caller, events: int) -> WhyA
         scope=scope,
         blocked=True,
         state=flag.state,
-        flag=FlagNow.of(shown, now_ms),
+        flag=FlagNow.of(sight.of_decision(flag), now_ms),
         blocked_by=flag.scope,
         http_status=found.http_status,
         error=flag.reason,
