@@ -18,8 +18,8 @@ from tollgate.verification.calendar import milliseconds
 from tollgate.verification.entry_log import Asked, Burned, Decided, EntryLog, Granted, Used
 from tollgate.verification.report import Check
 from tollgate.verification.reserved import Key, Open, key_of, read_open
-from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, scaled
-from tollgate.verification.sums import plain as unsigned
+from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, scaled, signed
+from tollgate.verification.sums import plain as decimal
 from tollgate.verification.view import View
 
 _decode: Final = msgspec.json.Decoder(list[Any]).decode
@@ -32,11 +32,11 @@ _REPEATED: Final = (DecisionError.RESERVATION_ENDED, DecisionError.RESERVATION_C
 
 def plain(nano: int) -> str:
     """Credits as a decimal string, negative ones too."""
-    return f"{'-' if nano < 0 else ''}{unsigned(abs(nano), AMOUNT_DECIMALS)}"
+    return decimal(nano, AMOUNT_DECIMALS)
 
 
 def _nano(text: str) -> int:
-    return -scaled(text[1:], AMOUNT_DECIMALS) if text.startswith("-") else scaled(text, AMOUNT_DECIMALS)
+    return signed(text, AMOUNT_DECIMALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,8 @@ class AccountsCheck:
         self.credits, self.balances = Check("credits"), Check("balances")
         self.decisions, self.reservations = Check("decisions"), Check("reservations")
         self._granted = self._burned = self._expired = self._left = 0
+        # What entries gave and took of the users that were compared, in 10⁻⁹ credits.
+        self.entered_nano = 0
         self._users = self._users_found = self._decided = self._answered = self._open = self._open_found = 0
 
     def finish(self) -> list[Check]:
@@ -128,6 +130,7 @@ class AccountsCheck:
                     held.setdefault(told.key, _Held()).used.append(told)
             elif isinstance(told, Decided):
                 held.setdefault(told.key, _Held()).decisions[told.value] = None
+        self.entered_nano += sum(granted.values())
         rows = {key[2:]: value for key, value in view.accounts.items() if key.startswith("c|")}
         self._compare_accounts(bucket, granted, rows)
         self._compare_balances(view, rows)
@@ -252,7 +255,7 @@ class AccountsCheck:
             if not answers:
                 self.decisions.differs(f"decision of {name}", "one", "none")
         if asked is not None and first and _amounts(first[0]) != (asked.picousd, asked.nano):
-            right = f"{unsigned(asked.picousd, USD_DECIMALS)} USD and {plain(asked.nano)} credits"
+            right = f"{decimal(asked.picousd, USD_DECIMALS)} USD and {plain(asked.nano)} credits"
             self.decisions.differs(f"decision of {name}", f"on {right}", _shown(first[0]))
         self._compare_open(name, held, first, kept)
 
@@ -318,4 +321,4 @@ def _shown(decision: dict[str, Any]) -> str:
 
 
 def _left(left: list[int]) -> str:
-    return f"open with {unsigned(left[0], USD_DECIMALS)} USD and {plain(left[1])} credits left"
+    return f"open with {decimal(left[0], USD_DECIMALS)} USD and {plain(left[1])} credits left"

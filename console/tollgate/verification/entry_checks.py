@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,7 @@ from tollgate.verification.recount import origin_of
 from tollgate.verification.report import Check
 from tollgate.verification.share import Share
 from tollgate.verification.snapshot import Cut
+from tollgate.verification.sums import AMOUNT_DECIMALS, USD_DECIMALS, plain, signed
 
 _POLL_SECONDS: Final = 0.3
 # A decision's time is the worker's, that of a reservation the broker's.
@@ -32,7 +33,8 @@ class EntryChecks:
         self._log = log
         self._cut = cut
         self._share = share
-        self._decisions: set[tuple[str, str, str, str]] = set()
+        # Whether it grants, and on how much it is: 10⁻¹² USD, 10⁻⁹ credits.
+        self._decisions: dict[tuple[str, str, str, str], tuple[bool, int, int]] = {}
         self._decisions_begin: Mapping[int, int] = {}
         self._decisions_end: Mapping[int, int] = {}
         self._faults: list[str] = []
@@ -68,10 +70,13 @@ class EntryChecks:
                     try:
                         said = read_record(_decode, record.value)
                         key = (str(said["user"]), str(said["source"]), str(said["reservation_id"]))
-                    except (UnreadableError, KeyError) as error:
+                        picousd = signed(str(said.get("amount_usd", "0")), USD_DECIMALS)
+                        nano = signed(str(said.get("credits", "0")), AMOUNT_DECIMALS)
+                    except (UnreadableError, KeyError, ValueError) as error:
                         self._faults.append(f"{partition}:{record.offset}: {type(error).__name__}")
                         continue
-                    self._decisions.add((*key, str(said.get("decided_at"))))
+                    at = (*key, str(said.get("decided_at")))
+                    self._decisions[at] = (said.get("granted") is True, picousd, nano)
                     entries.decided(Decided(key, record.value))
             if begin > 0:
                 whole_from_ms = max(whole_from_ms, first_ms + _CLOCKS_APART_MS)
@@ -90,21 +95,55 @@ class EntryChecks:
             *self.accounts.finish(),
         ]
 
-    async def compare_tables(self, tables: Tables, deadline: float, balances: int) -> list[Check]:
-        """The numbers of entries, decisions and balances in ClickHouse, when the sink has them in time."""
-        counted = self._share.entries.credits - len(self._share.entries.repeats.places(Topic.ENTRIES))
-        expected: dict[str, int] = {}
+    async def compare_tables(self, tables: Tables, deadline: float) -> list[Check]:
+        """Entries and decisions in ClickHouse, how many and of how much, when the sink has them in time.
+
+        Not compared where the beginning of their topic is gone, which ClickHouse has still.
+        """
+        checks = []
         if not any(self._cut.entries_begin.values()):
-            expected["entries"] = counted
+            counted = self._share.entries.credits - len(self._share.entries.repeats.places(Topic.ENTRIES))
+            checks.append(
+                await _compared(
+                    "ClickHouse entries",
+                    _entries(counted, self.accounts.entered_nano),
+                    lambda: _entries(*tables.entries(self._cut.entries)),
+                    deadline,
+                )
+            )
         if not any(self._decisions_begin.values()):
-            expected["decisions"] = len(self._decisions)
-        expected["balances"] = balances
-        while True:
-            found = await asyncio.to_thread(tables.entry_counts, self._cut.entries, self._decisions_end)
-            if all(found[name] == count for name, count in expected.items()) or time.monotonic() >= deadline:
-                break
-            await asyncio.sleep(_POLL_SECONDS)
-        return [Check(f"ClickHouse {name}").shows(count, found[name]) for name, count in expected.items()]
+            checks.append(
+                await _compared(
+                    "ClickHouse decisions",
+                    _decisions(*self._decided()),
+                    lambda: _decisions(*tables.decisions(self._decisions_end)),
+                    deadline,
+                )
+            )
+        return checks
+
+    def _decided(self) -> tuple[int, int, int, int]:
+        """What `Tables.decisions` tells."""
+        said = list(self._decisions.values())
+        granted = sum(is_granted for is_granted, _, _ in said)
+        return len(said), granted, sum(usd for _, usd, _ in said), sum(nano for _, _, nano in said)
+
+
+async def _compared(name: str, expected: str, ask: Callable[[], str], deadline: float) -> Check:
+    while True:
+        found = await asyncio.to_thread(ask)
+        if found == expected or time.monotonic() >= deadline:
+            return Check(name).shows(expected, found)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _entries(count: int, nano: int) -> str:
+    return f"{count} entries, {plain(nano, AMOUNT_DECIMALS)} credits"
+
+
+def _decisions(count: int, granted: int, picousd: int, nano: int) -> str:
+    asked = f"{plain(picousd, USD_DECIMALS)} USD, {plain(nano, AMOUNT_DECIMALS)} credits"
+    return f"{count} decisions, {granted} granted, on {asked}"
 
 
 async def is_needed(log: Log) -> bool:

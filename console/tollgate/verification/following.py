@@ -29,6 +29,7 @@ class Kind(IntEnum):
     SPEND_TABLE = 4
     USER_MONTH = 5
     BALANCE = 6
+    BALANCE_TABLE = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tollgate.schemas.record_reading import UnreadableError, read_record
 from tollgate.schemas.topics import Topic
 from tollgate.verification.calendar import milliseconds, text_at
 from tollgate.verification.log import Log
-from tollgate.verification.names import ANY, covers, shape_of, user_of
+from tollgate.verification.names import ANY, covers, patterns_of, shape_of, user_of
 from tollgate.verification.report import Check
 from tollgate.verification.zones import read_calendar, start_ms_in
 
@@ -69,6 +69,14 @@ class Meters:
             if covers(meter.scope, scope):
                 found.setdefault(meter.calendar, []).append(meter)
         return {calendar: tuple(meters) for calendar, meters in found.items()}
+
+    def count(self, scope: str, calendar: str, window_start_ms: int) -> bool:
+        """Whether some partition counts the scope's window that starts then."""
+        return any(
+            window_start_ms >= began.window_start_ms
+            for pattern in patterns_of(scope)
+            for began in self.began.get(Meter(pattern, calendar), {}).values()
+        )
 
     def may_be_incomplete(
         self, scope: str, calendar: str, window_start_ms: int, partitions: Iterable[int]

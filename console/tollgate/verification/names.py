@@ -4,7 +4,9 @@ A list of dimensions of its own, in the order of the contract, to check the one 
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import Final
 
 from tollgate.schemas.partitions import partition_of
@@ -62,6 +64,13 @@ def covers(pattern: str, scope: str) -> bool:
         dimension == other and name in (ANY, found)
         for (dimension, name), (other, found) in zip(wanted, given, strict=True)
     )
+
+
+def patterns_of(scope: str) -> Iterator[str]:
+    """The scope, and every pattern that covers it: `user/u1`, `user/*`."""
+    names = names_of(scope)
+    choices = [(f"{dimension}/{name}", f"{dimension}/{ANY}") for dimension, name in names]
+    return map("+".join, product(*choices)) if names else iter((scope,))
 
 
 def user_of(scope: str) -> str | None:

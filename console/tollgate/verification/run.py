@@ -9,6 +9,7 @@ from tollgate.runtime.settings import Settings
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import connect
 from tollgate.verification.audit import compare_audit
+from tollgate.verification.balance_rows import BalanceRowsCheck, encode_row
 from tollgate.verification.clickhouse import Tables
 from tollgate.verification.control import Control, read_control
 from tollgate.verification.entry_checks import EntryChecks, is_needed
@@ -181,7 +182,10 @@ class _Verification:
         tables, cut = self._tables, self._snapshot.cut
         assert tables is not None
         group = f"{self._settings.application}-sink-clickhouse"
-        for topic, ends in ((Topic.PRICED, await self._log.tips(Topic.PRICED)), (Topic.SPEND, cut.spend_rows)):
+        written = {Topic.PRICED: await self._log.tips(Topic.PRICED), Topic.SPEND: cut.spend_rows}
+        if self._has_entries and await asyncio.to_thread(tables.has_entries):
+            written[Topic.BALANCES] = dict(self._snapshot.balances.next)
+        for topic, ends in written.items():
             deadline = self._deadline()
             while behind := await self._log.behind(topic, await self._log.committed(group, topic), ends):
                 if time.monotonic() >= deadline:
@@ -204,7 +208,12 @@ class _Verification:
                 f"user/{written(user)}",
                 Row(Kind.USER_MONTH, 0, month_ms, user.encode(), encode_sum(amount)),
             )
-        for key, amount, place in tables.spend(has_calendars=tables.has_entries()):
+        has_entries = tables.has_entries()
+        for user, said, place in tables.balances() if has_entries else ():
+            add_row(
+                self._rows, f"user/{written(user)}", Row(Kind.BALANCE_TABLE, *place, user.encode(), encode_row(said))
+            )
+        for key, amount, place in tables.spend(has_calendars=has_entries):
             scope = key.rsplit("|", 2)[0]
             add_row(self._rows, scope, Row(Kind.SPEND_TABLE, *place, key.encode(), encode_sum(amount)))
 
@@ -297,7 +306,8 @@ class _Verification:
         for problem in (*self._snapshot.users.faults, *self._snapshot.shared.faults):
             state.differs("row of the state", "a readable one", problem)
         range_ = Range(cut, recount.first_ms)
-        moved = balances = 0
+        balance_rows = BalanceRowsCheck(self._snapshot.balances.next)
+        moved = 0
         for bucket in range(self._rows.buckets):
             self._progress("comparing", bucket, self._rows.buckets)
             view, recounted = load(self._rows, bucket, cut), recount.totals.bucket(bucket)
@@ -307,10 +317,10 @@ class _Verification:
             flags.compare(view, cut.now_ms)
             if entries is not None:
                 entries.accounts.compare(bucket, view)
-                balances += len(view.balances)
             if tables is not None:
                 compare_months(months, recounted.user_months, view.months)
                 compare_table(table, windows, view, range_)
+                balance_rows.compare(view)
         if moved:
             spend.note = (
                 f"{moved} windows moved on since the cut: their records were compared with the state's rows since"
@@ -324,7 +334,8 @@ class _Verification:
         if entries is not None:
             self._report.checks += entries.finish()
             if tables is not None and await asyncio.to_thread(tables.has_entries):
-                self._report.checks += await entries.compare_tables(tables, self._deadline(), balances)
+                self._report.checks += await entries.compare_tables(tables, self._deadline())
+                self._report.checks.append(balance_rows.finish())
         by_window: list[WindowsCheck] = [state, spend]
         if tables is not None and self._usage_in_table is not None:
             self._report.checks.append(_compare_usage(recount.totals, self._usage_in_table))

@@ -16,10 +16,15 @@ def scaled(text: str, decimals: int) -> int:
     return int(whole + fraction.ljust(decimals, "0"))
 
 
+def signed(text: str, decimals: int) -> int:
+    """As `scaled`, with a minus in front too: `signed("-2.5", 9)` → -2_500_000_000."""
+    return -scaled(text[1:], decimals) if text.startswith("-") else scaled(text, decimals)
+
+
 def plain(value: int, decimals: int) -> str:
     """The shortest decimal string: `plain(2_500_000_000_000, 12)` → `"2.5"`."""
-    digits = str(value).rjust(decimals + 1, "0")
-    return f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
+    digits = str(abs(value)).rjust(decimals + 1, "0")
+    return f"{'-' * (value < 0)}{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
 
 
 @dataclass(slots=True)

@@ -48,6 +48,9 @@ class View:
     accounts: dict[str, bytes] = field(default_factory=dict)
     accounts_since: dict[str, list[bytes | None]] = field(default_factory=dict)
     balances: dict[str, bytes] = field(default_factory=dict)
+    # Where the records of `balances` are, and ClickHouse's rows with the place that each names.
+    balance_places: dict[str, Place] = field(default_factory=dict)
+    balance_table: dict[str, tuple[bytes, Place]] = field(default_factory=dict)
     # The newest windows in other calendars that a scope's row had, by calendar.
     newest: dict[str, dict[str, str]] = field(default_factory=dict)
     # Windows that have rows of their own at the cut, because newer ones have replaced them.
@@ -98,6 +101,9 @@ def load(spill: Spill, bucket: int, cut: Cut) -> View:
             _set(view.flags, row.name, row.value)
         elif row.kind is Kind.BALANCE:
             _set(view.balances, row.name, row.value)
+            view.balance_places[row.name] = (row.partition, row.offset)
+        elif row.kind is Kind.BALANCE_TABLE:
+            view.balance_table[row.name] = (row.value or b"", (row.partition, row.offset))
         elif row.kind is Kind.SPEND_TABLE:
             view.table[row.name] = (Sum(*_decode_sum(row.value or b"")), (row.partition, row.offset))
         else:

@@ -112,7 +112,7 @@ INSERT INTO plan_records
     (id, name, price_usd, limits, credits_per_day, removed, actor, version, source_offset)
 VALUES
     ('free', 'Free', 0, [('video', 'events', 5, 'month'), ('chat', 'events', 50, 'month')], 10, false, 'cli:alice', 1, 20),
-    ('free', 'Free', 0, [('video', 'events', 10, 'month'), ('chat', 'events', 100, 'month')], 10, false, 'cli:alice', 2, 21),
+    ('free', 'Free', 0, [('video', 'events', 10, 'month'), ('chat', 'events', 100, 'month'), ('chat', 'events', 20, 'day'), ('', 'events', 200, 'month')], 10, false, 'cli:alice', 2, 21),
     ('creator', 'Creator', 9, [('video', 'events', 100, 'month')], 10, false, 'cli:alice', 1, 22);
 
 INSERT INTO assignment_records

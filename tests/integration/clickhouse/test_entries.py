@@ -201,7 +201,7 @@ def test_sums_of_an_earlier_release_are_kept_and_replaced_by_later_ones(clickhou
         half = migrations()[11]
         for statement in half.statements[: len(half.statements) // 2]:
             client.command(statement)
-        assert migrate(made) == ["012_entries_and_calendars.sql", "013_kind_of_grants.sql"]
+        assert migrate(made) == [migration.name for migration in migrations()[11:]]
         assert query(made, "SELECT calendar, spent_usd, reserved_usd FROM spend") == [("month", Decimal(1), Decimal(0))]
         client.command(f"{insert} ('global', 'month', '2026-11-01 00:00:00', 'UTC', 2, 2)")
         assert query(made, "SELECT calendar, spent_usd FROM spend") == [("month", Decimal(2))]

@@ -251,7 +251,7 @@ async def test_missing_tables_are_waited_for(clickhouse: str, settings: Settings
             await asyncio.to_thread(migrate, settings)
             await shows(settings, TOTALS, TOTALS_OF_200)
     entry = next(entry for entry in logs if entry["event"] == "the sink waits for ClickHouse")
-    assert entry["why"] == "13 migrations are not applied: run `tollgate clickhouse migrate`"
+    assert entry["why"] == "14 migrations are not applied: run `tollgate clickhouse migrate`"
 
 
 async def test_kafka_that_is_down_at_the_start_is_waited_for(tables: Settings) -> None:

@@ -31,6 +31,7 @@ NAMES = [
     "011_notes_of_flags.sql",
     "012_entries_and_calendars.sql",
     "013_kind_of_grants.sql",
+    "014_entries_counted_again.sql",
 ]
 PUBLIC = [
     "alerts",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def test_each_scope_is_beside_the_budget_that_holds_for_it_with_the_spend_of_its
         ('videos', 'user/*+feature/video', 5, 'usd', 'month', 'UTC', NULL, 6),
         ('of ann', 'user/ann+feature/*', 2, 'usd', 'month', 'UTC', NULL, 7),
         ('features', 'user/*+feature/*', 1000, 'usd', 'month', 'UTC', NULL, 8),
-        ('models', 'model/*', 100, 'usd', 'month', 'Asia/Tokyo', NULL, 9)"""
+        ('models', 'model/*', 100, 'usd', 'month', 'Asia/Tokyo', NULL, 9),
+        ('campaigns', 'campaign/*', 10, 'usd', 'month', 'UTC', NULL, 10),
+        ('its videos', 'campaign/*+feature/v+1', 10, 'usd', 'month', 'UTC', NULL, 11)"""
     )
     windows = "now('UTC') - INTERVAL 1 DAY, now('UTC') + INTERVAL 1 DAY"
     spent = [
@@ -76,6 +78,8 @@ def test_each_scope_is_beside_the_budget_that_holds_for_it_with_the_spend_of_its
         ("user/ann+feature/video", "UTC", "", 1), ("user/bob+feature/video", "UTC", "", 4),
         ("user/bob+feature/chat", "UTC", "", 3), ("user/bob+model/m", "UTC", "", 7),
         ("model/meta/llama", "UTC", "", 70), ("model/meta/llama", "Asia/Tokyo", "month@Asia/Tokyo", 60),
+        # One name with two pluses, of which none is a joint, and the same beside another name with a plus.
+        ("campaign/a+b/c+modell/d", "UTC", "", 9), ("campaign/a+b/c+modell/d+feature/v+1", "UTC", "", 7),
     ]  # fmt: skip
     rows = ", ".join(
         f"('{scope}', 'month', {windows}, '{zone}', '{text}', {usd}, 1)" for scope, zone, text, usd in spent
@@ -86,7 +90,9 @@ def test_each_scope_is_beside_the_budget_that_holds_for_it_with_the_spend_of_its
     (panel,) = [panel for panel in dashboard["panels"] if panel["title"] == "Budgets, the fullest first"]
     answer = client.query(panel["targets"][0]["rawSql"].replace("${database}", name)).result_rows
     assert [(scope, budget, float(percent)) for scope, budget, *_, percent in answer] == [
+        ("campaign/a+b/c+modell/d", "campaigns", 90.0),
         ("user/bob+feature/video", "videos", 80.0),
+        ("campaign/a+b/c+modell/d+feature/v+1", "its videos", 70.0),
         ("model/meta/llama", "models", 60.0),
         ("user/bob", "users", 60.0),
         ("user/ann", "ann too", 50.0),
@@ -94,6 +100,59 @@ def test_each_scope_is_beside_the_budget_that_holds_for_it_with_the_spend_of_its
         ("user/ann", "ann", 25.0),
         ("user/bob+feature/chat", "features", 0.3),
     ]
+
+
+def answer_of(client: Client, name: str, dashboard: Path, title: str) -> Sequence[Sequence[Any]]:
+    """What the dashboard's panel with this title asks, of the database with this name."""
+    (panel,) = [one for one in json.loads(dashboard.read_text(encoding="utf-8"))["panels"] if one["title"] == title]
+    return client.query(panel["targets"][0]["rawSql"].replace("${database}", name)).result_rows
+
+
+@pytest.fixture
+def empty(clickhouse: str) -> Iterator[tuple[Client, str]]:
+    """A database without rows, and its name."""
+    name = "panels"
+    settings = Settings(clickhouse_url=clickhouse, clickhouse_database=name)
+    migrate(settings)
+    client = connect(settings)
+    yield client, name
+    client.command(f"DROP DATABASE {name}")
+    client.close()
+
+
+def test_the_users_who_cost_most_are_users_and_no_combinations(empty: tuple[Client, str]) -> None:
+    client, name = empty
+    client.command(
+        """INSERT INTO spend_records
+        (scope, window, window_start, window_end, timezone, calendar, spent_usd, retail_usd, events)
+        WITH toStartOfMonth(now('UTC')) AS month
+        SELECT scope, 'month', month, addMonths(month, 1), 'UTC', '', usd, 10, 3
+        FROM values('scope String, usd Decimal(38, 12)', ('user/ann', 5), ('user/bob+news@example.com', 7),
+            ('user/ann+model/gpt-4o', 4), ('user/bob+news@example.com+feature/chat', 6), ('org/acme', 12),
+            ('global', 12))"""
+    )
+    rows = answer_of(client, name, DASHBOARDS[2], "Users who cost most")
+    assert [(user, spent, profit) for user, spent, _, profit, _ in rows] == [
+        ("bob+news@example.com", 7, 3),
+        ("ann", 5, 5),
+    ]
+
+
+def test_the_companys_budget_is_one_that_holds_now(empty: tuple[Client, str]) -> None:
+    client, name = empty
+    client.command(
+        """INSERT INTO spend_records (scope, window, window_start, window_end, timezone, spent_usd) VALUES
+        ('global', 'month', toStartOfMonth(now('UTC')), addMonths(toStartOfMonth(now('UTC')), 1), 'UTC', 30)"""
+    )
+    client.command(
+        """INSERT INTO budget_records (id, scope, `limit`, unit, window, timezone, valid_from, valid_to) VALUES
+        ('small and over', 'global', 40, 'usd', 'month', 'UTC', NULL, now('UTC') - INTERVAL 1 SECOND),
+        ('small and to come', 'global', 50, 'usd', 'month', 'UTC', now('UTC') + INTERVAL 1 DAY, NULL),
+        ('now', 'global', 60, 'usd', 'month', 'UTC', now('UTC') - INTERVAL 1 DAY, now('UTC') + INTERVAL 1 DAY),
+        ('large', 'global', 100, 'usd', 'month', 'UTC', NULL, NULL)"""
+    )
+    ((percent,),) = answer_of(client, name, DASHBOARDS[0], "Budget used")
+    assert percent == 50
 
 
 @pytest.mark.parametrize("panel", panels())

@@ -142,7 +142,18 @@ def test_a_decision_without_its_time_is_rejected() -> None:
     assert "decided_at" in rejection.error
 
 
-@pytest.mark.parametrize(("key", "user"), [(b"assignment/default", ""), (b"assignment/user/a/b", "a/b")])
+@pytest.mark.parametrize(
+    ("key", "user"),
+    [
+        (b"assignment/default", ""),
+        (b"assignment/user/a/b", "a/b"),
+        (b"assignment/user/ann+news@example.com", "ann+news@example.com"),
+        # As events and `usage` have the user, and not as scopes write them.
+        (b"assignment/user/a%2Bmodel/b", "a+model/b"),
+        (b"assignment/user/a%252Bmodel/b|50%", "a%2Bmodel/b|50%"),
+        (b"assignment/user/a+model/b", "a+model/b"),
+    ],
+)
 def test_an_assignment_is_of_a_user_or_of_everyone_else(key: bytes, user: str) -> None:
     row = only_row(Topic.CONTROL, {"plan": "free"}, key)
     assert (row["id"], row["user"], row["plan"], row["removed"]) == (key[11:].decode(), user, "free", False)

@@ -126,7 +126,8 @@ async def explain(
     """The flag that blocks, its budgets with their numbers, the last events that led there, and what to do.
 
     A stop of the whole company blocks every scope, and a block of `user/u-42` its combinations too. Numbers are shown
-    to those who may see them. While ClickHouse is away, `last_events` is null and `last_events_problem` says so; the rest is known from Kafka.
+    to those who may see them. While ClickHouse is away, `last_events` is null and
+    `last_events_problem` says so; the rest is known from Kafka.
     """
     check_scope(caller, scope)
     answer = await _answer(scope, parts, caller, events)

@@ -22,6 +22,11 @@ SHARES_MAX: Final = 1000
 
 # Decimals leave ClickHouse as text: a number of JSON would be read as a float.
 _USAGE: Final = "mapApply((name, amount) -> (toString(name), toString(amount)), {}) AS amounts"
+# The worker counts as credits what events burned, and not what their senders wrote under that name.
+_USAGE_OF_EVENTS: Final = _USAGE.format(
+    "mapFilter((unit, amount) -> unit != 'credits' OR amount != 0,"
+    " mapUpdate(sumMap(usage), map('credits', sum(credits))))"
+)
 _IN_RANGE: Final = (
     "time >= fromUnixTimestamp64Milli({from_ms:Int64}) AND time < fromUnixTimestamp64Milli({to_ms:Int64})"
 )
@@ -82,7 +87,7 @@ async def sum_of(questions: Questions, scope: str, calendar: str, start_ms: int)
     where, parameters = conditions(Names(dict(parse_names(scope))))
     rows = await questions.rows(
         f"""
-        SELECT toString(sum(cost_usd)), toString(sum(retail_usd)), {_USAGE.format("sumMap(usage)")}, count() AS calls,
+        SELECT toString(sum(cost_usd)), toString(sum(retail_usd)), {_USAGE_OF_EVENTS}, count() AS calls,
             toUnixTimestamp64Milli(max(ingested_at)), '0', '0'
         FROM usage
         WHERE {_IN_RANGE} AND {where}
@@ -173,7 +178,7 @@ async def _usage_series(questions: Questions, names: Names, kind: WindowKind, wi
     return await questions.rows(
         f"""
         SELECT toUnixTimestamp({_start_of(kind)}) * 1000 AS start, toString(sum(cost_usd)), toString(sum(retail_usd)),
-            count(), {_USAGE.format("sumMap(usage)")}
+            count(), {_USAGE_OF_EVENTS}
         FROM usage
         WHERE {_IN_RANGE} AND {where}
         GROUP BY start

@@ -10,6 +10,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from tollgate.schemas.record_reading import UnreadableError, read_record
+from tollgate.schemas.scopes import parse_names
 from tollgate.schemas.topics import Topic
 from tollgate.sinks.clickhouse import tables
 from tollgate.sinks.clickhouse.dead_letters import dead_letter_line
@@ -183,11 +184,23 @@ def _plan_line(record: ConsumerRecord) -> bytes:
 
 def _assignment_line(record: ConsumerRecord) -> bytes:
     identity = _identity(record)
-    whose = {"user": str(identity["id"]).removeprefix("user/") if identity["id"] != "default" else ""}
+    whose = {"user": _user_of(str(identity["id"]))}
     if record.value is None:
         return _encode({"removed": True} | whose | identity)
     assignment = read_record(_assignment.decode, record.value)
     return _encode(msgspec.structs.asdict(assignment) | {"removed": False} | whose | identity)
+
+
+def _user_of(scope: str) -> str:
+    """The user of an assignment as events have it: a scope writes some names otherwise. Empty for `default`."""
+    if scope == "default":
+        return ""
+    try:
+        ((_, user),) = parse_names(scope)
+    except ValueError:
+        # The worker gives nobody this plan.
+        return scope.removeprefix("user/")
+    return user
 
 
 def _entry_rows(records: Sequence[ConsumerRecord]) -> Encoded:
