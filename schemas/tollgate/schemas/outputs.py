@@ -145,7 +145,7 @@ class PricedEvent(Output):
     credits: Amount = "0"
     """The product tokens that it burned: its `retail_tokens`, unless it failed and was not billed. Absent when 0."""
     price_id: str = ""
-    """The price that was used; empty when the cost was reported."""
+    """The price that was used; `reported` when the event gave its cost, empty for a call without a cost and a price."""
     price_status: PriceStatus
     source_partition: int = Field(ge=0, strict=True)
     """Partition of `tollgate.usage` that the event was counted from."""

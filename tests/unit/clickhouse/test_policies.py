@@ -91,7 +91,7 @@ def test_migrations_are_numbered_without_gaps_and_each_statement_may_run_again()
     known = migrations()
     assert [int(migration.name[:3]) for migration in known] == list(range(1, len(known) + 1))
     statements = [statement for migration in known for statement in migration.statements]
-    assert len(statements) == 83
+    assert len(statements) == 85
     for statement in statements:
         code = "\n".join(line for line in statement.splitlines() if not line.startswith("--")).strip()
         only_adds = re.fullmatch(r"ALTER TABLE \w+(\n    ADD COLUMN IF NOT EXISTS .+)+", code)

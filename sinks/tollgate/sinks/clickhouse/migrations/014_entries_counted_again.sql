@@ -55,3 +55,8 @@ WHERE if(length(places) = 1, true, has(
         arraySort(places), arrayResize(places, 0)),
     place))
 COMMENT 'Credits, revenue and adjustments: one row per counted entry';
+
+-- What the column says of an event that gave its cost.
+ALTER TABLE usage_events COMMENT COLUMN price_id 'The price that was used, one of the price book or of prices.id; reported when the event gave its cost; empty for a call without a cost and a price';
+
+ALTER TABLE usage COMMENT COLUMN price_id 'The price that was used, one of the price book or of prices.id; reported when the event gave its cost; empty for a call without a cost and a price';
