@@ -89,7 +89,8 @@ final class Flags {
             decision.put("http_status", stops(flag) ? 503 : 429);
             decision.put("error", stops(flag) ? "spending_stopped" : "usage_limit_exceeded");
             decision.put("scope", flag.get("scope").textValue());
-            if (flag.hasNonNull("until")) {
+            // A lifetime ends in the year 9999, which is no time to wait for.
+            if (until(flag).isBefore(Instant.parse("3000-01-01T00:00:00Z"))) {
                 decision.put("retry_after_seconds", (Duration.between(now, until(flag)).toMillis() + 999) / 1000);
             }
         });

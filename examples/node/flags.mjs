@@ -72,7 +72,8 @@ export function check (call, now = Date.now()) {
     http_status: stops(flag) ? 503 : 429,
     error: stops(flag) ? 'spending_stopped' : 'usage_limit_exceeded',
     scope: flag.scope,
-    retry_after_seconds: flag.until == null ? null : Math.ceil((until(flag) - now) / 1000)
+    // A lifetime ends in the year 9999, which is no time to wait for.
+    retry_after_seconds: until(flag) < Date.UTC(3000) ? Math.ceil((until(flag) - now) / 1000) : null
   }
 }
 

@@ -206,6 +206,7 @@ WRITTEN = [
     flag("user/blocked", until=FURTHER),
     flag("user/lapsed", until="2026-01-01T00:00:00Z"),
     flag("user/for-good", until=None),
+    flag("user/lifetime", until="9999-12-31T23:59:59Z"),
     flag("user/warned", state="warning", blocked=False, action="alert", reason="threshold_reached"),
     flag("user/repeated", 5, **OK),
     flag("user/repeated", 4),
@@ -234,6 +235,7 @@ CALLS: list[tuple[dict[str, str], str | None]] = [
     ({"user": "blocked"}, "user/blocked"),
     ({"user": "lapsed"}, None),
     ({"user": "for-good"}, "user/for-good"),
+    ({"user": "lifetime"}, "user/lifetime"),
     ({"user": "warned"}, None),
     ({"user": "repeated"}, None),
     ({"user": "later"}, "user/later"),
@@ -322,6 +324,7 @@ def test_a_service_reads_flags_by_the_rules(written: Settings, service: Service)
         seconds = datetime.fromisoformat(FURTHER).timestamp() - datetime.now(UTC).timestamp()
         assert abs(check({"user": "blocked"})["retry_after_seconds"] - seconds) < 10
         assert not check({"user": "for-good"}).get("retry_after_seconds")
+        assert not check({"user": "lifetime"}).get("retry_after_seconds")
         asyncio.run(write_flags(written, STOP))
         wait_until(lambda: answer({}) == STOPPED, SECONDS_MAX, "the stop of all spending")
         assert {answer(call) for call, _ in CALLS} == {STOPPED}

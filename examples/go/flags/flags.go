@@ -90,7 +90,8 @@ func (f *Flags) Check(call map[string]string) Decision {
 	if flag.stops() {
 		decision.HTTPStatus, decision.Error = 503, "spending_stopped"
 	}
-	if flag.Until != nil {
+	// A lifetime ends in the year 9999, which is no time to wait for.
+	if flag.Until != nil && flag.Until.Year() < 3000 {
 		decision.RetryAfterSeconds = int64(math.Ceil(flag.Until.Sub(now).Seconds()))
 	}
 	return decision
