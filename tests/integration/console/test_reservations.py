@@ -64,6 +64,7 @@ async def test_reservations_are_granted_settled_released_and_denied(
         denied = await service.post(f"{API}/reservations", json=ASKED | {"id": "r-3"})
         body = denied.json()
         assert (denied.status_code, body["error"], body["scope"]) == (429, "usage_limit_exceeded", "user/u-42")
+        assert body["granted"] is False
         assert (body["limit"], body["reserved"], body["available"], body["unit"]) == ("1", "0.8", "0.2", "usd")
         assert body["message"] == body["detail"] == "user/u-42 has 0.2 usd left this month."
         used = {"source": "chat-api", "user": "u-42", "cost_usd": "0.3", "usage": {}}

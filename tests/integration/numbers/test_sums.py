@@ -37,6 +37,8 @@ async def test_a_sum_of_the_worker_is_as_it_wrote_it(numbers: Numbers) -> None:
         "retail_usd": "1",
         "usage": {"images": "3", "video_seconds": "2.5"},
         "events": 2,
+        "reserved_usd": "0",
+        "revenue_usd": "0",
         "updated_at": NOW,
     }
     assert await numbers.spend_of("user/nobody", WindowKind.MONTH, at("11-01")) is None

@@ -355,6 +355,7 @@ def _denied(decision: Decision, sight: Sight) -> Problem:
         decision.error.value if decision.error is not None else "usage_limit_exceeded",
         message,
         headers=headers,
+        granted=False,
         message=message,
         scope=decision.scope,
         until=decision.until,
