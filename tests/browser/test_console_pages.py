@@ -56,7 +56,12 @@ def drawn(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "theme", "size"), [("light", "light", DESKTOP), ("dark", "dark", DESKTOP), ("phone", "dark", PHONE)]
+    ("look", "theme", "size"),
+    [
+        ("light", "light", DESKTOP),
+        pytest.param("dark", "dark", DESKTOP, marks=pytest.mark.long),
+        ("phone", "dark", PHONE),
+    ],
 )
 def test_every_page_is_quiet_accessible_and_within_the_screen(
     visitor: Visitor, look: str, theme: str, size: tuple[int, int]

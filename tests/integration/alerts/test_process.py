@@ -51,6 +51,7 @@ async def test_a_kill_between_post_and_record_posts_nothing_twice(
     )
 
 
+@pytest.mark.long
 @pytest.mark.chaos
 async def test_kills_at_any_moment_leave_one_message_per_alert(
     settings: Settings, slack: SlackServer, tmp_path: Path

@@ -21,6 +21,7 @@ ALL_PARTITIONS = 52
 OFTEN = BatchPolicy(rows_max=1000, linger_seconds=0.01, interval_seconds=0)
 
 
+@pytest.mark.long
 async def test_sinks_that_join_leave_and_die_under_load_keep_every_sum_exact(tables: Settings) -> None:
     enough = asyncio.Event()
 
