@@ -49,7 +49,7 @@ class AlwaysCounted:
     def calendars(self, scope: str) -> tuple[str, ...]:
         return tuple(sorted((*CALENDARS, *BASE))) if "+" in scope else CALENDARS
 
-    def is_whole(self, scope: str, window: WindowKey) -> bool:  # noqa: ARG002 # all are
+    def is_whole(self, scope: str, window: WindowKey) -> bool:  # noqa: ARG002 # every sum is whole
         return True
 
 

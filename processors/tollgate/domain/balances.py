@@ -5,7 +5,8 @@ change free credits too, without a record: a million users may have them.
 """
 
 from tollgate.domain.credits import FreeCredits
-from tollgate.schemas.amounts import NANO, format_amount
+from tollgate.domain.standings import sum_of_amount
+from tollgate.schemas.amounts import format_amount
 from tollgate.schemas.instants import format_instant, parse_instant
 from tollgate.schemas.outputs import Balance
 
@@ -35,20 +36,20 @@ def balance_now(balance: Balance | None, user: str, free: FreeCredits, now_ms: i
             revision=1,
             updated_at=format_instant(now_ms),
         )
-    left, given_then = _nano(balance.free_today), _nano(balance.free_per_day)
+    left, given_then = sum_of_amount(balance.free_today), sum_of_amount(balance.free_per_day)
     is_of_today = balance.free_until is not None and now_ms < parse_instant(balance.free_until)
     if per_day == given_then and (is_of_today or not per_day):
         return balance
     burned_today = given_then - left if is_of_today else 0
     gives = max(0, per_day - burned_today)
-    available = _nano(balance.available)
-    debt = max(0, -(available + _nano(balance.reserved)))
+    available = sum_of_amount(balance.available)
+    debt = max(0, -(available + sum_of_amount(balance.reserved)))
     paid = min(debt, _days_between(balance, free, now_ms) * per_day)
     more = gives - left + paid
     return balance.model_copy(
         update={
             "available": format_amount(available + more),
-            "granted": format_amount(_nano(balance.granted) + more),
+            "granted": format_amount(sum_of_amount(balance.granted) + more),
             "free_today": format_amount(max(0, gives - (debt - paid))),
             "free_per_day": format_amount(per_day),
             "free_until": until,
@@ -61,10 +62,3 @@ def _days_between(balance: Balance, free: FreeCredits, now_ms: int) -> int:
     if balance.free_until is None:
         return 0
     return max(0, free.day_of(now_ms) - free.day_of(parse_instant(balance.free_until) - 1) - 1)
-
-
-def _nano(text: str) -> int:
-    """A decimal string of a balance in 10⁻⁹ credits. It may be larger than any grant, and below zero."""
-    whole, _, fraction = text.lstrip("-").partition(".")
-    amount = int(whole) * NANO + int(fraction.ljust(9, "0"))
-    return -amount if text.startswith("-") else amount

@@ -1,6 +1,6 @@
 """Which calls several budgets leave alone at once, as scopes. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from functools import lru_cache
 from itertools import chain, combinations, product
 from typing import Final
@@ -24,24 +24,30 @@ def excepted_by_all(each: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     first, *others = dict.fromkeys(each)
     if not others:
         return first
-    common = set(excepted_names(first))
+    common = set(_read(first))
     for scopes in others:
-        both = {one | other for one, other in product(common, excepted_names(scopes))}
+        both = {one | other for one, other in product(common, _read(scopes))}
         # A flag has room for so many; a call that is not among them is blocked.
         common = set(sorted(_fewest({names for names in both if _is_scope(names)}), key=_place)[:EXCEPT_MAX])
     return tuple(map(_written, sorted(common, key=_place)))
 
 
-def excepted_names(scopes: Iterable[str]) -> Iterator[Names]:
-    """Of each of these scopes the names that a call must have to be left alone."""
-    for scope in scopes:
-        try:
-            names = parse_names(scope)
-        except ValueError:
-            # Of a later release: it leaves no call alone that this one knows.
-            continue
-        if names:
-            yield frozenset(names)
+def is_excepted(scopes: Iterable[str], names: Set[tuple[Dimension, str]]) -> bool:
+    """Whether a call with these names is in one of the scopes, which a block leaves alone."""
+    return any(wanted <= names for wanted in _read(scopes))
+
+
+def _read(scopes: Iterable[str]) -> Iterator[Names]:
+    return filter(None, map(_names, scopes))
+
+
+@lru_cache(maxsize=4096)
+def _names(scope: str) -> Names:
+    try:
+        return frozenset(parse_names(scope))
+    except ValueError:
+        # Of a later release: it leaves no call alone that this one knows.
+        return frozenset()
 
 
 def _is_scope(names: Names) -> bool:

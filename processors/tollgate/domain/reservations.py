@@ -152,10 +152,9 @@ def in_the_way(position: Position, scope: str, reserved: Reserved, request: Requ
     unit = budget.unit
     spent, held = position.value, reserved.of(unit)
     asked = Reserved(request.picousd, request.credits_nano, 1).of(unit)
-    is_blocked = position.threshold is not None and position.threshold.state in _BLOCKING
     is_measured = unit in ("usd", "credits", "events")
     is_full = spent + held + asked > budget.limit if is_measured else spent >= budget.limit
-    if not (is_blocked or is_full):
+    if not (position.blocks or is_full):
         return None
     available = max(0, budget.limit - spent - held)
     written = budget.format

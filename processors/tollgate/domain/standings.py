@@ -151,6 +151,11 @@ def sum_of_usd(text: str) -> int:
     return _sum(text, 12)
 
 
+def sum_of_amount(text: str) -> int:
+    """The same for an amount, such as credits that are owed, as 10⁻⁹ units."""
+    return _sum(text, 9)
+
+
 def _sum(text: str, decimals: int) -> int:
     whole, _, fraction = text.removeprefix("-").partition(".")
     size: int = int(whole) * 10**decimals + int(fraction.ljust(decimals, "0"))

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Final
 
 from tollgate.domain.budgets import NO_END_MS, Budget
-from tollgate.domain.except_scopes import excepted_names
+from tollgate.domain.except_scopes import is_excepted
 from tollgate.domain.standings import BudgetStanding
 from tollgate.schemas.amounts import format_amount
 from tollgate.schemas.budgets import PLAN_BUDGETS, Fail, default_thresholds
@@ -37,8 +37,7 @@ def deciding_scopes(scope: str) -> list[str]:
 
 def leaves_alone(flag: Flag, scope: str) -> bool:
     """Whether the flag excepts every call of this scope."""
-    names = set(parse_names(scope))
-    return any(names.issuperset(excepted) for excepted in excepted_names(flag.except_ or ()))
+    return is_excepted(flag.except_ or (), set(parse_names(scope)))
 
 
 @dataclass(frozen=True, slots=True)

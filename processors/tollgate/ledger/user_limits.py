@@ -1,15 +1,15 @@
 """What limits a user's reservations: the policy in force, what was counted, and the latest flags of shared scopes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from tollgate.domain.budgets import Position, positions
 from tollgate.domain.credits import NO_FREE_CREDITS, FreeCredits
+from tollgate.domain.except_scopes import is_excepted
 from tollgate.domain.reservations import Blocked
 from tollgate.domain.spend import ScopeSpend
 from tollgate.ledger.policy import Policy
-from tollgate.schemas.scopes import parse_names, scope_of, scope_of_all
+from tollgate.schemas.scopes import scope_of, scope_of_all
 from tollgate.schemas.vocabulary import GLOBAL_SCOPE, Dimension, Shape
 
 _USER: Final = Dimension.USER.value
@@ -69,19 +69,7 @@ def _combined(shapes: Iterable[Shape], names: Mapping[str, str]) -> Iterator[str
             yield scope_of_all(found)
 
 
-def _is_excepted(scopes: Iterable[str], user: str, names: Mapping[str, str]) -> bool:
-    """Whether the call is in one of these scopes, which a block leaves alone."""
-    return any(
-        all((user if dimension is Dimension.USER else names.get(dimension.value)) == name for dimension, name in wanted)
-        for wanted in map(_names, scopes)
-        if wanted
-    )
-
-
-@lru_cache(maxsize=4096)
-def _names(scope: str) -> tuple[tuple[Dimension, str], ...]:
-    try:
-        return parse_names(scope)
-    except ValueError:
-        # Of a later release: it leaves no call alone that this one knows.
-        return ()
+def _is_excepted(scopes: Collection[str], user: str, names: Mapping[str, str]) -> bool:
+    if not scopes:
+        return False
+    return is_excepted(scopes, {(Dimension.USER, user), *((Dimension(name), value) for name, value in names.items())})

@@ -204,7 +204,7 @@ def test_why_of_a_free_scope_says_so_with_exit_1(tollgate: Tollgate, settings: S
 
 
 def test_a_combination_is_blocked_where_one_of_its_names_is(tollgate: Tollgate, settings: Settings) -> None:
-    flag = flag_value("user/u1", **{"except": ["provider/groq"]})  # type: ignore[arg-type] # `except` is a keyword
+    flag = flag_value("user/u1", "blocked", **{"except": ["provider/groq"]})
     write(settings, Topic.FLAGS, (OWNER, b"user/u1", flag, ()))
     found = tollgate("why", "user/u1+feature/video", "--json").json
     assert (found["scope"], found["blocked_by"], found["http_status"]) == ("user/u1+feature/video", "user/u1", 429)

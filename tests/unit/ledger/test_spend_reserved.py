@@ -3,7 +3,7 @@
 import pytest
 from tests.support.accounts import USER, Bench, credit, policy, release, reservation, usage, values
 from tests.support.cores import CORES
-from tests.support.usage import TIME_MS
+from tests.support.usage import TIME_MS, event
 
 from tollgate.domain.budget_book import BudgetBook
 from tollgate.domain.reservations import Reserved
@@ -56,6 +56,17 @@ def test_only_the_windows_of_now_tell_it(core: Core) -> None:
     of.write()
     of.send(reservation("r1"))
     assert said(of.write(TIME_MS + DAY_MS)) == {"lifetime": "0.1", "month": "0.1", "day": "0", "hour": "0"}
+
+
+def test_a_window_that_ends_while_something_is_reserved_tells_nothing_any_more(core: Core) -> None:
+    hour_ms = 3_600_000
+    of = Bench(policy(), core)
+    of.send(usage("e1"), reservation("r1", ttl_seconds=3600))
+    assert said(of.write()) == dict.fromkeys(ALL, "0.1")
+    of.send(event("e2", USER, time="2026-11-21T11:00:00Z"), timestamp=TIME_MS + hour_ms - 1)
+    records = values(of.write(TIME_MS + hour_ms - 1), Topic.SPEND)
+    (ended,) = [v for v in records if v["window"]["start"] == "2026-11-21T10:00:00Z" and v["scope"] == SCOPE]
+    assert (ended["spent_usd"], ended["reserved_usd"]) == ("0.0035", "0")
 
 
 def test_a_combination_with_a_budget_tells_it_and_a_shared_scope_does_not(core: Core) -> None:
