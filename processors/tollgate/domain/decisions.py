@@ -120,7 +120,7 @@ def _decide_flag(
     elif shown is not None and held:
         # What is open at the end of the window counts in the next one.
         decision.due_ms = shown.until_ms
-    elif standing.state == FlagState.OK and not standing.reserved and _holds(standing, found):
+    elif standing.state == FlagState.OK and not standing.reserved and _holds(standing, found, reserved):
         return
     left_alone = _left_alone(found, shown)
     said = _said(state, action.value if action else "", shown, left_alone, stop)
@@ -194,13 +194,17 @@ def _left_alone(found: Sequence[Position], shown: Position | None) -> tuple[str,
     )
 
 
-def _holds(standing: Standing, found: Sequence[Position]) -> bool:
-    """Whether the limit that a flag names is still in force: readers with an estimate go by it, also while it is ok."""
+def _holds(standing: Standing, found: Sequence[Position], reserved: Reserved) -> bool:
+    """Whether the limit that a flag names is still in force, and nothing is reserved of it.
+
+    Readers with an estimate go by it, also while the flag is ok.
+    """
     if standing.said is None:
         return True
     _, _, told, _, limit, _ = standing.said
     named = told.partition("\n")[0]
-    return not named or any(p.budget.id == named and p.budget.limit == limit for p in found)
+    budgets = (p.budget for p in found)
+    return not named or any(b.id == named and b.limit == limit and not reserved.of(b.unit) for b in budgets)
 
 
 def _said(
